@@ -1,0 +1,1 @@
+"""Agents: one folder a method. Installs as `parlai_persona.agents`."""

@@ -1,0 +1,9 @@
+"""The door: every `parlai` command imports the modules of `parlai_internal.scripts`, this one among them."""
+
+try:
+    import parlai_persona  # noqa: F401  the import is what registers the plugin
+except ImportError as error:
+    import parlai.utils.logging as logging
+
+    # ParlAI would swallow the ImportError, and the user would wonder why `persona:` is unknown.
+    logging.error(f'The persona: plugin is off. {error}')

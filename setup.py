@@ -1,0 +1,100 @@
+"""Build configuration of parlai-persona.
+
+`tasks/`, `agents/` and `zoo/` stand at the root of the repository and install as `parlai_persona.tasks`,
+`parlai_persona.agents` and `parlai_persona.zoo`. `parlai_persona/scripts/` installs as
+`parlai_internal.scripts`, the namespace package whose modules every `parlai` command imports at its start:
+that is how an unmodified ParlAI finds this plugin. Mapped packages have to be listed one by one.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+ROOT = Path(__file__).parent
+KERNEL = ROOT / 'parlai_persona'
+
+
+def mapped(folder: str) -> dict[str, str]:
+    """Package name -> folder, for a top-level folder and everything below it."""
+    subs = find_namespace_packages(str(ROOT / folder), exclude=['*__pycache__*'])
+    return {
+        f'parlai_persona.{folder}': folder,
+        **{f'parlai_persona.{folder}.{s}': f'{folder}/{s.replace(".", "/")}' for s in subs},
+    }
+
+
+PACKAGE_DIR = {
+    'parlai_persona': 'parlai_persona',
+    'parlai_internal.scripts': 'parlai_persona/scripts',
+    **mapped('tasks'),
+    **mapped('agents'),
+    **mapped('zoo'),
+}
+
+# What ParlAI 1.7.2 really imports in what we use of it; its own metadata lists 2023's pins and a few things
+# it no longer needs. setuptools is ParlAI's `pkg_resources`, gone in 81; from 80.9 on it prints a warning.
+REQUIRES = [
+    'torch>=2.4',
+    'numpy>=1.23',
+    'transformers>=4.40',
+    'tokenizers>=0.15',
+    'setuptools>=70,<80.9',
+    'iopath>=0.1.8',
+    'joblib>=1.1',
+    'nltk>=3.8',
+    'packaging>=21',
+    'pandas>=1.4',
+    'Pillow>=9',
+    'py-rouge>=1.1',
+    'pyyaml>=5.4',
+    'regex>=2021.8.3',
+    'requests>=2.21',
+    'scikit-learn>=1.1',
+    'scipy>=1.8',
+    'subword-nmt>=0.3',
+    'tqdm>=4.62',
+    'typing-extensions>=4',
+]
+
+EXTRAS = {
+    # ParlAI with its own old pins, for where a resolver can satisfy them; otherwise
+    # `pip install --no-deps parlai==1.7.2`, which is what `make demo` does.
+    'parlai': ['parlai==1.7.2'],
+    'tensorboard': ['tensorboardX>=2.4'],
+    'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
+}
+
+
+def version() -> str:
+    found = re.search(r"__version__ = '(.+)'", (KERNEL / '__init__.py').read_text(encoding='utf-8'))
+    if not found:
+        raise RuntimeError(f"no __version__ = '…' line in {KERNEL / '__init__.py'}")
+    return found.group(1)
+
+
+setup(
+    name='parlai-persona',
+    version=version(),
+    description='Five published methods of personalised dialogue as a ParlAI plugin',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    license_files=['LICENSE'],
+    python_requires='>=3.10',
+    packages=sorted(PACKAGE_DIR),
+    package_dir=PACKAGE_DIR,
+    package_data={name: ['*.opt', '*.md', '*.txt', '*.json', 'py.typed'] for name in PACKAGE_DIR},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    zip_safe=False,
+    classifiers=[
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+)

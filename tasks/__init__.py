@@ -1,0 +1,1 @@
+"""Teachers: one folder a task. Installs as `parlai_persona.tasks`."""
