@@ -1,0 +1,73 @@
+"""Personas by name: 'random', a number in the data, a file, or sentences typed in."""
+
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from parlai_persona.dialogue import Dialogue
+from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
+
+Persona = tuple[str, ...]
+WAYS = "'random', a number, a file with a sentence a line (*.txt), or sentences separated by |"
+
+
+class PersonaError(ValueError):
+    """What was asked for is no persona; the message is meant for the person who typed it."""
+
+
+class PersonaBook:
+    """The different personas of a data set, numbered from 1 in order of appearance; read when first needed."""
+
+    def __init__(self, dialogues: Callable[[], Iterable[Dialogue]], rng: random.Random):
+        self._dialogues = dialogues
+        self._rng = rng
+        self._personas: list[Persona] = []
+
+    @property
+    def personas(self) -> list[Persona]:
+        if not self._personas:
+            sides = ((d.persona, d.partner_persona) for d in self._dialogues())
+            self._personas = [p for p in dict.fromkeys(p for pair in sides for p in pair) if p]
+            if not self._personas:
+                raise PersonaError('the data hold no personas')
+        return self._personas
+
+    def find(self, asked: str) -> Persona:
+        """The persona that was asked for, in one of the ways of `WAYS`."""
+        asked = asked.strip()
+        if asked == 'random':
+            return self._rng.choice(self.personas)
+        if asked.isascii() and asked.isdecimal():
+            return self.numbered(int(asked))
+        if asked.endswith('.txt'):
+            return read_file(Path(asked).expanduser())
+        return sentences(asked.split('|'), f'{asked!r}')
+
+    def numbered(self, number: int) -> Persona:
+        if not 1 <= number <= len(self.personas):
+            raise PersonaError(f'there is no persona {number}: they are numbered from 1 to {len(self.personas)}')
+        return self.personas[number - 1]
+
+    def matching(self, words: str) -> list[tuple[int, Persona]]:
+        """Number and sentences of the personas in which all of these words occur."""
+        wanted = words.lower().split()
+        return [(n, p) for n, p in enumerate(self.personas, 1) if all(w in ' '.join(p).lower() for w in wanted)]
+
+
+def read_file(path: Path) -> Persona:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise PersonaError(f'cannot read the file {path}: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise PersonaError(f'the file {path} is not UTF-8 text') from None
+    return sentences(lines, f'the file {path}')
+
+
+def sentences(lines: Iterable[str], source: str) -> Persona:
+    """The non-empty lines, without the marks that ParlAI's data put before them."""
+    found = (line.strip().removeprefix(YOUR_PERSONA.strip()).removeprefix(PARTNERS_PERSONA.strip()) for line in lines)
+    persona = tuple(line.strip() for line in found if line.strip())
+    if not persona:
+        raise PersonaError(f'{source} holds no sentence; a persona is {WAYS}')
+    return persona
