@@ -25,3 +25,7 @@ class Dialogue:
 
 class DataError(ValueError):
     """The data are not what they should be: the message says where, what was seen and what was expected."""
+
+
+class NoSplit(DataError):
+    """The split that was asked for does not exist."""

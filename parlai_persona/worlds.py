@@ -36,8 +36,13 @@ MODELS, YOURS = "The model's", 'Your'
 def add_persona_args(parser: ParlaiParser) -> None:
     group = parser.add_argument_group('Personas in conversation')
     group.add_argument('--persona', default='random', help=f"the model's persona: {WAYS}")
-    group.add_argument('--partner-persona', default=None, help="its partner's persona, likewise; default: as --persona-side needs")
-    group.add_argument('--persona-seed', type=int, default=None, help='seed of the random personas; default: another each time')
+    group.add_argument(
+        '--partner-persona', default=None,
+        help="its partner's persona, likewise; default: random where --persona-side or a self-chat needs one",
+    )
+    group.add_argument(
+        '--persona-seed', type=int, default=None, help='seed of the random personas; default: others each time'
+    )
 
 
 def task_dialogues(opt: Opt) -> Iterable[Dialogue]:
@@ -74,7 +79,7 @@ class Personas:
 
 
 def described(whose: str, persona: Persona) -> str:
-    return '\n'.join([f'{whose} persona:', *(f'  - {line}' for line in persona)]) if persona else f'{whose} persona: none'
+    return '\n'.join([f'{whose} persona:', *(f'  - {line}' for line in persona or ['none'])])
 
 
 class PersonaInteractiveWorld(InteractiveWorld):

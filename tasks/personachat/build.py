@@ -5,7 +5,7 @@ from pathlib import Path
 
 from parlai.core.opt import Opt
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.dialogue import DataError, NoSplit
 
 # source -> (ParlAI's builder, folder below the datapath, splits)
 SOURCES = {
@@ -19,7 +19,7 @@ def paths(opt: Opt, fold: str) -> list[Path]:
     """The files to read for this split: the first has the turns (and the inline candidates, if asked for)."""
     builder, folder, splits = SOURCES[opt['persona_source']]
     if fold not in splits:
-        raise DataError(
+        raise NoSplit(
             f"--persona-source {opt['persona_source']} has no {fold} split; it has {' and '.join(splits)}: "
             f"choose one of those with -dt{', or --persona-source personachat' if fold == 'test' else ''}"
         )
@@ -60,7 +60,7 @@ def choose(folder: Path, fold: str, form: str, side: str, inline: bool) -> list[
     return chosen
 
 
-def missing(folder: Path, wanted: list[Path]) -> DataError:
+def missing(folder: Path, wanted: list[Path]) -> NoSplit:
     names = ', '.join(dict.fromkeys(path.name for path in wanted))
     there = ', '.join(sorted(path.name for path in folder.glob('*.txt'))) or 'no .txt files'
-    return DataError(f'{folder} has none of {names}; it has {there}. Choose another persona form or side, or complete it')
+    return NoSplit(f'{folder} has none of {names}; it has {there}. Choose another split, persona form or side.')

@@ -55,7 +55,7 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
                 yield draft.done(f'{split}-{count}')
                 draft, count = Draft(), count + 1
             elif position != last + 1:
-                raise DataError(f'{where}: saw line {position} of a dialogue after line {last}, expected {last + 1} or 1')
+                raise DataError(f'{where}: saw number {position} after number {last}, expected {last + 1} or 1')
             draft.add(columns, where)
             last = position
     if last:
@@ -68,7 +68,8 @@ def split_line(line: str, where: str) -> tuple[int, list[str]]:
     columns = [column.strip() for column in rest.split('\t')]
     if not number.isascii() or not number.isdecimal() or not columns[0] or len(columns) > 4:
         raise DataError(
-            f'{where}: saw {shorten(line)!r}, expected "<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidates>]]]"'
+            f'{where}: saw {shorten(line)!r}, '
+            'expected "<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidates>]]]"'
         )
     return int(number), columns
 

@@ -5,7 +5,7 @@ dialogue has eight turns: a greeting, one question about each topic, and three q
 asks what they themselves said before. So, with the inline candidates,
 
 * a `persona` reply can be known from the persona only: its ten candidates of the right topic are alike
-  otherwise, and the value was drawn independently of everything in the dialogue: without the persona, 1/10;
+  else, and the value was drawn independently of everything in the dialogue: without the persona, 1/10;
 * a `history` reply can be known from the dialogue's history only, for the same reason: without it, 1/10;
 * an `open` reply (the greeting) can be told by anyone.
 """
@@ -20,12 +20,13 @@ from parlai_persona.dialogue import Dialogue, Turn
 TOPICS_PER_DIALOGUE = 4
 RECALLS_PER_DIALOGUE = 3
 CANDIDATES = 20
+WRONG_PERSON = 5  # candidates that say it of the other speaker
 SIZES = {'train': 1000, 'valid': 100, 'test': 100}  # dialogues
 
 
 @dataclass(frozen=True)
 class Topic:
-    """Ten values, and the sentences that hold one (`{}`): a persona line, a statement, its answer in the second person."""
+    """Ten values, and the sentences that hold one (`{}`); `answers` are statements in the second person."""
 
     values: tuple[str, ...]
     lines: tuple[str, ...]
@@ -35,20 +36,22 @@ class Topic:
     recalls: tuple[str, ...]
 
 
-def topic(values: str, lines: str, statements: str, answers: str, questions: str, recalls: str) -> Topic:
-    return Topic(tuple(values.split()), *(tuple(x.split('|')) for x in (lines, statements, answers, questions, recalls)))
+def topic(values: str, *sentences: str) -> Topic:
+    return Topic(tuple(values.split()), *(tuple(alternatives.split('|')) for alternatives in sentences))
 
 
 TOPICS = (
     topic(
         'cat dog rabbit hamster parrot turtle goldfish snake pony lizard',
         'i own a {}.|my pet is a {}.', 'i have a {} at home .|i share my home with a {} .', 'you have a {} .',
-        'do you have any pets ?|what kind of pet do you have ?', 'what pet did i tell you about ?|which pet do i have ?',
+        'do you have any pets ?|what kind of pet do you have ?',
+        'what pet did i tell you about ?|which pet do i have ?',
     ),
     topic(
         'nurse teacher baker lawyer pilot farmer plumber chef librarian carpenter',
         'i work as a {}.|i am a {} by trade.', 'i am a {} .|i earn my living as a {} .', 'you are a {} .',
-        'what do you do for a living ?|what is your job ?', 'can you remember what my job is ?|what do i do for a living ?',
+        'what do you do for a living ?|what is your job ?',
+        'can you remember what my job is ?|what do i do for a living ?',
     ),
     topic(
         'paris london tokyo boston chicago madrid berlin sydney cairo toronto',
@@ -75,8 +78,9 @@ TOPICS = (
     ),
     topic(
         'red blue green yellow purple orange pink brown black white',
-        'my favorite color is {}.|i always wear {} clothes.', 'i think {} is the nicest color .|everything i own is {} .',
-        'your favorite color is {} .', 'what is your favorite color ?|which color do you like ?',
+        'my favorite color is {}.|i always wear {} clothes.',
+        'i think {} is the nicest color .|everything i own is {} .', 'your favorite color is {} .',
+        'what is your favorite color ?|which color do you like ?',
         'do you remember my favorite color ?|what color did i say i like ?',
     ),
     topic(
@@ -86,10 +90,11 @@ TOPICS = (
         'what sport did i talk about ?|which sport do i like ?',
     ),
 )
-GREETINGS = (
-    'hello ! how are you today ?|hi , how is it going ?|hey there . how are you doing ?'.split('|'),
-    'hi ! i am doing great , thanks .|i am fine , how nice to meet you .|hello ! i am well , and you ?'.split('|'),
-)
+GREETINGS = ('hello ! how are you today ?', 'hi , how is it going ?', 'hey there . how are you doing ?')
+WELCOMES = ('hi ! i am doing great , thanks .', 'i am fine , how nice to meet you .', 'hello ! i am well , and you ?')
+
+
+SENTENCES = {t: [s.format(v) for s in (*t.statements, *t.answers) for v in t.values] for t in TOPICS}
 
 
 def ceilings() -> dict[str, Fraction]:
@@ -142,8 +147,8 @@ def plan(rng: random.Random) -> list[tuple[str, int]]:
 
 
 def greet(rng: random.Random) -> Turn:
-    hello, reply = (rng.choice(side) for side in GREETINGS)
-    return Turn(hello, reply, (*others(rng, (), 'statements', CANDIDATES - 1), reply), 'open')
+    hello, reply = rng.choice(GREETINGS), rng.choice(WELCOMES)
+    return Turn(hello, reply, (*elsewhere(rng, None, CANDIDATES - 1), reply), 'open')
 
 
 def ask(rng: random.Random, topic: Topic, own: str, partners: str) -> Turn:
@@ -158,14 +163,19 @@ def recall(rng: random.Random, topic: Topic, own: str, partners: str) -> Turn:
 
 
 def choices(rng: random.Random, topic: Topic, form: str, value: str) -> tuple[str, tuple[str, ...]]:
-    """The reply, and its candidates: one sentence with each of the topic's ten values, and others of other topics."""
+    """The reply and its candidates: it with each of the topic's values, the wrong person's, and other topics'.
+
+    The wrong person's values are drawn without a look at the right one, so that they do not give it away.
+    """
     sentence = rng.choice(getattr(topic, form))
     alike = [sentence.format(v) for v in topic.values if v != value]
+    wrong = getattr(topic, 'answers' if form == 'statements' else 'statements')
+    others = [rng.choice(wrong).format(v) for v in rng.sample(topic.values, WRONG_PERSON)]
+    others += elsewhere(rng, topic, CANDIDATES - 1 - len(alike) - len(others))
     reply = sentence.format(value)
-    return reply, (*alike, *others(rng, (topic,), form, CANDIDATES - 1 - len(alike)), reply)
+    return reply, (*alike, *others, reply)
 
 
-def others(rng: random.Random, excluded: tuple[Topic, ...], form: str, count: int) -> list[str]:
-    """`count` different sentences about topics that are not excluded."""
-    pool = [s.format(v) for t in TOPICS if t not in excluded for s in getattr(t, form) for v in t.values]
-    return rng.sample(pool, count)
+def elsewhere(rng: random.Random, excluded: Topic | None, count: int) -> list[str]:
+    """`count` different sentences about topics other than this one."""
+    return rng.sample([s for t in TOPICS if t is not excluded for s in SENTENCES[t]], count)

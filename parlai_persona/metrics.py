@@ -1,0 +1,201 @@
+"""What is measured on replies, as functions from strings to numbers; knows neither ParlAI nor torch.
+
+Persona recall, precision, F1 (eq. 19) and coverage (eq. 20) are PEDNet's (Jiang et al., COLING 2020, section
+4.4). Where the paper leaves a choice, docs/metrics.md says which is taken and what the others would give.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from parlai_persona.stopwords import STOP_WORDS
+
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters, digits and apostrophes inside; punctuation is no word
+ZIPF_SCALE, ZIPF_EXPONENT = 1e6, 1.07  # Zhang et al. 2018
+
+Words = frozenset[str]
+
+# ----------------------------------------------------------------------------------------- persona, eq. 19
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words in order; 'a nurse.' and 'a nurse .' have the same ones."""
+    return WORD.findall(text.lower().replace('’', "'"))
+
+
+def content_words(text: str) -> Words:
+    """W_Y of a reply, W_p of a persona sentence: the set of its words that are not stop words."""
+    return frozenset(words(text)) - STOP_WORDS
+
+
+class Overlap(NamedTuple):
+    """How many content words a reply and the persona sentence nearest to it share, and have."""
+
+    shared: int  # |W_Y & W_p|
+    reply: int  # |W_Y|
+    persona: int  # |W_p|
+
+    @property
+    def recall(self) -> float:  # eq. 19, usual reading: how much of the sentence is said
+        return self.shared / self.persona
+
+    @property
+    def precision(self) -> float:  # eq. 19, usual reading: how much of the reply is from the sentence
+        return self.shared / self.reply if self.reply else 0.0
+
+
+def persona_overlap(reply: Words, persona: Iterable[Words]) -> Overlap | None:
+    """The maximum of eq. 19: counts for the sentence that shares most words, of several the shortest.
+
+    None when no sentence has a content word: there is nothing to recall then, which is not a recall of 0.
+    """
+    counts = (Overlap(len(reply & sentence), len(reply), len(sentence)) for sentence in persona if sentence)
+    return max(counts, key=lambda overlap: (overlap.shared, -overlap.persona), default=None)
+
+
+def f1(recall: float, precision: float) -> float:
+    """Harmonic mean; 0 when both are."""
+    return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
+
+
+# ---------------------------------------------------------------------------------------- coverage, eq. 20
+
+
+def zipf_idf(rank: int) -> float:
+    """idf of the word at a 1-based frequency rank."""
+    tf = ZIPF_SCALE / rank**ZIPF_EXPONENT  # occurrences in a million words or so, by Zipf's law
+    return 1 / (1 + math.log(1 + tf))
+
+
+class ZipfIdf:
+    """idf of a word by its rank; a word without a rank counts as the one after the last ranked word."""
+
+    def __init__(self, ranks: Mapping[str, int]):
+        self.ranks = ranks
+        self.unranked = max(ranks.values(), default=0) + 1
+
+    def __call__(self, word: str) -> float:
+        return zipf_idf(self.ranks.get(word, self.unranked))
+
+
+def frequency_ranks(texts: Iterable[str]) -> dict[str, int]:
+    """1-based ranks of all words, stop words included, by frequency in `texts`; ties by alphabet."""
+    counts = Counter(word for text in texts for word in words(text))
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    return {word: rank for rank, word in enumerate(ordered, start=1)}
+
+
+def read_ranks(lines: Iterable[bytes], source: str) -> dict[str, int]:
+    """1-based ranks from the order of a vector file (text form of GloVe, word2vec, fastText) or a word list.
+
+    Words are compared in lower case; one found twice keeps its first rank. `source` names the file in errors.
+    """
+    ranks: dict[str, int] = {}
+    columns = headers = 0
+    for number, raw in enumerate(lines, start=1):
+        line = raw.rstrip().replace(b'\t', b' ')
+        if number == 1 and re.fullmatch(rb'\d+ \d+', line):
+            headers = 1  # 'words dimensions', as word2vec and fastText begin
+            continue
+        seen = line.count(b' ') + 1 if line else 0
+        columns = columns or seen
+        if not seen or seen < columns:
+            raise ValueError(
+                f'{source}, line {number}: saw {seen} columns, expected {columns or 1} as before: '
+                'give a vector file in text form, or a file with one word a line, the most frequent first'
+            )
+        blanks = seen - columns  # inside the word
+        try:
+            word = b' '.join(line.split(b' ', blanks + 1)[: blanks + 1]).decode()
+        except UnicodeDecodeError:
+            raise ValueError(f'{source}, line {number}: not UTF-8 text: give a text file') from None
+        ranks.setdefault(word.lower(), number - headers)
+    if not ranks:
+        raise ValueError(f'{source}: saw no words, expected one a line: give a vector file or a word list')
+    return ranks
+
+
+def persona_cover(reply: Words, persona: Iterable[Words], idf: Callable[[str], float]) -> float | None:
+    """Eq. 20: greatest mean idf of the words shared with a sentence; 0 if none is shared."""
+    sentences = [sentence for sentence in persona if sentence]
+    if not sentences:
+        return None
+    shared = [reply & sentence for sentence in sentences]
+    return max((math.fsum(map(idf, both)) / len(both) for both in shared if both), default=0.0)
+
+
+# -------------------------------------------------------------------------------------------- whole corpora
+
+
+def persona_report(
+    replies: Iterable[str], personas: Iterable[Sequence[str]], idf: Callable[[str], float]
+) -> dict[str, float]:
+    """Averages over replies, each with its speaker's sentences; replies without a persona are left out."""
+    overlaps, covers = [], []
+    for reply, persona in zip(replies, personas, strict=True):
+        said, sentences = content_words(reply), [content_words(sentence) for sentence in persona]
+        overlap, cover = persona_overlap(said, sentences), persona_cover(said, sentences, idf)
+        if overlap is not None and cover is not None:
+            overlaps.append(overlap)
+            covers.append(cover)
+    if not overlaps:
+        return {}
+    recall = math.fsum(overlap.recall for overlap in overlaps) / len(overlaps)
+    precision = math.fsum(overlap.precision for overlap in overlaps) / len(overlaps)
+    return {
+        'persona_recall': recall,
+        'persona_precision': precision,
+        'persona_f1': f1(recall, precision),  # of the averages, as in table 2
+        'persona_f1_mean': math.fsum(f1(o.recall, o.precision) for o in overlaps) / len(overlaps),
+        'persona_used': sum(overlap.shared > 0 for overlap in overlaps) / len(overlaps),
+        'persona_cover': math.fsum(covers) / len(covers),
+    }
+
+
+def ngrams(tokens: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[i:] for i in range(n)), strict=False)
+
+
+def distinct(replies: Iterable[str], n: int) -> float:
+    """Distinct-n (Li et al. 2016) of a corpus on raw whitespace tokens; n-grams do not cross replies."""
+    grams = [gram for reply in replies for gram in ngrams(reply.split(), n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+# -------------------------------------------------------------------------------------------------- ranking
+
+
+def label_rank(ranked: Iterable[str], labels: Collection[str]) -> int | None:
+    """1-based place of the first candidate that is a label, or None.
+
+    Texts count, not list positions: of a label that is there twice, the better place is its rank.
+    """
+    return next((place for place, candidate in enumerate(ranked, start=1) if candidate in labels), None)
+
+
+def hits(rank: int | None, k: int) -> float:
+    """hits@k of one ranked list; a label that is not in it is no hit."""
+    return float(rank is not None and rank <= k)
+
+
+def reciprocal_rank(rank: int | None) -> float:
+    """The term of MRR of one ranked list; 0 for a label that is not in it."""
+    return 0.0 if rank is None else 1 / rank
+
+
+# ----------------------------------------------------------------------------------------------- perplexity
+
+
+def word_count(label: str) -> int:
+    """Whitespace tokens of a label and the end token: a unit that no model's dictionary changes."""
+    return len(label.split()) + 1
+
+
+def perplexity(nll: float, tokens: int) -> float:
+    """exp of the summed negative log-likelihood (nats) per token; infinite where a float cannot hold it."""
+    try:
+        return math.exp(nll / tokens)
+    except OverflowError:
+        return math.inf

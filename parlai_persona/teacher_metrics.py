@@ -1,0 +1,280 @@
+"""Our metrics in ParlAI's reports, for any agent: a mixin for teachers. The numbers come from `metrics`.
+
+A figure that an example does not have (no reply text, no persona, no ranked list) is absent from its report
+and from the average; it is never counted as 0. docs/metrics.md explains every name.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, lru_cache
+from itertools import islice
+from typing import Any
+
+from parlai.core.dict import DictionaryAgent
+from parlai.core.loader import load_agent_module
+from parlai.core.message import Message
+from parlai.core.metrics import (
+    METRICS_DISPLAY_DATA,
+    AverageMetric,
+    Metric,
+    MetricDisplayData,
+    normalize_answer,
+)
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import FixedDialogTeacher
+from parlai.utils.data import DatatypeHelper
+
+from parlai_persona import metrics
+from parlai_persona.fields import PERSONA
+
+sentence_words = lru_cache(maxsize=2**14)(metrics.content_words)  # Persona-Chat has some 6,000 sentences
+
+DISPLAY = {
+    'persona_recall': ('P-R', "share of a persona sentence's words that the reply says (eq. 19)"),
+    'persona_precision': ('P-P', "share of the reply's words that are in that sentence (eq. 19)"),
+    'persona_recall_letter': ('P-R, letter', 'eq. 19 with its two names exchanged: persona_precision'),
+    'persona_precision_letter': ('P-P, letter', 'eq. 19 with its two names exchanged: persona_recall'),
+    'persona_f1': ('P-F1 of averages', 'harmonic mean of the two averages, as in table 2'),
+    'persona_f1_mean': ('P-F1, mean', "average of the replies' own F1"),
+    'persona_used': ('Persona used', 'share of replies with a content word of their persona'),
+    'persona_cover_train': ('P-Cover, train', 'eq. 20, words ranked by frequency in the training split'),
+    'persona_cover_file': ('P-Cover, file', 'eq. 20, words ranked by --persona-metrics-ranks'),
+    'distinct_raw_1': ('Distinct-1, raw', 'different words / words of all replies, whitespace tokens'),
+    'distinct_raw_2': ('Distinct-2, raw', 'different bigrams / bigrams of all replies, whitespace tokens'),
+    'hits@3': ('Hits@3', 'share of ranked lists with the label among the first 3'),
+    'hits@10': ('Hits@10', 'share of ranked lists with the label among the first 10'),
+    'mrr': ('MRR', 'average of 1 / rank of the label; 0 where it is not in the list'),
+    'ppl_word': ('Perplexity per word', 'per whitespace token of the label, end included'),
+}
+METRICS_DISPLAY_DATA.update({name: MetricDisplayData(*shown) for name, shown in DISPLAY.items()})
+
+
+class PersonaF1Metric(Metric):
+    """F1 of the average recall and the average precision, which is not the average of F1s."""
+
+    __slots__ = ('_recall', '_precision', '_examples')
+    macro_average = True  # over tasks, as the averages it is made of
+
+    def __init__(self, recall: float, precision: float, examples: int = 1):
+        self._recall, self._precision, self._examples = recall, precision, examples  # sums over the examples
+
+    def __add__(self, other: PersonaF1Metric | None) -> PersonaF1Metric:
+        if other is None:
+            return self
+        return PersonaF1Metric(
+            self._recall + other._recall, self._precision + other._precision, self._examples + other._examples
+        )
+
+    def value(self) -> float:
+        return metrics.f1(self._recall / self._examples, self._precision / self._examples)
+
+
+class DistinctMetric(Metric):
+    """Distinct-n of all replies added up; adding one costs its own length, not that of what came before.
+
+    ParlAI's InterDistinctMetric copies all counts at each addition. Yet a metric must not change when another
+    is added, as ParlAI keeps one object in two places. Here metrics that grow out of each other share one
+    dict, in which n-grams keep the order of their arrival and are never removed: the n-grams of a metric are
+    the first `_distinct` keys, whatever is appended for others later.
+    """
+
+    __slots__ = ('_grams', '_distinct', '_total')
+
+    def __init__(self, grams: dict[tuple[str, ...], None], total: int):
+        self._grams, self._distinct, self._total = grams, len(grams), total
+
+    @classmethod
+    def compute(cls, tokens: Sequence[str], n: int) -> DistinctMetric:
+        grams = list(metrics.ngrams(tokens, n))
+        return cls(dict.fromkeys(grams), len(grams))
+
+    def _own(self) -> dict[tuple[str, ...], None]:
+        return dict.fromkeys(islice(self._grams, self._distinct))
+
+    def __add__(self, other: DistinctMetric | None) -> DistinctMetric:
+        if other is None:
+            return self
+        grams = self._grams if len(self._grams) == self._distinct else self._own()
+        grams.update(other._own())
+        return DistinctMetric(grams, self._total + other._total)
+
+    def __reduce__(self):
+        return DistinctMetric, (self._own(), self._total)  # what others appended stays here
+
+    def value(self) -> float:
+        return self._distinct / self._total if self._total else 0.0
+
+
+class PerplexityMetric(AverageMetric):
+    """exp of the summed negative log-likelihood over the summed number of tokens."""
+
+    def value(self) -> float:
+        return metrics.perplexity(self._numer, self._denom) if self._denom else math.nan
+
+
+class WordRarity:
+    """The idf of eq. 20, from a file or else from the training texts; made when first used, then shared.
+
+    `idf` is None where there are no training texts: coverage is then absent from the report.
+    """
+
+    def __init__(self, path: str | None, training_texts: Callable[[], Iterable[str]]):
+        if path and not os.path.isfile(path):
+            raise FileNotFoundError(
+                f'--persona-metrics-ranks {path}: saw no such file, expected a vector file or a word list'
+            )
+        self.path, self.training_texts = path, training_texts
+        self.metric = 'persona_cover_file' if path else 'persona_cover_train'
+
+    @cached_property
+    def idf(self) -> metrics.ZipfIdf | None:
+        if not self.path:
+            ranks = metrics.frequency_ranks(self.training_texts())
+            return metrics.ZipfIdf(ranks) if ranks else None
+        with open(self.path, 'rb') as lines:
+            return metrics.ZipfIdf(metrics.read_ranks(lines, self.path))
+
+
+def token_perplexity_name(opt: Opt) -> str | None:
+    """`ppl_token_…` with the tokenisation of the agent's dictionary; None where the options do not tell.
+
+    A teacher's options hold the command line's default even where the agent read something else from the
+    file beside its weights, so that file is read here too.
+    """
+    saved = f'{opt.get("model_file")}.opt'
+    if os.path.isfile(saved):
+        opt = Opt({**Opt.load(saved), **(opt.get('override') or {})})
+    agent = load_agent_module(opt['model']) if opt.get('model') else None
+    dictionary_class = getattr(agent, 'dictionary_class', None)
+    if dictionary_class is None:
+        return None
+    dictionary = dictionary_class()
+    tokenizer = opt.get('dict_tokenizer', DictionaryAgent.default_tok)
+    if (dictionary.tokenize, dictionary.txt2vec) != (DictionaryAgent.tokenize, DictionaryAgent.txt2vec):
+        # Gpt2DictionaryAgent, say, does not ask for dict_tokenizer
+        tokenizer = dictionary.__name__.removesuffix('DictionaryAgent').lower()
+    name = f'ppl_token_{re.sub(r"[^0-9a-zA-Z]+", "_", tokenizer)}'
+    METRICS_DISPLAY_DATA[name] = MetricDisplayData(
+        f'Perplexity per token ({tokenizer})', "the agent's ppl: comparable only with the same dictionary"
+    )
+    return name
+
+
+class PersonaMetrics(FixedDialogTeacher):
+    """Mixin: `class MyTeacher(PersonaMetrics, DialogTeacher)` reports our metrics when it evaluates.
+
+    Its messages carry the speaker's persona in `fields.PERSONA`, a list of sentences. Training is not
+    measured: what an agent says there is not a reply to be judged.
+    """
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        group = parser.add_argument_group('Persona metrics')
+        group.add_argument(
+            '--persona-metrics', type='bool', default=True,
+            help='in evaluation, report persona F1 and coverage, Distinct, hits@3, MRR, perplexity per word',
+        )
+        group.add_argument(
+            '--persona-metrics-ranks', type=str, default=None, metavar='FILE',
+            help='vector file or word list, most frequent word first, that ranks words for persona coverage '
+            '(PEDNet, eq. 20); without it, frequency in the training split ranks them',
+        )
+        return parser
+
+    def __init__(self, opt: Opt, shared: dict[str, Any] | None = None):
+        super().__init__(opt, shared)
+        if shared:
+            self.word_rarity: WordRarity = shared['word_rarity']
+        else:
+            self.word_rarity = WordRarity(opt.get('persona_metrics_ranks'), self.training_texts)
+        evaluates = not DatatypeHelper.is_training(opt['datatype'])
+        self.measures_persona = evaluates and opt.get('persona_metrics', True)
+        if self.measures_persona:
+            self.metrics.eval_pr = [1, 3, 5, 10, 100]  # ParlAI computes hits@3 if told to
+
+    def share(self) -> dict[str, Any]:
+        return {**super().share(), 'word_rarity': self.word_rarity}
+
+    @cached_property
+    def _token_ppl(self) -> str | None:
+        return token_perplexity_name(self.opt)
+
+    def training_texts(self) -> Iterable[str]:
+        """All utterances of the training split, to rank words by; without any, no `persona_cover_train`."""
+        raise NotImplementedError(
+            f'{type(self).__name__} has no training_texts(), from which persona_cover_train ranks words: '
+            'define it, give --persona-metrics-ranks FILE, or switch off with --persona-metrics false'
+        )
+
+    def custom_evaluation(
+        self, teacher_action: Message, labels: tuple[str, ...] | None, model_response: Message
+    ) -> None:
+        super().custom_evaluation(teacher_action, labels, model_response)
+        if not self.measures_persona:
+            return
+        text = model_response.get('text')
+        if text is not None:
+            self._measure_persona(text, teacher_action.get(PERSONA) or ())
+            self._measure_distinct(text)
+        if model_response.get('text_candidates') is not None and labels:
+            self._measure_rank(model_response['text_candidates'], labels)
+        if labels and 'ppl' in model_response.get('metrics', {}):
+            self._measure_perplexity(model_response['metrics'], labels)
+
+    def _measure_persona(self, text: str, persona: Sequence[str]) -> None:
+        if isinstance(persona, str):
+            raise TypeError(f'field {PERSONA!r}: saw the str {persona!r}, expected a list of sentences')
+        sentences = [sentence_words(sentence) for sentence in persona]
+        reply = metrics.content_words(text)
+        overlap = metrics.persona_overlap(reply, sentences)
+        if overlap is None:
+            return
+        recall, precision = overlap.recall, overlap.precision
+        averages: dict[str, float | None] = {
+            'persona_recall': recall,
+            'persona_precision': precision,
+            'persona_recall_letter': precision,
+            'persona_precision_letter': recall,
+            'persona_f1_mean': metrics.f1(recall, precision),
+            'persona_used': float(overlap.shared > 0),
+        }
+        idf = self.word_rarity.idf
+        if idf is not None:
+            averages[self.word_rarity.metric] = metrics.persona_cover(reply, sentences, idf)
+        for name, value in averages.items():
+            self.metrics.add(name, AverageMetric(value))
+        self.metrics.add('persona_f1', PersonaF1Metric(recall, precision))
+
+    def _measure_distinct(self, text: str) -> None:
+        raw, normalised = text.split(), normalize_answer(text).split()
+        reported = self.metrics.report_recent()
+        for n in (1, 2):
+            self.metrics.add(f'distinct_raw_{n}', DistinctMetric.compute(raw, n))
+            if f'interdistinct-{n}' not in reported:  # ParlAI's own, on `--metrics distinct`
+                self.metrics.add(f'interdistinct-{n}', DistinctMetric.compute(normalised, n))
+
+    def _measure_rank(self, ranked: Iterable[str], labels: Sequence[str]) -> None:
+        """MRR, unless the agent reports one; texts are compared as for ParlAI's hits@k, so the two agree."""
+        if 'mrr' not in self.metrics.report_recent():
+            rank = metrics.label_rank(map(normalize_answer, ranked), set(map(normalize_answer, labels)))
+            self.metrics.add('mrr', AverageMetric(metrics.reciprocal_rank(rank)))
+
+    def _measure_perplexity(self, reported: dict[str, Any], labels: Sequence[str]) -> None:
+        """Per word, and the agent's own under a name that says what its tokens are.
+
+        TorchGeneratorAgent's `loss` of an example holds the sum over the label's tokens, end included, and
+        their number. A label that --label-truncate cut, or one drawn from several, is left out: its words
+        are not those that were scored.
+        """
+        if self._token_ppl:
+            self.metrics.add(self._token_ppl, reported['ppl'])
+        truncated = 'ltrunc' in reported and reported['ltrunc'].value() > 0
+        if len(labels) == 1 and not truncated and isinstance(reported.get('loss'), AverageMetric):
+            nll = reported['loss']._numer
+            self.metrics.add('ppl_word', PerplexityMetric(nll, metrics.word_count(labels[0])))
