@@ -1,5 +1,6 @@
 """The teacher that turns any task's `Dialogue` records into ParlAI Messages; a task adds where they come from."""
 
+import contextlib
 import copy
 import random
 from abc import abstractmethod
@@ -71,12 +72,13 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
         """The dialogues of 'train', 'valid' or 'test', in a fixed order; read anew at each call."""
 
     def training_texts(self) -> Iterator[str]:
-        """Every utterance of the training split once, for metrics that rank words by their frequency."""
-        for dialogue in self.dialogues('train'):
-            for turn in dialogue.turns:
-                if turn.text != fields.SILENCE:
-                    yield turn.text
-                yield turn.reply
+        """Every utterance of the training split, if there is one: metrics rank words by their frequency in it."""
+        with contextlib.suppress(NoSplit):
+            for dialogue in self.dialogues('train'):
+                for turn in dialogue.turns:
+                    if turn.text != fields.SILENCE:
+                        yield turn.text
+                    yield turn.reply
 
     def split(self, fold: str) -> Iterator[Dialogue]:
         """The dialogues of a split. A missing test split is an error only for someone who asked for it:
@@ -106,7 +108,7 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
         lines = persona_lines(dialogue, self.opt['persona_side']) if number == 0 else []
         fields_ = {
             'text': '\n'.join([*lines, turn.text]),
-            'labels': (turn.reply,),
+            'labels': [turn.reply],
             fields.PERSONA: list(dialogue.persona),
             fields.PARTNER_PERSONA: list(dialogue.partner_persona),
             fields.DIALOGUE_ID: dialogue.id,

@@ -62,5 +62,6 @@ def choose(folder: Path, fold: str, form: str, side: str, inline: bool) -> list[
 
 def missing(folder: Path, wanted: list[Path]) -> NoSplit:
     names = ', '.join(dict.fromkeys(path.name for path in wanted))
-    there = ', '.join(sorted(path.name for path in folder.glob('*.txt'))) or 'no .txt files'
+    fold = wanted[0].name.split('_')[0]
+    there = ', '.join(sorted(path.name for path in folder.glob(f'{fold}_*.txt'))) or f'no {fold}_*.txt at all'
     return NoSplit(f'{folder} has none of {names}; it has {there}. Choose another split, persona form or side.')

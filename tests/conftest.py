@@ -1,0 +1,35 @@
+"""No test reaches the network: pytest-socket (see pyproject.toml) stops this process, a closed proxy its children."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: the tensors of the tests are small, and pytest-xdist already uses the cores.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
+for proxy in ('http_proxy', 'https_proxy'):  # what a subprocess would try goes to a closed port
+    os.environ[proxy] = os.environ[proxy.upper()] = 'http://127.0.0.1:9'
+os.environ['no_proxy'] = os.environ['NO_PROXY'] = '127.0.0.1,localhost'
+
+FIXTURES = Path(__file__).parent / 'fixtures'
+
+
+@pytest.fixture
+def parlai(tmp_path):
+    """The stock console script, run in an empty folder; answers the finished process with its output as text."""
+
+    def run(*arguments: str, input: str = '', cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [str(Path(sys.executable).parent / 'parlai'), *arguments],
+            input=input, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
+        )
+
+    return run
+
+
+def worker_program(folder: Path, name: str, source: str) -> None:
+    """A module that subprocesses can import when `folder` is on their PYTHONPATH."""
+    (folder / f'{name}.py').write_text(source)
