@@ -15,21 +15,18 @@ ROOT = Path(__file__).parent
 KERNEL = ROOT / 'parlai_persona'
 
 
-def mapped(folder: str) -> dict[str, str]:
+def mapped(package: str, folder: str, exclude: tuple[str, ...] = ()) -> dict[str, str]:
     """Package name -> folder, for a top-level folder and everything below it."""
-    subs = find_namespace_packages(str(ROOT / folder), exclude=['*__pycache__*'])
-    return {
-        f'parlai_persona.{folder}': folder,
-        **{f'parlai_persona.{folder}.{s}': f'{folder}/{s.replace(".", "/")}' for s in subs},
-    }
+    subs = find_namespace_packages(str(ROOT / folder), exclude=['*__pycache__*', *exclude])
+    return {package: folder, **{f'{package}.{s}': f'{folder}/{s.replace(".", "/")}' for s in subs}}
 
 
 PACKAGE_DIR = {
-    'parlai_persona': 'parlai_persona',
+    **mapped('parlai_persona', 'parlai_persona', exclude=('scripts',)),
     'parlai_internal.scripts': 'parlai_persona/scripts',
-    **mapped('tasks'),
-    **mapped('agents'),
-    **mapped('zoo'),
+    **mapped('parlai_persona.tasks', 'tasks'),
+    **mapped('parlai_persona.agents', 'agents'),
+    **mapped('parlai_persona.zoo', 'zoo'),
 }
 
 # What ParlAI 1.7.2 really imports in what we use of it; its own metadata lists 2023's pins and a few things

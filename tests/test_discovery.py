@@ -1,0 +1,159 @@
+"""An unmodified ParlAI knows `persona:`, at no cost that one would notice."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import FIXTURES
+from parlai.core.build_data import modelzoo_path
+from parlai.core.loader import load_agent_module, load_teacher_module, load_world_module
+
+import parlai_persona
+from parlai_persona import compat, discovery, requirements, task_worlds
+from parlai_persona.tasks.sample.agents import DefaultTeacher
+from parlai_persona.tasks.sample.worlds import InteractiveWorld, SelfChatWorld
+from parlai_persona.worlds import PersonaInteractiveWorld
+
+
+def python(code: str, cwd, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, '-c', code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_tasks_by_short_and_by_dotted_name():
+    assert load_teacher_module('persona:sample') is DefaultTeacher
+    assert load_teacher_module('parlai_persona.tasks.sample.agents') is DefaultTeacher
+    assert load_teacher_module('parlai_persona.tasks.sample.agents:DefaultTeacher') is DefaultTeacher
+
+
+@pytest.mark.parametrize('task', ['persona:sample', 'parlai_persona.tasks.sample.agents', 'persona:sample:persona_side=none'])
+def test_worlds_by_short_and_by_dotted_name(task):
+    found = load_world_module(task, interactive_task=True)
+    if '=' in task:  # ParlAI takes the options off the task before it looks for a world
+        found = load_world_module(task.rpartition(':')[0], interactive_task=True)
+    assert found is InteractiveWorld is PersonaInteractiveWorld
+    assert load_world_module('persona:sample', selfchat_task=True) is SelfChatWorld
+
+
+def test_a_task_without_worlds_has_the_default_one():
+    from parlai.core.worlds import DialogPartnerWorld
+
+    assert load_world_module('persona:sample', num_agents=2) is DialogPartnerWorld
+    assert load_world_module('persona:nothing', interactive_task=True, num_agents=2) is DialogPartnerWorld
+    with pytest.raises(AttributeError):
+        task_worlds.Nothing  # noqa: B018
+
+
+def test_an_unknown_agent_says_which_module_is_missing():
+    with pytest.raises(ModuleNotFoundError, match=r'parlai_persona\.agents\.nothing'):
+        load_agent_module('persona:nothing')
+
+
+def test_the_zoo_is_ours(tmp_path):
+    with pytest.raises(ImportError, match=r'parlai\.zoo\.persona\.nothing'):
+        modelzoo_path(str(tmp_path), 'zoo:persona/nothing/model')
+    assert sys.modules['parlai.zoo.persona'] is parlai_persona.zoo
+
+
+def test_registering_twice_changes_nothing():
+    before = list(sys.meta_path), list(compat.APPLIED)
+    discovery.register()
+    compat.arm()
+    assert (list(sys.meta_path), list(compat.APPLIED)) == before
+
+
+def test_import_loads_no_torch(tmp_path):
+    done = python('import sys, parlai_persona; print([m for m in ("torch", "numpy", "transformers") if m in sys.modules])', tmp_path)
+    assert done.stdout.strip() == '[]', done.stderr
+
+
+def test_python_use(tmp_path):
+    """`import parlai_persona`, then ParlAI's scripts as ever; in either order."""
+    code = (
+        'from parlai.scripts.eval_model import EvalModel\n'
+        'import parlai_persona\n'
+        'report = EvalModel.main(task="persona:sample", model="repeat_label", datatype="valid")\n'
+        'assert float(report["accuracy"]) == 1 and float(report["exs"]) == 800\n'
+    )
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_train_and_eval_with_the_stock_command(parlai, tmp_path):
+    """`parlai train_model -t persona:personachat -m transformer/biencoder …`, from another folder."""
+    common = ['-t', 'persona:personachat', '--persona-folder', str(FIXTURES / 'personachat'), '-mf', str(tmp_path / 'model')]
+    done = parlai(
+        'train_model', *common, '-m', 'transformer/biencoder', '--candidates', 'batch', '--eval-candidates', 'inline',
+        '--optimizer', 'adam', '-lr', '1e-3', '--embedding-size', '8', '--ffn-size', '8', '--n-heads', '2', '--n-layers', '1',
+        '--num-epochs', '2', '-bs', '2', '--validation-metric', 'hits@1',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = parlai('eval_model', *common, '-dt', 'valid')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'hits@1' in done.stdout
+    assert 'persona_f1' in done.stdout
+
+
+def users_parlai_internal(folder, regular: bool) -> None:
+    scripts = folder / 'parlai_internal' / 'scripts'
+    scripts.mkdir(parents=True)
+    (scripts / 'mine.py').write_text(
+        'from parlai.core.script import ParlaiScript, register_script\n'
+        '@register_script("mine")\n'
+        'class Mine(ParlaiScript):\n'
+        '    @classmethod\n'
+        '    def setup_args(cls):\n'
+        '        from parlai.core.params import ParlaiParser\n'
+        '        return ParlaiParser(False, False, "A script of the user")\n'
+        '    def run(self):\n'
+        '        from parlai.core.loader import REGISTERED_REPOS\n'
+        '        print("mine runs;", "persona:" in REGISTERED_REPOS)\n'
+    )
+    if regular:
+        (folder / 'parlai_internal' / '__init__.py').touch()
+        (scripts / '__init__.py').touch()
+
+
+def test_a_users_own_parlai_internal_keeps_working(parlai, tmp_path):
+    """A namespace package beside ours: both are found."""
+    users_parlai_internal(tmp_path, regular=False)
+    assert 'mine runs; True' in parlai('mine', PYTHONPATH=str(tmp_path)).stdout
+
+
+def test_a_users_regular_parlai_internal_needs_one_line(parlai, tmp_path):
+    """With `__init__.py` files it hides ours, as Python has it; README says to add this one line."""
+    users_parlai_internal(tmp_path, regular=True)
+    assert 'mine runs; False' in parlai('mine', PYTHONPATH=str(tmp_path)).stdout
+    (tmp_path / 'parlai_internal' / 'scripts' / 'persona.py').write_text('import parlai_persona\n')
+    assert 'mine runs; True' in parlai('mine', PYTHONPATH=str(tmp_path)).stdout
+
+
+# ---------------------------------------------------------------------------------- missing or wrong ParlAI
+
+
+def test_no_parlai(monkeypatch):
+    monkeypatch.setattr(requirements, 'find_spec', lambda name: None)
+    with pytest.raises(ImportError, match=r'needs ParlAI 1\.7\.2, and no ParlAI is installed: pip install --no-deps parlai=='):
+        requirements.check()
+
+
+def test_another_parlai(tmp_path):
+    done = python(
+        'import parlai; parlai.__version__ = "1.6.0"\nimport parlai_persona', tmp_path
+    )
+    assert done.returncode == 1
+    message = 'needs ParlAI 1.7.2, but 1.6.0 is installed: pip install --no-deps parlai==1.7.2'
+    assert message in done.stderr
+    done = python(
+        'import parlai; parlai.__version__ = "1.6.0"\nfrom parlai.__main__ import main\nmain()', tmp_path
+    )
+    assert done.returncode == 0, 'somebody else\'s ParlAI keeps working without us'
+    assert f'The persona: plugin is off. parlai-persona {message}' in done.stdout + done.stderr
+
+
+def test_no_pkg_resources(monkeypatch):
+    monkeypatch.setattr(requirements, 'find_spec', lambda name: None if name == 'pkg_resources' else object())
+    with pytest.raises(ImportError, match=r"pkg_resources.*: pip install 'setuptools>=70,<80\.9'"):
+        requirements.check()

@@ -1,0 +1,75 @@
+"""The wheel and the editable install: each built, each imported from another folder, each found by a stock `parlai`.
+
+The virtual environments made here see the packages of the running one (torch, ParlAI, setuptools), but not its
+installation of parlai-persona: a path file adds the folder without running the path files in it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SITE = Path(sysconfig.get_paths()['purelib'])
+LEAVES = (
+    'parlai_persona.tasks.sample.grammar', 'parlai_persona.tasks.personachat.parse', 'parlai_persona.teacher',
+    'parlai_persona.agents', 'parlai_persona.zoo', 'parlai_internal.scripts.persona_plugin',
+)  # fmt: skip
+
+
+def run(*command: object, cwd: Path) -> str:
+    clean = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env=clean, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """A copy of the sources, as a build leaves its traces beside them."""
+    names = ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'parlai_persona', 'tasks', 'agents', 'zoo')
+    folder = tmp_path / 'source'
+    folder.mkdir()
+    for name in names:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Path:
+    """The interpreter of a new virtual environment that has everything but parlai-persona."""
+    venv.create(tmp_path / 'env', with_pip=False)
+    python = tmp_path / 'env' / 'bin' / 'python'
+    site = run(python, '-c', 'import sysconfig; print(sysconfig.get_paths()["purelib"])', cwd=tmp_path).strip()
+    (Path(site) / 'host.pth').write_text(f'{SITE}\n')
+    assert 'False' in run(
+        python, '-c', 'from importlib.util import find_spec; print(find_spec("parlai_persona") is not None)', cwd=tmp_path
+    )
+    return python
+
+
+@pytest.mark.parametrize('kind', ['wheel', 'editable'])
+def test_an_installation_is_complete(kind, source, fresh, tmp_path):
+    pip = [sys.executable, '-m', 'pip', '--python', fresh, 'install', '--quiet', '--no-deps', '--no-index']
+    if kind == 'wheel':
+        build = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation']
+        run(*build, '--wheel-dir', tmp_path, source, cwd=tmp_path)
+        shutil.rmtree(source)  # nothing may be taken from there
+        run(*pip, next(tmp_path.glob('*.whl')), cwd=tmp_path)
+    else:
+        run(*pip, '--no-build-isolation', '--editable', source, cwd=tmp_path)
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    run(fresh, '-c', f'import {", ".join(LEAVES)}', cwd=elsewhere)
+    where = run(fresh, '-c', 'import parlai_persona.tasks.sample.grammar as g; print(g.__file__)', cwd=elsewhere)
+    assert str(tmp_path) in where
+    assert ('source' in where) == (kind == 'editable')
+    stock = Path(sys.executable).parent / 'parlai'
+    report = run(fresh, stock, 'eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid', cwd=elsewhere)
+    assert 'persona_f1' in report
