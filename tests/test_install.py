@@ -48,9 +48,8 @@ def fresh(tmp_path) -> Path:
     python = tmp_path / 'env' / 'bin' / 'python'
     site = run(python, '-c', 'import sysconfig; print(sysconfig.get_paths()["purelib"])', cwd=tmp_path).strip()
     (Path(site) / 'host.pth').write_text(f'{SITE}\n')
-    assert 'False' in run(
-        python, '-c', 'from importlib.util import find_spec; print(find_spec("parlai_persona") is not None)', cwd=tmp_path
-    )
+    code = 'from importlib.util import find_spec; print(find_spec("parlai_persona"))'
+    assert run(python, '-c', code, cwd=tmp_path).strip() == 'None'
     return python
 
 
@@ -71,5 +70,5 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
     assert str(tmp_path) in where
     assert ('source' in where) == (kind == 'editable')
     stock = Path(sys.executable).parent / 'parlai'
-    report = run(fresh, stock, 'eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid', cwd=elsewhere)
-    assert 'persona_f1' in report
+    command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid']
+    assert 'persona_f1' in run(fresh, stock, *command, cwd=elsewhere)

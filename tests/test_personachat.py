@@ -95,11 +95,18 @@ def test_personas_of_several_files_are_put_together():
     assert len(merged.turns[0].candidates) == 3
 
 
+def test_files_may_differ_in_contractions(tmp_path):
+    other = tmp_path / 'train_other_original.txt'
+    other.write_text((FOLDER / 'train_other_original_no_cands.txt').read_text().replace('i would', "i'd"))
+    paths = [FOLDER / 'train_self_original.txt', other]
+    assert [d.turns for d in read_views(paths)] == [d.turns for d in read_dialogues(paths[0])]
+
+
 def test_files_that_are_not_of_the_same_split_are_refused(tmp_path):
     lines = (FOLDER / 'train_other_original_no_cands.txt').read_text().splitlines()
     short, other = tmp_path / 'short.txt', tmp_path / 'other.txt'
     short.write_text('\n'.join(lines[:5]))
-    other.write_text('\n'.join(lines).replace('bees', 'cows'))
+    other.write_text('\n'.join(line if 'persona' in line else line[:2] + 'so ?\twell .' for line in lines))
     with pytest.raises(DataError, match=r'short\.txt has fewer dialogues than .*train_self'):
         list(read_views([FOLDER / 'train_self_original.txt', short]))
     with pytest.raises(DataError, match="dialogue 'train-0' differs between"):
@@ -113,25 +120,29 @@ def test_files_that_are_not_of_the_same_split_are_refused(tmp_path):
     ('side', 'inline', 'names'),
     [
         ('self', True, ['train_self_original.txt', 'train_both_original_no_cands.txt']),
-        ('self', False, ['train_both_original_no_cands.txt']),
-        ('other', False, ['train_both_original_no_cands.txt']),
+        ('self', False, ['train_self_original_no_cands.txt', 'train_both_original_no_cands.txt']),
+        ('other', False, ['train_other_original_no_cands.txt', 'train_both_original_no_cands.txt']),
+        ('both', False, ['train_both_original_no_cands.txt']),
         ('both', True, ['train_self_original.txt', 'train_both_original_no_cands.txt']),
-        ('none', False, ['train_both_original_no_cands.txt']),
+        ('none', False, ['train_none_original_no_cands.txt', 'train_both_original_no_cands.txt']),
     ],
 )
 def test_the_fewest_files_that_hold_everything_are_chosen(side, inline, names):
     assert [p.name for p in choose(FOLDER, 'train', 'original', side, inline)] == names
 
 
-def test_the_release_has_one_file_for_everything(tmp_path):
-    for side in ('both', 'self', 'other', 'none'):
+@pytest.mark.parametrize(('side', 'inline', 'name'), [('self', True, 'train_self_original.txt'),
+                                                      ('none', False, 'train_none_original_no_cands.txt')])  # fmt: skip
+def test_the_turns_come_from_the_file_that_parlai_reads(tmp_path, side, inline, name):
+    """The files of a release differ in small things: "i'm" in one can be "i am" in another."""
+    for kind in ('both', 'self', 'other', 'none'):
         for suffix in ('', '_no_cands'):
-            (tmp_path / f'train_{side}_original{suffix}.txt').touch()
-    assert [p.name for p in choose(tmp_path, 'train', 'original', 'self', True)] == ['train_both_original.txt']
+            (tmp_path / f'train_{kind}_original{suffix}.txt').touch()
+    assert choose(tmp_path, 'train', 'original', side, inline)[0].name == name
 
 
 def test_a_missing_file_is_named_with_what_is_there():
-    with pytest.raises(NoSplit, match=r'none of train_both_revised.txt.*it has train_both_original_no_cands.txt'):
+    with pytest.raises(NoSplit, match=r'none of train_self_revised.txt.*it has train_both_original_no_cands.txt'):
         choose(FOLDER, 'train', 'revised', 'self', True)
     with pytest.raises(NoSplit, match=r'none of valid_both_revised_no_cands.txt.* it has valid_both_orig'):
         choose(FOLDER, 'valid', 'revised', 'both', True)

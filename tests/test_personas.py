@@ -136,8 +136,8 @@ def test_wrong_input_gets_an_answer(chat):
         '', '/fly', '/persona 99999', '/persona nowhere.txt', '/me |', '/list zzzz', 'still here', '[DONE]', 'and here',
     )  # the end of the input ends the chat
     for answer in (
-        'Say something, or type /help.', 'There is no command /fly.', 'there is no persona 99999',
-        'cannot read the file nowhere.txt', 'holds no sentence', "No persona has 'zzzz' in it.", 'still here', 'and here',
+        'Say something, or type /help.', 'There is no command /fly.', 'there is no persona 99999', 'still here',
+        'cannot read the file nowhere.txt', 'holds no sentence', "No persona has 'zzzz' in it.", 'and here',
     ):  # fmt: skip
         assert answer in out
 
@@ -154,7 +154,8 @@ def test_the_same_seed_draws_the_same_persona(chat):
 
 
 def test_the_console_script(parlai):
-    done = parlai('interactive', '-t', 'persona:sample', '-m', 'repeat_query', '--persona', '7', input='hello\n[EXIT]\n')
+    command = ['interactive', '-t', 'persona:sample', '-m', 'repeat_query', '--persona', '7']
+    done = parlai(*command, input='hello\n[EXIT]\n')
     assert done.returncode == 0, done.stderr
     assert "The model's persona:\n  - i" in done.stdout
     assert '[RepeatQueryAgent]: hello' in done.stdout

@@ -13,6 +13,13 @@ SOURCES = {
     'convai2': ('parlai.tasks.convai2.build', 'ConvAI2', ('train', 'valid')),
 }
 SHOWS = {'self': {'self'}, 'other': {'other'}, 'both': {'self', 'other'}, 'none': set()}
+# For each side of persona, the files to take the turns from, best first: ParlAI's own teachers read the first.
+TURNS_FROM = {
+    'self': ('self', 'both', 'other', 'none'),
+    'other': ('other', 'both', 'self', 'none'),
+    'both': ('both', 'self', 'other', 'none'),
+    'none': ('none', 'self', 'other', 'both'),
+}
 
 
 def paths(opt: Opt, fold: str) -> list[Path]:
@@ -36,14 +43,12 @@ def paths(opt: Opt, fold: str) -> list[Path]:
 def choose(folder: Path, fold: str, form: str, side: str, inline: bool) -> list[Path]:
     """The fewest files of `folder` that hold the turns, the candidates if `inline`, and both personas if they can.
 
-    The release has a file for each side of persona, each with and without candidates; a folder may lack some.
+    The releases have a file for each side of persona, each with and without candidates; a folder may lack some.
     """
     stems = {name: f'{fold}_{name}_{form}' for name in ('both', 'self', 'other')}
     stems['none'] = f'{fold}_none_original'  # without personas there is one form only
-    ranked = sorted(stems, key=lambda name: len(SHOWS[name] & SHOWS[side]), reverse=True)
-    turns = [(name, folder / f'{stems[name]}.txt') for name in ranked]
-    if not inline:
-        turns = [(name, folder / f'{stems[name]}_no_cands.txt') for name in ranked] + turns
+    suffixes = ('.txt',) if inline else ('_no_cands.txt', '.txt')
+    turns = [(name, folder / f'{stems[name]}{suffix}') for suffix in suffixes for name in TURNS_FROM[side]]
     first = next(((name, path) for name, path in turns if path.is_file()), None)
     if first is None:
         raise missing(folder, [path for _, path in turns])

@@ -86,7 +86,7 @@ def merge(views: tuple[Dialogue | None, ...], paths: list[Path]) -> Dialogue:
         if view is None or first is None:
             short, long = (path, paths[0]) if view is None else (paths[0], path)
             raise DataError(f'{short} has fewer dialogues than {long}: they are not views of the same split')
-        if [(t.text, t.reply) for t in view.turns] != [(t.text, t.reply) for t in first.turns]:
+        if not alike(first, view):
             raise DataError(f'dialogue {first.id!r} differs between {paths[0]} and {path}: not views of the same split')
         first = replace(
             first,
@@ -95,6 +95,12 @@ def merge(views: tuple[Dialogue | None, ...], paths: list[Path]) -> Dialogue:
         )
     assert first is not None
     return first
+
+
+def alike(one: Dialogue, other: Dialogue) -> bool:
+    """As many turns, and mostly the same words: in the releases "i'm" in one file can be "i am" in another."""
+    words, others = ({w for t in d.turns for w in f'{t.text} {t.reply}'.split()} for d in (one, other))
+    return len(one.turns) == len(other.turns) and 2 * len(words & others) > len(words | others)
 
 
 def shorten(line: str, width: int = 60) -> str:
