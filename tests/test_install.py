@@ -5,14 +5,17 @@ installation of parlai-persona: a path file adds the folder without running the 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 SITE = Path(sysconfig.get_paths()['purelib'])
@@ -72,3 +75,18 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
     stock = Path(sys.executable).parent / 'parlai'
     command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid']
     assert 'persona_f1' in run(fresh, stock, *command, cwd=elsewhere)
+
+
+def test_parlais_own_pins_and_ours_can_be_met_together():
+    """`pip install parlai-persona[parlai]`: these versions, which a resolver chose for Python 3.10, satisfy both."""
+    chosen = {
+        'numpy': '1.23.5', 'tqdm': '4.62.3', 'tokenizers': '0.15.2', 'requests': '2.31.0', 'iopath': '0.1.10',
+        'setuptools': '80.8.0', 'transformers': '4.35.2', 'regex': '2024.11.6', 'pandas': '2.1.0', 'torch': '2.14.1',
+    }  # fmt: skip
+    source = (ROOT / 'setup.py').read_text()
+    ours = [Requirement(text) for text in re.findall(r"^    '([^']+)',$", source[source.index('REQUIRES = ['):], re.M)]
+    theirs = [Requirement(text) for text in metadata.requires('parlai')]
+    assert {'numpy', 'setuptools', 'transformers'} <= {r.name for r in ours}
+    for requirement in ours + theirs:
+        if requirement.name in chosen:
+            assert chosen[requirement.name] in requirement.specifier, requirement
