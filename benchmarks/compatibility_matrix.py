@@ -1,0 +1,275 @@
+"""What `compatibility.py` runs: ParlAI's agents and activities, its scripts and options, each as `parlai` commands.
+
+Everything is small enough to be trained in a second. The data are ParlAI's own `integration_tests`, the pretrained
+models and the word vectors are made here, so nothing is downloaded.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+STEPS = '--optimizer adam --learningrate 0.005 --max-train-steps 6 --batchsize 8 --validation-max-exs 16'
+CHECKPOINTS = '--validation-every-n-steps 3 --save-after-valid True'
+RECURRENT = '--hiddensize 16 --embeddingsize 16 --numlayers 1'
+TRANSFORMER = '--n-layers 1 --n-heads 2 --embedding-size 16 --ffn-size 16'
+HUGGING_FACE = '--text-truncate 32 --label-truncate 16'
+TWO = '--distributed-world-size 2 --ddp-backend ddp'
+REPORT = r'REPORT +\| test:'
+RESUMED = rf'(?s)Loading existing model.*model\.checkpoint.*{REPORT}'
+BUILT = 'dictionary built'
+REPLY = r'\[\w+\]: \S'
+
+
+@dataclass(frozen=True)
+class Command:
+    """One `parlai` command, what is typed into it, and what its output must match for it to have worked."""
+
+    line: str
+    expect: str
+    typed: str = ''
+
+    def arguments(self) -> list[str]:
+        return shlex.split(self.line)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One of ParlAI's agents: how it is trained, on which task, and what it can do at all."""
+
+    name: str
+    kind: str  # generator, ranker, retriever (learns nothing by gradients), classifier
+    flags: str = ''
+    task: str = 'integration_tests:candidate'
+    embeddings: bool = False  # can start from word vectors
+    chat: str = ''  # flags it needs when there are no candidates in a message
+
+    @property
+    def file(self) -> str:
+        return self.name.replace('/', '_')
+
+    def train(self, extra: str = '', script: str = 'train_model') -> str:
+        """Its training in the folder of the cell, where the model is always called `model`."""
+        steps = '--batchsize 1 --num-epochs 1 --datatype train:ordered' if self.kind == 'retriever' else STEPS
+        quiet = '--skip-generation True' if self.kind == 'generator' else ''
+        return f'{script} -t {self.task} -m {self.name} -mf model {self.flags} {steps} {quiet} {extra}'
+
+    def use(self, script: str, extra: str = '') -> str:
+        """A script for what the cell `train` has trained."""
+        generate = '--skip-generation False' if self.kind == 'generator' else ''
+        return f'{script} -mf agents/{self.file} {generate} {extra}'
+
+
+GENERATION, CLASSES = 'integration_tests:nocandidate', 'integration_tests:classifier'
+TRANSFORMER_RANKER = f'{TRANSFORMER} --candidates batch'
+CANDIDATES = '--label_candidates_file candidates.txt'
+AGENTS = [
+    Agent('seq2seq', 'generator', RECURRENT, GENERATION, embeddings=True),
+    Agent('hred', 'generator', RECURRENT, 'integration_tests:multiturn_nocandidate', embeddings=True),
+    Agent('transformer/generator', 'generator', TRANSFORMER, GENERATION, embeddings=True),
+    Agent('hugging_face/gpt2', 'generator', f'--model-name tiny-gpt2 {HUGGING_FACE}', GENERATION),
+    Agent('hugging_face/dialogpt', 'generator', f'--gpt2-size small {HUGGING_FACE}', GENERATION),
+    Agent('hugging_face/t5', 'generator', f'--t5-model-arch t5-small {HUGGING_FACE}', GENERATION),
+    Agent('transformer/biencoder', 'ranker', TRANSFORMER_RANKER, embeddings=True),
+    Agent('transformer/polyencoder', 'ranker', TRANSFORMER_RANKER, embeddings=True),
+    Agent('memnn', 'ranker'),
+    Agent('transformer/classifier', 'classifier', f'{TRANSFORMER} --classes one zero', CLASSES),
+    Agent('ir_baseline', 'retriever', chat=CANDIDATES),
+    Agent('tfidf_retriever', 'retriever', '--retriever-hashsize 4096'),
+]
+
+
+def train(agent: Agent) -> list[Command]:
+    return [Command(agent.train(), REPORT)]
+
+
+def resume(agent: Agent) -> list[Command]:
+    """A training that ended at step 6 goes on from its checkpoint to step 12."""
+    if agent.kind == 'retriever':
+        return []
+    first = agent.train(CHECKPOINTS)
+    second = first.replace('--max-train-steps 6', '--max-train-steps 12')
+    return [Command(first, REPORT), Command(second, RESUMED)]
+
+
+def evaluate(agent: Agent) -> list[Command]:
+    return [Command(agent.use('eval_model', f'-t {agent.task} --metrics all --num-examples 20'), 'rouge_L')]
+
+
+def generate(inference: str) -> Callable[[Agent], list[Command]]:
+    """Evaluation of a generator that has to write its replies with one of ParlAI's ways of decoding."""
+
+    def commands(agent: Agent) -> list[Command]:
+        flags = f'-t {agent.task} --num-examples 12 --batchsize 4 --inference {inference}'
+        return [Command(agent.use('eval_model', flags), 'bleu-4')] if agent.kind == 'generator' else []
+
+    return commands
+
+
+def candidates(agent: Agent) -> list[Command]:
+    """hits@k: a generator ranks the candidates of the task; a ranker those of a file, encoded once, then reused."""
+    if agent.kind == 'generator':
+        flags = '-t integration_tests:candidate --num-examples 12 --rank-candidates True'
+    elif agent.kind == 'ranker':
+        flags = f'-t {agent.task} --num-examples 12 --eval-candidates fixed --fixed-candidates-path candidates.txt'
+        flags += ' --ignore-bad-candidates True'
+    else:
+        return []
+    once = Command(agent.use('eval_model', flags), 'hits@1')
+    return [once] if agent.kind == 'generator' else [once, once]
+
+
+def interactive(agent: Agent) -> list[Command]:
+    return [Command(agent.use('interactive', agent.chat), REPLY, typed='1 2 3\n4 5\n[EXIT]\n')]
+
+
+def self_chat(agent: Agent) -> list[Command]:
+    line = agent.use('self_chat', f'--selfchat-max-turns 3 --outfile chat {agent.chat}')
+    return [Command(line, r'\[\w+_1\]: \S')]
+
+
+def processes(agent: Agent) -> list[Command]:
+    """Two processes on the CPU. ParlAI wants the dictionary built before; its classifier shares no gradients."""
+    if agent.kind not in ('generator', 'ranker'):
+        return []
+    line = agent.train(TWO, 'multiprocessing_train')
+    if agent.name.startswith('hugging_face'):
+        return [Command(line, REPORT)]
+    return [Command(f'build_dict -t {agent.task} --dict-file model.dict', BUILT), Command(line, REPORT)]
+
+
+def vectors(agent: Agent) -> list[Command]:
+    line = agent.train('--embedding-type glove')
+    return [Command(line, rf'(?s)Initialized embeddings for [1-9].*{REPORT}')] if agent.embeddings else []
+
+
+ACTIVITIES: dict[str, Callable[[Agent], list[Command]]] = {
+    'train': train,
+    'resume': resume,
+    'evaluate': evaluate,
+    'hits@k': candidates,
+    'greedy': generate('greedy'),
+    'beam': generate('beam --beam-size 3 --beam-min-length 2 --beam-block-ngram 2'),
+    'top-k': generate('topk --topk 3'),
+    'nucleus': generate('nucleus --topp 0.5'),
+    'interactive': interactive,
+    'self_chat': self_chat,
+    '2 processes': processes,
+    'glove': vectors,
+}
+
+SEQ2SEQ, GENERATOR = AGENTS[0], AGENTS[2]
+
+
+def trained(extra: str, expect: str = REPORT) -> list[Command]:
+    return [Command(GENERATOR.train(extra), expect)]
+
+
+def scheduled(name: str) -> list[Command]:
+    """Train, then go on from the checkpoint: `seq2seq`, whose checkpoints are read most strictly."""
+    flags = f'{CHECKPOINTS} --lr-scheduler {name} --warmup-updates 4'
+    first = SEQ2SEQ.train(flags)
+    return [Command(first, REPORT), Command(first.replace('steps 6', 'steps 12'), RESUMED)]
+
+
+PYTHON = """
+import parlai_persona
+from parlai.scripts.train_model import TrainModel
+from parlai.scripts.eval_model import EvalModel
+TrainModel.main(task='integration_tests:nocandidate', model='seq2seq', model_file='model', hiddensize=8,
+                embeddingsize=8, numlayers=1, max_train_steps=4, batchsize=8, skip_generation=True)
+print(EvalModel.main(task='integration_tests:nocandidate', model_file='model', num_examples=8))
+"""
+
+NUMBERS = '-t integration_tests:candidate'
+OPTIONS: dict[str, list[Command]] = {
+    **{
+        f'`--lr-scheduler {name}`, resumed': scheduled(name)
+        for name in ('reduceonplateau', 'fixed', 'invsqrt', 'cosine', 'linear', 'none')
+    },
+    **{
+        f'`--optimizer {name}`': trained(f'--optimizer {name}')
+        for name in ('sgd', 'adamw', 'adamax', 'adafactor', 'mem_eff_adam')
+    },
+    **{
+        f'`--embedding-type {name}`': trained(f'--embedding-type {name}', expect='Initialized embeddings for [1-9]')
+        for name in ('glove-fixed', 'fasttext', 'fasttext_cc')
+    },
+    '`--tensorboard-log True`': trained('--tensorboard-log True'),
+    '`--dynamic-batching full`': trained('--dynamic-batching full --truncate 16'),
+    '`-dt train:stream`': trained('-dt train:stream'),
+    '`--num-workers 1`': [
+        Command(f'build_dict {NUMBERS} --dict-file model.dict', BUILT),
+        *trained('--num-workers 1 --dynamic-batching full --truncate 16 --batchsize 8'),
+    ],
+    '`--fp16 True` (no effect on a CPU)': trained('--fp16 True'),
+    '`--special-tok-lst`': trained('--special-tok-lst [a],[b]'),
+    '`--dict-tokenizer bpe`': trained('--dict-tokenizer bpe --dict-maxtokens 30'),
+    '`--dict-tokenizer bytelevelbpe`, local files': trained(
+        'byte', '--dict-tokenizer bytelevelbpe --bpe-vocab tiny-gpt2/vocab.json --bpe-merge tiny-gpt2/merges.txt'
+    ),
+    'GPT-2 stored in half precision': [
+        Command(AGENTS[3].train('--max-train-steps 12').replace('tiny-gpt2', 'half-gpt2'), r' ppl[^|]*\d{2}')
+    ],
+    '`build_dict`': [Command(f'build_dict {NUMBERS} --dict-file model.dict', BUILT)],
+    '`display_data`': [Command(f'display_data {NUMBERS} --num-examples 3', 'loaded 500 episodes')],
+    '`display_model`': [Command(GENERATOR.use('display_model', f'{NUMBERS} --num-examples 3'), 'model:')],
+    '`data_stats`': [Command(f'data_stats {NUMBERS}', 'utterances')],
+    '`verify_data`': [Command(f'verify_data {NUMBERS}', 'missing_text')],
+    '`token_stats`': [Command(f'token_stats {NUMBERS}', 'count')],
+    '`convert_to_parlai`': [Command(f'convert_to_parlai {NUMBERS} --outfile data.txt', 'Converting')],
+    '`convert_to_json`': [Command(f'convert_to_json {NUMBERS} --outfile data.json', 'Conversations saved')],
+    '`eval_model --world-logs`': [
+        Command(SEQ2SEQ.use('eval_model', f'{NUMBERS} --num-examples 8 --world-logs logs'), 'saved to file')
+    ],
+    '`vacuum`': [*trained(''), Command('vacuum -mf model', 'Saving to')],
+    '`profile_train`': [Command(GENERATOR.train(script='profile_train'), 'function calls')],
+    '`multiprocessing_eval`': [
+        Command(SEQ2SEQ.use('multiprocessing_eval', f'-t {GENERATION} {TWO}').replace('--skip-generation False', ''), 'ppl')
+    ],
+    'Python: `TrainModel.main`, `EvalModel.main`': [Command(f'-c {shlex.quote(PYTHON)}', "'accuracy'")],
+}
+
+
+def make_fixtures(folder: Path) -> None:
+    """Tiny pretrained models under the names that ParlAI's agents ask for, word vectors, a file of candidates."""
+    make_gpt2(folder / 'tiny-gpt2', half=False)
+    make_gpt2(folder / 'half-gpt2', half=True)
+    make_gpt2(folder / 'microsoft' / 'DialoGPT-small', half=False)
+    make_t5(folder / 't5-small')
+    for kind in ('glove', 'fasttext', 'fasttext_cc'):
+        path = folder / 'data' / 'models' / f'{kind}_vectors' / 'digits.vec'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        header = '' if kind == 'glove' else '7 4\n'
+        path.write_text(header + ''.join(f'{digit} {digit}.5 -1 0.25 2e-1\n' for digit in range(7)))
+    (folder / 'candidates.txt').write_text('1 2 3 4\n0 0 1 2\n5 4 3 2\n')
+
+
+def make_gpt2(folder: Path, half: bool) -> None:
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2Model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(['1 2 3 4 5 6 0'], vocab_size=264, special_tokens=['<|endoftext|>'], show_progress=False)
+    tokenizer.save_model(str(folder))
+    size = tokenizer.get_vocab_size()
+    model = GPT2Model(GPT2Config(vocab_size=size, n_positions=128, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0))
+    (model.half() if half else model).save_pretrained(folder)
+
+
+def make_t5(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import T5Config, T5ForConditionalGeneration, T5TokenizerFast
+
+    folder.mkdir(parents=True, exist_ok=True)
+    unigram = Tokenizer(models.Unigram())
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ['<pad>', '</s>', '<unk>']
+    trainer = trainers.UnigramTrainer(vocab_size=40, special_tokens=special, unk_token='<unk>', show_progress=False)
+    unigram.train_from_iterator(['1 2 3 4 5 6 0'], trainer)
+    unigram.save(str(folder / 'tokenizer.json'))
+    tokenizer = T5TokenizerFast.from_pretrained(folder, extra_ids=0, model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    sizes = {'vocab_size': len(tokenizer) + 8, 'd_model': 16, 'd_kv': 8, 'd_ff': 16, 'num_layers': 1, 'num_heads': 2}
+    T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)).save_pretrained(folder)

@@ -1,0 +1,90 @@
+"""Running stock `parlai` commands one after another: with progress, interruptible, and able to go on later."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Progress:
+    """One line: `[3/10] memnn, seed 1: train_model 2:10 · 31:02 in all, at most 45 minutes of training to go`."""
+
+    def __init__(self, jobs: int, minutes_left: Callable[[], float]):
+        self.jobs, self.minutes_left = jobs, minutes_left
+        self.title, self.live = '', sys.stdout.isatty()
+        self.start = self.began = self.shown = time.monotonic()
+
+    def begin(self, number: int, title: str) -> None:
+        self.title = f'[{number}/{self.jobs}] {title}'
+        self.began = self.shown = time.monotonic()
+        print(self.title, end='\r' if self.live else '\n', flush=True)
+
+    def tick(self) -> None:
+        """To be called every second; a terminal shows each, a log file one a minute."""
+        now = time.monotonic()
+        if self.live or now > self.shown + 60:
+            self.shown = now
+            line = f'{self.title} {clock(now - self.began)} · {clock(now - self.start)} in all'
+            left = f', at most {self.minutes_left():.0f} minutes of training to go '
+            print(line + left, end='\r' if self.live else '\n', flush=True)
+
+    def done(self, result: str) -> None:
+        print(f'{self.title}: {result} ({clock(time.monotonic() - self.began)}){" " * 60 * self.live}', flush=True)
+
+
+def clock(seconds: float) -> str:
+    return f'{int(seconds) // 60}:{int(seconds) % 60:02}'
+
+
+def execute(command: str, log: Path, threads: int, progress: Progress) -> None:
+    """Run `parlai …` with the console script beside this Python; its output goes to `log`.
+
+    Ctrl-C stops the command, too: ParlAI finishes a checkpoint that it is writing, and we wait for that.
+    """
+    name, *arguments = shlex.split(command)
+    program = Path(sys.executable).with_name(name)
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('a', encoding='utf-8') as output:
+        print(f'$ {command}', file=output, flush=True)
+        process = subprocess.Popen([program, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            while process.poll() is None:
+                time.sleep(1)
+                progress.tick()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            sys.exit(f'\nStopped during: {command}\nRun the same line again to go on.')
+    if process.returncode:
+        last = ''.join(log.read_text(encoding='utf-8').splitlines(keepends=True)[-15:])
+        sys.exit(f'{last}\nExit status {process.returncode} of: {command}\nAll of its output: {log}')
+
+
+@contextmanager
+def best_model_kept(model: Path) -> Iterator[None]:
+    """Around a `train_model`: where it resumes, the best model survives.
+
+    ParlAI saves its last weights over the best ones if no validation after the resumption is better than those
+    before it (`TrainLoop.saved` is not restored).
+    """
+    checkpoint, kept = Path(f'{model}.checkpoint.trainstats'), Path(f'{model}.kept')
+    resumes = checkpoint.exists() and model.exists()
+    before = best_validation(checkpoint) if resumes else None
+    if resumes:
+        shutil.copyfile(model, kept)
+    yield
+    if resumes and best_validation(Path(f'{model}.trainstats')) == before:
+        os.replace(kept, model)
+    kept.unlink(missing_ok=True)
+
+
+def best_validation(statistics: Path) -> float | None:
+    return json.loads(statistics.read_text(encoding='utf-8'))['best_valid']

@@ -1,0 +1,19 @@
+"""ParlAI 1.7.2 on today's Python stack: one function a defect, each applied once and only where the defect is.
+
+`hooks` holds the mechanism. A fix names the module it mends and runs right after that module is first imported
+(at once, if it already was), so arming the fixes imports neither torch nor ParlAI's agents. The fixes:
+
+* `training`: schedulers, checkpoints, the dictionary;
+* `metrics`: what is missing on the machine is left out of a report;
+* `vectors`: `--embedding-type` from a local file;
+* `huggingface`: the GPT-2 family on transformers 5;
+* `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU.
+
+`docs/compatibility.md` lists them all. To leave some out, put their names, or `all`, separated by commas into
+the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
+"""
+
+from parlai_persona.compat import huggingface, metrics, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
+
+__all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

@@ -1,0 +1,80 @@
+"""Defects of ParlAI's Hugging Face agents on transformers 5."""
+
+import functools
+from typing import Any
+
+from parlai_persona.compat.hooks import fixes
+
+
+@fixes('parlai.agents.hugging_face.gpt2')
+def gpt2_reorders_its_cache(module: Any) -> bool:
+    """`hugging_face/gpt2` and `dialogpt` cannot generate: they take the model's cache for tuples of two tensors.
+
+    Since transformers 5, whose models return a `Cache`. Detected by reordering one. A cache is asked to reorder
+    itself.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    reorder = module.HFGPT2Model.reorder_decoder_incremental_state
+    cache = DynamicCache()
+    cache.update(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 0)  # keys and values of layer 0
+    try:
+        reorder(None, cache, torch.tensor([0]))
+    except (AssertionError, TypeError):
+        pass
+    else:
+        return False
+
+    @functools.wraps(reorder)
+    def reorder_cache(self, incremental_state, inds):
+        if not hasattr(incremental_state, 'reorder_cache'):
+            return reorder(self, incremental_state, inds)
+        incremental_state.reorder_cache(inds)
+        return incremental_state
+
+    module.HFGPT2Model.reorder_decoder_incremental_state = reorder_cache
+    return True
+
+
+@fixes('parlai.agents.hugging_face.gpt2')
+def gpt2_in_single_precision(module: Any) -> bool:
+    """A GPT-2 that was stored in half precision is trained in it, and its loss is soon NaN.
+
+    Since transformers 5, which keeps the precision of the file; before, a model was always loaded in single
+    precision, from where `--fp16` goes on. Detected by the parameters of the model that was loaded.
+    """
+    init = module.GPT2Decoder.__init__
+
+    @functools.wraps(init)
+    def then_float(self, opt, dictionary):
+        init(self, opt, dictionary)
+        self.float()  # nothing to do on a model that is so already
+
+    module.GPT2Decoder.__init__ = then_float
+    return True
+
+
+@fixes('parlai.agents.hugging_face.gpt2')
+def gpt2_ranks_candidates(module: Any) -> bool:
+    """`--rank-candidates True` (hits@k) fails with `hugging_face/gpt2`: it indexes a tensor with a list.
+
+    In ParlAI 1.7.2 whatever the stack. Detected by doing so. The list becomes a tensor, as in ParlAI's other
+    generators.
+    """
+    import torch
+
+    reorder = module.HFGPT2Model.reorder_encoder_states
+    try:
+        reorder(None, torch.zeros(1, 1), [0])
+    except TypeError:
+        pass
+    else:
+        return False
+
+    @functools.wraps(reorder)
+    def reorder_by_tensor(self, encoder_states, indices):
+        return reorder(self, encoder_states, torch.as_tensor(indices, device=encoder_states.device))
+
+    module.HFGPT2Model.reorder_encoder_states = reorder_by_tensor
+    return True

@@ -1,0 +1,76 @@
+"""Defects met while evaluating: what the machine lacks must not end the run, or silently shorten the report."""
+
+import functools
+from typing import Any
+
+from parlai_persona.compat.hooks import fixes
+
+
+@fixes('parlai.core.metrics')
+def metric_that_could_not_be_computed(module: Any) -> bool:
+    """A metric whose library is missing is `None` (BLEU without NLTK, say), and adding it up is a TypeError.
+
+    In ParlAI 1.7.2 whatever the stack. Detected by adding one. `Metrics.add` leaves `None` out, as its type
+    annotation promises.
+    """
+    try:
+        module.Metrics().add('nothing', None)
+    except TypeError:
+        pass
+    else:
+        return False
+    add = module.Metrics.add
+
+    @functools.wraps(add)
+    def add_if_computed(self, key, value):
+        if value is not None:
+            add(self, key, value)
+
+    module.Metrics.add = add_if_computed
+    return True
+
+
+@fixes('parlai.core.metrics')
+def rouge_without_sentence_model(module: Any) -> bool:
+    """`--metrics rouge` reports no ROUGE unless an NLTK model is there, and says to download a wrong one.
+
+    Since NLTK 3.8.2, which renamed the model that py-rouge splits sentences with. Detected at the first use, by
+    splitting one. ParlAI strips all punctuation before it calls py-rouge, so there is one sentence and nothing
+    to split; the evaluator that stands in splits words as NLTK does and needs no model. The numbers are the same.
+    """
+    compute_many = module.RougeMetric.compute_many
+
+    @functools.wraps(compute_many)
+    def compute(guess, answers, measure='r'):
+        if module.RougeMetric._evaluator is None:
+            module.RougeMetric._evaluator = _evaluator_of_one_sentence()
+        return compute_many(guess, answers, measure)
+
+    module.RougeMetric.compute_many = staticmethod(compute)
+    return True
+
+
+def _evaluator_of_one_sentence():
+    """py-rouge's evaluator without the splitting; None, for ParlAI to make its own, where py-rouge can split."""
+    try:
+        import nltk
+        import rouge
+    except ImportError:
+        return None
+    try:
+        nltk.sent_tokenize('one sentence')
+    except LookupError:
+        pass
+    else:
+        return None
+
+    class OneSentence(rouge.Rouge):
+        @staticmethod
+        def tokenize_text(text, language='english'):
+            return nltk.word_tokenize(text, language, preserve_line=True)
+
+        @staticmethod
+        def split_into_sentences(text, ensure_compatibility, language='english'):
+            return [text] if text else []
+
+    return OneSentence(metrics=['rouge-n', 'rouge-l'], max_n=2)

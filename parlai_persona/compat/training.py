@@ -1,0 +1,146 @@
+"""Defects met while training ParlAI's own agents: the scheduler, checkpoints, the dictionary, an empty turn."""
+
+import functools
+import io
+import pickle
+from typing import Any
+
+from parlai_persona.compat.hooks import fixes
+
+
+@fixes('parlai.nn.lr_scheduler')
+def plateau_without_verbose(module: Any) -> bool:
+    """ParlAI's default scheduler passes `verbose=` to `ReduceLROnPlateau`: every training dies at its start.
+
+    Since torch 2.7, which dropped the argument. Detected by making one. ParlAI's class gets a constructor that
+    does the same without the argument.
+    """
+    import torch
+
+    scheduler = module.ReduceOnPlateauLRScheduler
+    try:
+        scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), 1, 0.5, 0, 0.0)
+    except TypeError:
+        pass
+    else:
+        return False
+
+    def __init__(self, optimizer, patience, decay, warmup_updates, warmup_rate):
+        module.ParlAILRScheduler.__init__(self, warmup_updates, warmup_rate)
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, 'min', factor=decay, patience=patience
+        )
+
+    scheduler.__init__ = __init__
+    return True
+
+
+@fixes('parlai.agents.seq2seq.seq2seq')
+def seq2seq_loads_numpy_scalars(module: Any) -> bool:
+    """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded: training ends in an error, too.
+
+    Since torch 2.6, whose `torch.load` reads nothing but tensors and plain values. The scheduler computes with
+    numpy, so its learning rates are numpy scalars. Detected by writing and reading one. The loading stays a safe
+    one: while `Seq2seqAgent.load` runs, the three names a numpy scalar is made of are allowed as well. (ParlAI's
+    other agents name a pickle module of ParlAI's, for which torch keeps its old behaviour.)
+    """
+    import numpy as np
+    import torch
+
+    scalar = np.float64(0.0)
+    buffer = io.BytesIO()
+    torch.save(scalar, buffer)
+    buffer.seek(0)
+    try:
+        torch.load(buffer)
+    except pickle.UnpicklingError:
+        pass
+    else:
+        return False
+
+    make = scalar.__reduce__()[0]
+    allowed = [np.dtype, type(scalar.dtype), make, (make, 'numpy.core.multiarray.scalar')]  # the last: numpy 1's name
+    load = module.Seq2seqAgent.load
+
+    @functools.wraps(load)
+    def safe_load(self, path):
+        with torch.serialization.safe_globals(allowed):
+            return load(self, path)
+
+    module.Seq2seqAgent.load = safe_load
+    return True
+
+
+@fixes('parlai.core.dict')
+def dictionary_without_np_int(module: Any) -> bool:
+    """`DictionaryAgent.txt2vec(text, np.ndarray)` asks numpy for `np.int`.
+
+    Since numpy 1.24, which dropped the name. Detected by its absence. The array is made from the list instead.
+    """
+    np = module.np
+    if hasattr(np, 'int'):
+        return False
+    txt2vec = module.DictionaryAgent.txt2vec
+
+    @functools.wraps(txt2vec)
+    def with_int(self, text, vec_type=list):
+        if vec_type is np.ndarray:
+            return np.array(txt2vec(self, text, list), dtype=int)
+        return txt2vec(self, text, vec_type)
+
+    module.DictionaryAgent.txt2vec = with_int
+    return True
+
+
+@fixes('parlai.core.dict')
+def nltk_sentence_model(module: Any) -> bool:
+    """`--dict-tokenizer nltk` downloads `punkt`, and NLTK then looks for `punkt_tab`.
+
+    Since NLTK 3.8.2, which renamed the model. Detected when the tokenizer is asked for, by looking for both. The
+    model that NLTK looks for is downloaded before ParlAI looks; without a network NLTK's message says what to do.
+    """
+    init = module.DictionaryAgent.__init__
+
+    @functools.wraps(init)
+    def with_model(self, opt, shared=None):
+        if opt.get('dict_tokenizer') == 'nltk':
+            _fetch_sentence_model()
+        init(self, opt, shared)
+
+    module.DictionaryAgent.__init__ = with_model
+    return True
+
+
+def _fetch_sentence_model() -> None:
+    """Download `punkt_tab` if the installed NLTK is one that reads it and it is not there."""
+    try:
+        import nltk
+        from nltk.tokenize.punkt import PunktTokenizer  # noqa: F401  the class that reads it
+    except ImportError:  # no NLTK, which ParlAI will say, or an older one, for which ParlAI is right
+        return
+    try:
+        nltk.data.find('tokenizers/punkt_tab')
+    except LookupError:
+        nltk.download('punkt_tab')
+
+
+@fixes('parlai.agents.hred.hred')
+def hred_empty_turns(module: Any) -> bool:
+    """`hred` fails on a dialogue with an empty turn in it; `self_chat` always begins with one.
+
+    In ParlAI 1.7.2 whatever the stack: an utterance of no words cannot be packed for a recurrent network. Detected
+    by the empty turn. It is left out of the context, in which there is nothing to encode of it.
+    """
+    set_text_vec = module.HredAgent._set_text_vec
+
+    @functools.wraps(set_text_vec)
+    def without_empty_turns(self, obs, history, truncate):
+        obs = set_text_vec(self, obs, history, truncate)
+        turns = obs.get('context_vec') or []
+        words = [turn for turn in turns if turn]
+        if words and len(words) < len(turns):
+            obs.force_set('context_vec', words)
+        return obs
+
+    module.HredAgent._set_text_vec = without_empty_turns
+    return True

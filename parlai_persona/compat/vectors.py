@@ -1,0 +1,95 @@
+"""`--embedding-type glove`, `fasttext` and `fasttext_cc` from a local file."""
+
+import functools
+from collections.abc import Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from parlai_persona.compat.hooks import fixes
+
+if TYPE_CHECKING:
+    import torch
+
+# The folder of each type below `<datapath>/models`, the file ParlAI itself would put there, and where it is from.
+FILES = {
+    'fasttext_cc': ('crawl-300d-2M.vec', 'https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip'),
+    'fasttext': ('wiki.en.vec', 'https://dl.fbaipublicfiles.com/fasttext/vectors-wiki/wiki.en.vec'),
+    'glove': ('glove.840B.300d.txt', 'https://nlp.stanford.edu/data/glove.840B.300d.zip'),
+}
+
+
+class Vectors(NamedTuple):
+    """What ParlAI uses of torchtext's class of this name."""
+
+    stoi: dict[str, int]  # word -> row
+    vectors: 'torch.Tensor'  # words x dimensions
+    dim: int
+
+
+@fixes('parlai.core.torch_agent')
+def vectors_without_torchtext(module: Any) -> bool:
+    """`--embedding-type glove|fasttext|fasttext_cc` imports torchtext, whose last version fits torch 2.3.
+
+    Detected by importing it, at the first use. Without it the vectors are read from a file that the user has put
+    where ParlAI keeps its own, `<datapath>/models/<type>_vectors/`; any name ending in `.txt` or `.vec` will do.
+    Only the words of the agent's dictionary are kept.
+    """
+    get = module.TorchAgent._get_embtype
+
+    @functools.wraps(get)
+    def get_embtype(self, emb_type):
+        kind = emb_type.removesuffix('-fixed')
+        if kind not in FILES or _torchtext_works():
+            return get(self, emb_type)
+        return read_vectors(find_vectors(Path(self.opt['datapath']), kind), self.dict.tok2ind), kind
+
+    module.TorchAgent._get_embtype = get_embtype
+    return True
+
+
+def _torchtext_works() -> bool:
+    try:
+        import torchtext.vocab  # noqa: F401
+    except (ImportError, OSError):  # OSError: its library was built for another torch
+        return False
+    return True
+
+
+def find_vectors(datapath: Path, kind: str) -> Path:
+    """The user's vector file of this kind: ParlAI's own name first, otherwise the only one in the folder."""
+    folder = datapath / 'models' / f'{kind}_vectors'
+    name, url = FILES[kind]
+    if (folder / name).is_file():
+        return folder / name
+    files = sorted(path for path in folder.glob('*') if path.suffix in ('.txt', '.vec'))
+    if len(files) == 1:
+        return files[0]
+    seen = ', '.join(path.name for path in files) or 'none'
+    raise FileNotFoundError(
+        f'--embedding-type {kind} needs one vector file (*.txt or *.vec) in {folder}, saw: {seen}. '
+        f'Put yours there under any name, or unpack {url} there.'
+    )
+
+
+def read_vectors(path: Path, words: Container[str]) -> Vectors:
+    """Read the vectors of `words` from a text file: a word and its numbers a line, fastText's header or none."""
+    import torch
+
+    stoi: dict[str, int] = {}
+    rows: list[list[float]] = []
+    dim = 0
+    with path.open(encoding='utf-8', newline='\n') as lines:
+        for number, line in enumerate(lines, 1):
+            fields = line.rstrip().split(' ')
+            if number == 1 and len(fields) == 2:
+                continue  # fastText's header: how many words, how many dimensions
+            dim = dim or len(fields) - 1
+            word = ' '.join(fields[:-dim])  # GloVe 840B has a few tokens with blanks in them
+            if word not in words or word in stoi:
+                continue
+            try:
+                rows.append([float(field) for field in fields[-dim:]])
+            except ValueError:
+                raise ValueError(f'{path}:{number}: saw {line[:40]!r}, expected a word and {dim} numbers') from None
+            stoi[word] = len(stoi)
+    return Vectors(stoi, torch.tensor(rows, dtype=torch.float).view(len(rows), dim), dim)
