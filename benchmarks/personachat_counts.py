@@ -12,16 +12,13 @@ from pathlib import Path
 
 from parlai.core.teachers import FbDeprecatedDialogTeacher, create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
+from record import PUBLISHED
 
 import parlai_persona  # noqa: F401  registers persona:
 from parlai_persona.dialogue import NoSplit
 from parlai_persona.tasks.personachat.build import SOURCES
 
-# Zhang et al. 2018; Dinan et al. 2019 (ConvAI2); dialogues and examples
-PUBLISHED = {
-    ('personachat', 'train'): (8939, 65719), ('personachat', 'valid'): (1000, 7801),
-    ('personachat', 'test'): (968, 7512), ('convai2', 'train'): (17878, 131438), ('convai2', 'valid'): (1000, 7801),
-}  # fmt: skip
+CORPUS = {'personachat': 'Persona-Chat', 'convai2': 'ConvAI2'}  # as `record.PUBLISHED` names them
 
 
 def messages(options: dict) -> tuple[list, tuple[int, int]]:
@@ -45,7 +42,7 @@ def main() -> int:
     folder = parser.parse_args().datapath
     wrong = 0
     line('source', 'split', 'form', 'side', 'candidates', 'dialogues', 'examples', 'as ParlAI reads')
-    for source, split in PUBLISHED:
+    for source, split in ((source, split) for source, (_, _, splits) in SOURCES.items() for split in splits):
         for form in ('original', 'revised'):
             for side in ('self', 'other', 'both', 'none'):
                 for candidates in ('inline', 'none'):
@@ -67,7 +64,7 @@ def row(source: str, split: str, form: str, side: str, candidates: str, path: Pa
         line(source, split, form, side, candidates, '', '', str(error))
         return False
     same = ours == parlais_reading(path)
-    counts = [f'{seen:,} of {known:,}' for seen, known in zip(sizes, PUBLISHED[source, split], strict=True)]
+    counts = [f'{seen:,} of {known:,}' for seen, known in zip(sizes, PUBLISHED[CORPUS[source]][split], strict=True)]
     line(source, split, form, side, candidates, *counts, 'same' if same else 'DIFFERENT')
     return not same
 

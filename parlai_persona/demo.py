@@ -62,10 +62,11 @@ def train(model_file: str) -> None:
     )
     logging.set_log_level(QUIET.upper())
     loop = TrainLoop(opt)
-    with tqdm(total=EPOCHS * loop.world.num_examples(), unit=' examples', unit_scale=True) as bar:
+    total = EPOCHS * loop.world.num_examples()
+    with tqdm(total=total, unit=' examples', unit_scale=True) as bar:
         for log in loop.train_steps():
             bar.set_postfix_str(f"loss {float(log['mean_loss']):.3f}", refresh=False)
-            bar.update(min(int(float(log['exs'])), bar.total - bar.n))
+            bar.update(min(int(float(log['exs'])), total - int(bar.n)))
     loop.save_model()
 
 

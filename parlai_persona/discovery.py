@@ -10,11 +10,12 @@ not look there, and each derives a module name that we can provide instead of pa
 Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need nothing of this.
 """
 
+import importlib
 import sys
 
 from parlai.core.loader import REGISTERED_REPOS
 
-from parlai_persona import task_worlds, zoo
+from parlai_persona import task_worlds
 
 PREFIX = 'persona:'
 PACKAGE = 'parlai_persona'
@@ -23,5 +24,5 @@ PACKAGE = 'parlai_persona'
 def register() -> None:
     """Make `persona:` known to ParlAI; calling it again changes nothing."""
     REGISTERED_REPOS.setdefault(PREFIX, {'repo': PACKAGE, 'source': 'pip install parlai-persona'})
-    sys.modules.setdefault('parlai.zoo.persona', zoo)
+    sys.modules.setdefault('parlai.zoo.persona', importlib.import_module(f'{PACKAGE}.zoo'))
     sys.modules.setdefault('parlai.tasks.persona.worlds', task_worlds)
