@@ -236,7 +236,6 @@ def test_seed(entry, tmp_path):
         assert_equal(runs[0], runs[2])
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason='TrainModel.run seeds after it has made the model')
 def test_seed_option(tmp_path):
     """`parlai train_model --seed` seeds the weights, too."""
     entry = next(entry for entry in contract.AGENTS if entry.kind == contract.RANKER)

@@ -17,7 +17,7 @@ import parlai.utils.logging as logging
 import pytest
 from parlai.core.message import Message
 from parlai.scripts.eval_model import EvalModel
-from parlai.scripts.train_model import TrainLoop, TrainModel, set_seed
+from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import demo
 from parlai_persona.fields import KIND, YOUR_PERSONA
@@ -155,7 +155,6 @@ def learn(model_file: str, side: str) -> None:
         seed=1, **demo.AGENT,
     )  # fmt: skip
     logging.set_log_level(contract.QUIET.upper())
-    set_seed(1)  # ParlAI does it after the model has been made
     for _ in TrainLoop(opt).train_steps():
         pass
 

@@ -1,6 +1,7 @@
 """Defects met while training ParlAI's own agents: the scheduler, checkpoints, the dictionary, an empty turn."""
 
 import functools
+import inspect
 import io
 import pickle
 from typing import Any
@@ -143,4 +144,55 @@ def hred_empty_turns(module: Any) -> bool:
         return obs
 
     module.HredAgent._set_text_vec = without_empty_turns
+    return True
+
+
+@fixes('parlai.scripts.train_model')
+def seed_before_the_model(module: Any) -> bool:
+    """`train_model --seed` seeds after the model has been made: two runs with one seed differ.
+
+    In ParlAI 1.7.2 whatever the stack. Detected in the order of the two calls. `TrainLoop` seeds before it makes
+    the model, also where it is used without `TrainModel`.
+    """
+    calls = inspect.getsource(module.TrainModel.run)
+    if calls.find('set_seed(') < calls.find('TrainLoop('):
+        return False
+    init = module.TrainLoop.__init__
+
+    @functools.wraps(init)
+    def seeded(self, opt):
+        if opt.get('seed') is not None:
+            module.set_seed(opt['seed'])
+        init(self, opt)
+
+    module.TrainLoop.__init__ = seeded
+    return True
+
+
+@fixes('parlai.agents.transformer.biencoder')
+def biencoder_takes_long_texts(module: Any) -> bool:
+    """`transformer/biencoder` fails on a text of `--text-truncate` tokens or more: it has no position for two of them.
+
+    In ParlAI 1.7.2 whatever the stack: start and end token are added after the text has been cut. Detected in the
+    method that adds them. The text is cut two tokens earlier.
+    """
+    return _room_for_start_and_end(module.BiencoderAgent)
+
+
+@fixes('parlai.agents.transformer.polyencoder')
+def polyencoder_takes_long_texts(module: Any) -> bool:
+    """`transformer/polyencoder`: as `biencoder_takes_long_texts`."""
+    return _room_for_start_and_end(module.PolyencoderAgent)
+
+
+def _room_for_start_and_end(agent: Any) -> bool:
+    set_text_vec = vars(agent).get('_set_text_vec')
+    if set_text_vec is None or '_add_start_end_tokens' not in set_text_vec.__code__.co_names:
+        return False
+
+    @functools.wraps(set_text_vec)
+    def shorter(self, obs, history, truncate):
+        return set_text_vec(self, obs, history, truncate - 2 if truncate and truncate > 2 else truncate)
+
+    agent._set_text_vec = shorter
     return True
