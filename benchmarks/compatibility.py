@@ -1,15 +1,16 @@
 """Which of ParlAI's agents, scripts and options work on the stack that is installed, with our fixes and without.
 
-    python benchmarks/compatibility.py                     # about 25 minutes on two cores; writes docs/compatibility.md
-    python benchmarks/compatibility.py --without-fixes     # the same by plain ParlAI, for the second table
-    python benchmarks/compatibility.py --only gpt2         # the cells whose name contains it
+    python benchmarks/compatibility.py                    # about 25 minutes; fills in docs/compatibility.md
+    python benchmarks/compatibility.py --without-fixes    # the same by plain ParlAI, for the second table
+    python benchmarks/compatibility.py --only gpt2        # the cells with this in their name, without a new page
 
-Every cell of the table is one or two `parlai` commands (`compatibility_matrix.py`), each in a process of its own.
-Cells that are done are kept in `runs/compatibility/` and are not run again for the same versions, commands and
-fixes; after Ctrl-C, run the same line again.
+Every cell of a table is one or two `parlai` commands (see `compatibility_matrix.py`), each a process of its own.
+Cells that are done are kept in `runs/compatibility/` and are not run again while versions, commands and fixes are
+the same: after Ctrl-C, run the same line again.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -25,14 +26,15 @@ from platform import python_version
 
 from compatibility_matrix import ACTIVITIES, AGENTS, OPTIONS, Command, make_fixtures
 
-import parlai_persona.compat as compat
+from parlai_persona import compat
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT = ROOT / 'docs' / 'compatibility.md'
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / 'docs' / 'compatibility.md'
 FOLDER = ROOT / 'runs' / 'compatibility'
 PACKAGES = ('parlai', 'torch', 'numpy', 'transformers', 'tokenizers', 'nltk', 'py-rouge', 'scipy', 'scikit-learn')
 TIMEOUT = 180  # seconds a command
-WORKS, FAILS, ABSENT = '✓', '✗', '–'
+WITH, WITHOUT = 'with_fixes', 'without_fixes'
+WORKS, FAILS, ABSENT, UNKNOWN = '✓', '✗', '–', '?'
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Cell:
 
 
 def cells() -> list[Cell]:
-    """All that applies. A column after the other, so that every agent is trained before it is used."""
+    """All that applies, a column after the other, so that an agent is trained before it is used."""
     agents = [Cell(agent.name, column, run(agent)) for column, run in ACTIVITIES.items() for agent in AGENTS]
     options = [Cell(row, 'works', commands) for row, commands in OPTIONS.items()]
     return [cell for cell in agents + options if cell.commands]
@@ -65,135 +67,165 @@ def versions() -> dict[str, str]:
     return found
 
 
-def fingerprint(cell: Cell, fixes: str) -> str:
-    """What a kept result depends on."""
-    return hashlib.sha256(repr((versions(), cell, fixes)).encode()).hexdigest()[:16]
-
-
-def source_of_fixes() -> str:
-    return ''.join(path.read_text(encoding='utf-8') for path in sorted(Path(compat.__file__).parent.glob('*.py')))
+def code_of_fixes() -> str:
+    """The fixes as far as they do something: their sources without comments and docstrings."""
+    code = []
+    for path in sorted(Path(compat.__file__).parent.glob('*.py')):
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = None
+        code.append(ast.dump(tree))
+    return ''.join(code)
 
 
 class Results:
-    """The cells that are done, in a JSON file: `with fixes` or `without` -> cell -> fingerprint, outcome, seconds."""
+    """The cells that are done, in a JSON file: mode -> name of the cell -> its outcome and what that depends on."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / 'cells.json'
-        self.found = json.loads(self.path.read_text()) if self.path.exists() else {}
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
-    def get(self, mode: str, cell: Cell, key: str) -> str | None:
+    def get(self, mode: str, cell: Cell) -> str | None:
+        """The outcome, if it is of today's versions, commands and fixes."""
         kept = self.found.get(mode, {}).get(cell.name, {})
-        return kept.get('outcome') if kept.get('key') == key else None
+        return kept.get('outcome') if kept.get('of') == self.depends_on(mode, cell) else None
 
-    def put(self, mode: str, cell: Cell, key: str, outcome: str) -> None:
-        self.found.setdefault(mode, {})[cell.name] = {'key': key, 'outcome': outcome}
+    def put(self, mode: str, cell: Cell, outcome: str) -> None:
+        self.found.setdefault(mode, {})[cell.name] = {'of': self.depends_on(mode, cell), 'outcome': outcome}
         self.path.write_text(json.dumps(self.found, indent=1, ensure_ascii=False), encoding='utf-8')
 
-
-def run_cell(cell: Cell, folder: Path, with_fixes: bool) -> str:
-    """The check mark, or the reason why one of the commands did not work; what it printed stays in `log.txt`."""
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    environment['PARLAI_PERSONA_SKIP_FIXES'] = '' if with_fixes else 'all'
-    for command in cell.commands:
-        python = ['-c', command.arguments()[1]] if command.line.startswith('-c ') else ['-m', 'parlai', *data(command)]
-        try:
-            done = subprocess.run(
-                [sys.executable, *python],
-                cwd=folder, env=environment, input=command.typed, timeout=TIMEOUT, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f'no end after {TIMEOUT} seconds'
-        if done.returncode or not re.search(command.expect, done.stdout):
-            (folder / 'log.txt').write_text(done.stdout, encoding='utf-8')
-            return reason(done.stdout) or f'the output lacks {command.expect!r}'
-    return WORKS
+    @staticmethod
+    def depends_on(mode: str, cell: Cell) -> str:
+        everything = (versions(), cell, code_of_fixes() if mode == WITH else None)
+        return hashlib.sha256(repr(everything).encode()).hexdigest()[:16]
 
 
-def data(command: Command) -> list[str]:
-    """ParlAI's data folder is a flag of every script but `vacuum`."""
-    arguments = command.arguments()
-    return arguments if arguments[0] == 'vacuum' else [*arguments, '--datapath', 'data']
+def run_all(chosen: list[Cell], results: Results, mode: str) -> None:
+    if not (FOLDER / 'fixtures' / 'candidates.txt').exists():
+        make_fixtures(FOLDER / 'fixtures')
+    (FOLDER / 'agents').mkdir(exist_ok=True)
+    started = time.monotonic()
+    for number, cell in enumerate(chosen, 1):
+        outcome = results.get(mode, cell)
+        if outcome is None:
+            outcome = run(cell, mode)
+            results.put(mode, cell, outcome)
+        print(f'[{number:3d}/{len(chosen)} {time.monotonic() - started:5.0f} s] {cell.name}: {outcome}', flush=True)
 
 
-def reason(output: str) -> str:
-    """The last error that an output tells of, without the paths of this machine."""
-    errors = re.findall(r'^(?:\[rank\d\]: )?(\w[\w.]*(?:Error|Exception|Exit)\b.*|Parse Error.*)$', output, re.MULTILINE)
-    return re.sub(r'(?:/[\w.+-]+){2,}/', '…/', errors[-1])[:200] if errors else ''
-
-
-def run_fresh(cell: Cell, mode: str) -> str:
-    """Run a cell in a new folder with links to the fixtures and to the agents that the cells `train` have made."""
+def run(cell: Cell, mode: str) -> str:
+    """Run a cell in a new folder, with links to the fixtures and to the agents that the cells `train` have made."""
     folder = FOLDER / mode / re.sub(r'\W+', '_', cell.name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for shared in [*(FOLDER / 'fixtures').iterdir(), FOLDER / 'agents']:
         (folder / shared.name).symlink_to(shared)
-    outcome = run_cell(cell, folder, mode == WITH)
-    if cell.column == 'train' and mode == WITH:
+    for command in cell.commands:
+        outcome = run_command(command, folder, mode)
+        if outcome != WORKS:
+            return outcome
+    if cell.column == 'train' and mode == WITH:  # plain ParlAI, too, is given these agents to use
         for path in folder.glob('model*'):
             shutil.copy2(path, FOLDER / 'agents' / path.name.replace('model', cell.row.replace('/', '_'), 1))
-    return outcome
+    return WORKS
 
 
-def run_all(chosen: list[Cell], results: Results, mode: str) -> None:
-    (FOLDER / 'agents').mkdir(parents=True, exist_ok=True)
-    if not (FOLDER / 'fixtures' / 'candidates.txt').exists():
-        make_fixtures(FOLDER / 'fixtures')
-    fixes = source_of_fixes() if mode == WITH else ''
-    started = time.monotonic()
-    for number, cell in enumerate(chosen, 1):
-        key = fingerprint(cell, fixes)
-        outcome = results.get(mode, cell, key)
-        if outcome is None:
-            outcome = run_fresh(cell, mode)
-            results.put(mode, cell, key, outcome)
-        seconds = time.monotonic() - started
-        print(f'[{number:3d}/{len(chosen)} {seconds:5.0f} s] {cell.name}: {outcome}', flush=True)
+def run_command(command: Command, folder: Path, mode: str) -> str:
+    """The check mark or the reason against it; everything that was printed is in `log.txt`."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    environment['PARLAI_PERSONA_SKIP_FIXES'] = '' if mode == WITH else 'all'
+    with (folder / 'log.txt').open('w+', encoding='utf-8') as log:
+        try:
+            done = subprocess.run(
+                [sys.executable, *command.arguments()], cwd=folder, env=environment, input=command.typed,
+                timeout=TIMEOUT, text=True, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f'no end after {TIMEOUT} seconds'
+        log.seek(0)
+        output = log.read()
+    if done.returncode:
+        return reason(output) or f'exit status {done.returncode}'
+    return WORKS if re.search(command.expect, output) else f'the output lacks {command.expect}'
+
+
+def reason(output: str) -> str:
+    """The last error that an output tells of, without the paths of this machine."""
+    error = r'^(?:\[rank\d\]: )?((?:[\w.]*(?:Error|Exception|Exit)\b|Parse Error).*)$'
+    found = re.findall(error, output, re.MULTILINE)
+    return re.sub(r'(?:/[\w.+-]+)+/', '…/', found[-1])[:160] if found else ''
 
 
 def table(results: Results, mode: str, notes: list[str]) -> list[str]:
-    """Agents and what they can do; the reason of a failure goes to the notes, each once."""
-    rows = [f'| agent | {" | ".join(ACTIVITIES)} |', '|---|' + '---|' * len(ACTIVITIES)]
+    """Agents and what they can do."""
+    by_name = {cell.name: cell for cell in cells()}
+    lines = [f'| agent | {" | ".join(ACTIVITIES)} |', '|---|' + '---|' * len(ACTIVITIES)]
     for agent in AGENTS:
-        fields = [mark(results.outcome(mode, f'{agent.name} | {column}'), notes) for column in ACTIVITIES]
-        rows.append(f'| `{agent.name}` | {" | ".join(fields)} |')
-    return rows
+        marks = [mark(results, mode, by_name.get(f'{agent.name} | {column}'), notes) for column in ACTIVITIES]
+        lines.append(f'| `{agent.name}` | {" | ".join(marks)} |')
+    return lines
 
 
-def mark(outcome: str | None, notes: list[str]) -> str:
-    if outcome is None:
-        return ABSENT
-    if outcome == WORKS:
-        return WORKS
+def options(results: Results, notes: list[str]) -> list[str]:
+    lines = ['| script or option | with the fixes | without |', '|---|---|---|']
+    for cell in cells():
+        if cell.row in OPTIONS:
+            lines.append(f'| {cell.row} | {" | ".join(mark(results, mode, cell, notes) for mode in (WITH, WITHOUT))} |')
+    return lines
+
+
+def mark(results: Results, mode: str, cell: Cell | None, notes: list[str]) -> str:
+    """A field of a table; the reason of a failure goes to the notes, each once."""
+    outcome = ABSENT if cell is None else results.get(mode, cell) or UNKNOWN
+    if outcome in (ABSENT, UNKNOWN, WORKS):
+        return outcome
     if outcome not in notes:
         notes.append(outcome)
-    return f'{FAILS} {notes.index(outcome) + 1}'
+    return f'{FAILS} ({notes.index(outcome) + 1})'
 
 
 def list_of_fixes() -> list[str]:
-    """Every fix with its docstring, by the module of ours it is in."""
     lines = []
-    for module, fixes in compat.FIXES.items():
-        for fix in fixes:
-            text = ' '.join((fix.__doc__ or '').split())
-            lines.append(f'- **`{fix.__name__}`** (`{module}`). {text}')
+    for module, functions in compat.FIXES.items():
+        for fix in functions:
+            lines.append(f'- **`{fix.__name__}`** (in `{module}`). {" ".join((fix.__doc__ or "").split())}')
     return sorted(lines)
 
 
-def page(results: Results) -> str:
+def write_page(results: Results) -> None:
+    """Fill in what stands between the marks of the page; the rest of it is written by hand."""
     notes: list[str] = []
-    found = ' · '.join(f'{name} {number}' for name, number in versions().items())
-    both = [(row, *(mark(results.outcome(mode, f'{row} | works'), notes) for mode in (WITH, WITHOUT))) for row in OPTIONS]
     parts = {
-        'INTRODUCTION': [found],
-        'WITH': table(results, WITH, notes),
-        'WITHOUT': table(results, WITHOUT, notes),
-        'OPTIONS': [f'| {" | ".join(row)} |' for row in both],
-        'NOTES': [f'{number}. `{note}`' for number, note in enumerate(notes, 1)],
-        'FIXES': list_of_fixes(),
+        'versions': [' · '.join(f'{name} {number}' for name, number in versions().items())],
+        'with fixes': table(results, WITH, notes),
+        'without fixes': table(results, WITHOUT, notes),
+        'options': options(results, notes),
+        'reasons': [f'{number}. `{note}`' for number, note in enumerate(notes, 1)],
+        'fixes': list_of_fixes(),
     }
-    text = TEMPLATE
+    text = PAGE.read_text(encoding='utf-8')
     for name, lines in parts.items():
-        text = text.replace(f'<{name}>', '\n'.join(lines))
-    return text
+        start, end = f'<!-- {name} -->\n', f'\n<!-- end of {name} -->'
+        if start not in text or end not in text:
+            raise SystemExit(f'{PAGE.name} lacks the marks {start.strip()!r} and {end.strip()!r}')
+        before, after = text.split(start)[0], text.split(end)[1]
+        text = before + start + '\n' + '\n'.join(lines) + '\n' + end + after
+    PAGE.write_text(text, encoding='utf-8')
+    print(f'wrote {PAGE.relative_to(ROOT)}')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--without-fixes', action='store_true', help='what plain ParlAI does')
+    parser.add_argument('--only', nargs='+', default=[], metavar='TEXT', help='cells with one of these in their name')
+    asked = parser.parse_args()
+    chosen = [cell for cell in cells() if not asked.only or any(text in cell.name for text in asked.only)]
+    results = Results(FOLDER / 'cells.json')
+    run_all(chosen, results, WITHOUT if asked.without_fixes else WITH)
+    if not asked.only:
+        write_page(results)
+
+
+if __name__ == '__main__':
+    main()

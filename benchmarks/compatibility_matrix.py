@@ -23,14 +23,18 @@ REPLY = r'\[\w+\]: \S'
 
 @dataclass(frozen=True)
 class Command:
-    """One `parlai` command, what is typed into it, and what its output must match for it to have worked."""
+    """A `parlai` command, what its output must match if it has worked, and what is typed into it."""
 
     line: str
     expect: str
     typed: str = ''
 
     def arguments(self) -> list[str]:
-        return shlex.split(self.line)
+        """What Python is given: `-c` and a program, or a `parlai` command and where the data are."""
+        words = shlex.split(self.line)
+        if words[0] == '-c':
+            return words
+        return ['-m', 'parlai', *words, *([] if words[0] == 'vacuum' else ['--datapath', 'data'])]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Agent:
     def train(self, extra: str = '', script: str = 'train_model') -> str:
         """Its training in the folder of the cell, where the model is always called `model`."""
         steps = '--batchsize 1 --num-epochs 1 --datatype train:ordered' if self.kind == 'retriever' else STEPS
-        quiet = '--skip-generation True' if self.kind == 'generator' else ''
+        quiet = '--skip-generation True --validation-metric ppl' if self.kind == 'generator' else ''
         return f'{script} -t {self.task} -m {self.name} -mf model {self.flags} {steps} {quiet} {extra}'
 
     def use(self, script: str, extra: str = '') -> str:
@@ -225,7 +229,7 @@ OPTIONS: dict[str, list[Command]] = {
     '`vacuum`': [*trained(''), Command('vacuum -mf model', 'Saving to')],
     '`profile_train`': [Command(GENERATOR.train(script='profile_train'), 'function calls')],
     '`multiprocessing_eval`': [
-        Command(SEQ2SEQ.use('multiprocessing_eval', f'-t {GENERATION} {TWO}').replace('--skip-generation False', ''), 'ppl')
+        Command(f'multiprocessing_eval -mf agents/{SEQ2SEQ.file} -t {GENERATION} {TWO}', 'ppl')
     ],
     'Python: `TrainModel.main`, `EvalModel.main`': [Command(f'-c {shlex.quote(PYTHON)}', "'accuracy'")],
 }
@@ -251,10 +255,10 @@ def make_gpt2(folder: Path, half: bool) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(['1 2 3 4 5 6 0'], vocab_size=264, special_tokens=['<|endoftext|>'], show_progress=False)
+    tokenizer.train_from_iterator(['1 2 3 4 5 6 0'], 264, special_tokens=['<|endoftext|>'], show_progress=False)
     tokenizer.save_model(str(folder))
-    size = tokenizer.get_vocab_size()
-    model = GPT2Model(GPT2Config(vocab_size=size, n_positions=128, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0))
+    sizes = {'vocab_size': tokenizer.get_vocab_size(), 'n_positions': 128, 'n_embd': 16, 'n_layer': 2, 'n_head': 2}
+    model = GPT2Model(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
     (model.half() if half else model).save_pretrained(folder)
 
 

@@ -46,8 +46,10 @@ def clock(seconds: float) -> str:
 def execute(command: str, log: Path, threads: int, progress: Progress) -> None:
     """Run `parlai …` with the console script beside this Python; its output goes to `log`.
 
-    Ctrl-C stops the command, too: ParlAI finishes a checkpoint that it is writing, and we wait for that.
+    Ctrl-C, or a SIGTERM, stops the command, too: ParlAI finishes a checkpoint that it is writing; we wait for that.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # also where a shell started us in the background
     name, *arguments = shlex.split(command)
     program = Path(sys.executable).with_name(name)
     environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}

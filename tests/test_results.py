@@ -1,8 +1,12 @@
-"""benchmarks/record.py and results.py: rows that are whole and counted once, and a page that says what they say."""
+"""benchmarks/{record,results,steps}.py: rows that are whole and counted once, the page made of them, resumed runs."""
 
 import importlib
+import json
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,7 +15,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
 sys.path.insert(0, str(BENCHMARKS))  # scripts, not a package
-record, results = importlib.import_module('record'), importlib.import_module('results')
+record, results, steps = map(importlib.import_module, ('record', 'results', 'steps'))
 
 ROW = record.Row(
     'memnn', 'persona:x', 'X, full', 'valid', 1, 'hits@1', 0.25, 'parlai train_model -m memnn',
@@ -199,3 +203,53 @@ def test_a_folder_without_results_says_so(tmp_path: Path):
 def test_the_page_in_the_repository_is_up_to_date():
     page = record.ROOT / 'RESULTS.md'
     assert page.read_text(encoding='utf-8') == results.generate(record.RESULTS), 'run `make results`'
+
+
+# -------------------------------------------------------------------------------------------- steps
+
+
+def save(model: Path, weights: str, best_valid: float, suffix: str = '') -> None:
+    """What ParlAI leaves of a model, or of its checkpoint."""
+    Path(f'{model}{suffix}').write_text(weights)
+    Path(f'{model}{suffix}.trainstats').write_text(json.dumps({'best_valid': best_valid}))
+
+
+@pytest.mark.parametrize(('best_later', 'expected'), [(0.3, 'best'), (0.4, 'last')])
+def test_a_resumed_training_keeps_the_best_model(tmp_path: Path, best_later: float, expected: str):
+    model = tmp_path / 'model'
+    save(model, 'best', 0.3)
+    save(model, 'later', 0.3, '.checkpoint')
+    with steps.best_model_kept(model):
+        save(model, 'last', best_later)
+    assert model.read_text() == expected
+    assert not model.with_name('model.kept').exists()
+
+
+def test_a_training_that_starts_keeps_its_own_model(tmp_path: Path):
+    model = tmp_path / 'model'
+    with steps.best_model_kept(model):
+        save(model, 'last', 0.3)
+    assert model.read_text() == 'last'
+
+
+def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):
+    code = 'import sys; print("what happened"); sys.exit(3)'
+    with pytest.raises(SystemExit, match=r'(?s)what happened.*Exit status 3 of: python'):
+        steps.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', 1, steps.Progress(1, lambda: 0))
+
+
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
+def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Signals):
+    benchmark, command, log = (tmp_path / name for name in ('benchmark.py', 'command.py', 'log.txt'))
+    command.write_text('import time\nprint("begun", flush=True)\ntime.sleep(60)\n')
+    benchmark.write_text(
+        f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(BENCHMARKS)!r})\nimport steps\n'
+        f'steps.execute("python {command}", Path({str(log)!r}), 1, steps.Progress(1, lambda: 0))\n'
+    )
+    process = subprocess.Popen([sys.executable, benchmark], stderr=subprocess.PIPE, text=True)
+    while not log.exists() or 'begun' not in log.read_text():
+        assert process.poll() is None, 'the benchmark ended before its command began'
+        time.sleep(0.05)
+    process.send_signal(sent)
+    assert 'Run the same line again' in process.communicate(timeout=20)[1]
+    assert process.returncode == 1 and 'KeyboardInterrupt' in log.read_text()

@@ -1,0 +1,382 @@
+"""Every fix of `parlai_persona.compat` with a check that fails without it, and the mechanism that applies them.
+
+A check does what ParlAI does where the defect is. Run as a program, this file runs all checks and prints what
+became of each as JSON: that is how they are run in a process that has the fixes switched off.
+"""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+
+from parlai_persona import compat
+from parlai_persona.compat import hooks
+from parlai_persona.compat.vectors import find_vectors, read_vectors
+
+CHECKS = {}
+AT_USE = {  # the fixes that look for their defect only when it would strike
+    'nltk_sentence_model',
+    'rouge_without_sentence_model',
+    'vectors_without_torchtext',
+    'gpt2_in_single_precision',
+}
+
+
+def check(function):
+    """Register the check of the fix of the same name."""
+    CHECKS[function.__name__] = function
+    return function
+
+
+# --------------------------------------------------------------------------------------------- training
+
+
+@check
+def plateau_without_verbose(tmp_path):
+    import torch
+    from parlai.nn.lr_scheduler import ReduceOnPlateauLRScheduler
+
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = ReduceOnPlateauLRScheduler(optimizer, patience=1, decay=0.5, warmup_updates=0, warmup_rate=0.0)
+    for loss in (1.0, 2.0, 2.0):  # the best one, then one more than the patience
+        scheduler.valid_step({'loss': loss})
+    assert scheduler.get_last_lr() == 0.5
+
+
+@check
+def seq2seq_loads_numpy_scalars(tmp_path):
+    import numpy as np
+    import torch
+    from parlai.agents.seq2seq.seq2seq import Seq2seqAgent
+
+    torch.save({'model': {}, 'lr_scheduler': {'_last_lr': [np.float64(0.25)]}}, tmp_path / 'model')
+    states = Seq2seqAgent.load(agent_of_a_model(), str(tmp_path / 'model'))
+    assert states['lr_scheduler']['_last_lr'] == [0.25]
+
+
+def agent_of_a_model():
+    return SimpleNamespace(model=SimpleNamespace(load_state_dict=lambda states: None))
+
+
+@check
+def dictionary_without_np_int(tmp_path):
+    import numpy as np
+    from parlai.core.dict import DictionaryAgent
+
+    dictionary = SimpleNamespace(tokenize=str.split, _word_lookup={'a': 4, 'b': 5}.get)
+    vector = DictionaryAgent.txt2vec(dictionary, 'a b a', np.ndarray)
+    assert vector.tolist() == [4, 5, 4] and vector.dtype.kind == 'i'
+    assert DictionaryAgent.txt2vec(dictionary, 'a b a') == [4, 5, 4]
+
+
+@check
+def nltk_sentence_model(tmp_path):
+    import nltk
+    from parlai.core.dict import DictionaryAgent
+
+    if not hasattr(nltk.tokenize.punkt, 'PunktTokenizer'):
+        return  # an NLTK before `punkt_tab`, with which ParlAI is right
+
+    def download(name):
+        """What the download leaves behind of a model that knows nothing."""
+        folder = tmp_path / 'tokenizers' / name / 'english'
+        folder.mkdir(parents=True)
+        for file in ('collocations.tab', 'sent_starters.txt', 'abbrev_types.txt', 'ortho_context.tab'):
+            (folder / file).write_text('')
+
+    with mock.patch.object(nltk, 'download', download), mock.patch.object(nltk.data, 'path', [str(tmp_path)]):
+        dictionary = DictionaryAgent({'dict_tokenizer': 'nltk', 'dict_language': 'english'})
+        assert list(dictionary.nltk_tokenize('I sew. You sing.')) == ['I', 'sew', '.', 'You', 'sing', '.']
+
+
+@check
+def hred_empty_turns(tmp_path):
+    from parlai.agents.hred.hred import HredAgent
+    from parlai.core.message import Message
+
+    turns = [[], [4, 5]]
+    history = SimpleNamespace(
+        get_history_str=lambda: '\n4 5', get_history_vec_list=lambda: turns, get_history_vec=lambda: [4, 5]
+    )
+    agent = SimpleNamespace(_check_truncate=lambda vector, truncate, left: vector)
+    assert HredAgent._set_text_vec(agent, Message({'text': 'x'}), history, None)['context_vec'] == [[4, 5]]
+
+
+# --------------------------------------------------------------------------------------------- metrics
+
+
+@check
+def metric_that_could_not_be_computed(tmp_path):
+    from parlai.core.metrics import TeacherMetrics
+
+    metrics = TeacherMetrics(metrics_list='default,bleu')
+    with mock.patch.dict(sys.modules, {'nltk': None, 'nltk.translate': None}):  # as if it were not installed
+        metrics.evaluate_response({'text': 'i sew'}, ['i sew'])
+    assert metrics.report()['f1'].value() == 1
+    assert 'bleu-4' not in metrics.report()
+
+
+@check
+def rouge_without_sentence_model(tmp_path):
+    import nltk
+    from parlai.core.metrics import RougeMetric
+
+    with mock.patch.object(nltk.data, 'path', []), mock.patch.object(RougeMetric, '_evaluator', None):
+        scores = RougeMetric.compute_many("I can't sew. You?", ['you sew a lot .', 'Sing!'])
+        assert [round(score.value(), 3) for score in scores] == [0.667, 0, 0.333]
+
+
+# --------------------------------------------------------------------------------------------- vectors
+
+
+@check
+def vectors_without_torchtext(tmp_path):
+    from parlai.core.torch_agent import TorchAgent
+
+    put_vectors(tmp_path, 'fasttext', '3 2\nsew 1 -2\nsing 0.5 0\nbake 9 9\n')
+    agent = SimpleNamespace(opt={'datapath': str(tmp_path)}, dict=SimpleNamespace(tok2ind={'sing': 4, 'sew': 5}))
+    with mock.patch.dict(sys.modules, {'torchtext': None}):
+        vectors, name = TorchAgent._get_embtype(agent, 'fasttext-fixed')
+    assert (name, vectors.dim, vectors.stoi) == ('fasttext', 2, {'sew': 0, 'sing': 1})
+    assert vectors.vectors.tolist() == [[1, -2], [0.5, 0]]
+
+
+def put_vectors(datapath, kind, text, name='mine.vec'):
+    path = datapath / 'models' / f'{kind}_vectors' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+# --------------------------------------------------------------------------------------------- Hugging Face
+
+
+def tiny_gpt2(tmp_path, dtype='float32'):
+    """ParlAI's GPT-2 model around a stored one with random parameters."""
+    import torch
+    from parlai.agents.hugging_face.gpt2 import HFGPT2Model
+    from transformers import GPT2Config, GPT2Model
+
+    torch.manual_seed(0)
+    sizes = {'vocab_size': 20, 'n_positions': 16, 'n_embd': 8, 'n_layer': 2, 'n_head': 2}
+    GPT2Model(GPT2Config(**sizes, bos_token_id=1, eos_token_id=1)).to(getattr(torch, dtype)).save_pretrained(tmp_path)
+    opt = {'model_name': str(tmp_path), 'add_special_tokens': False, 'add_start_token': False, 'no_cuda': True}
+    return HFGPT2Model(opt, SimpleNamespace(null_idx=0, start_idx=2, end_idx=1)).eval()
+
+
+@check
+def gpt2_reorders_its_cache(tmp_path):
+    import torch
+
+    model = tiny_gpt2(tmp_path)
+    context = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 10]])  # padded on the left
+    _, state = model.decoder(torch.tensor([[2], [2]]), context)
+    swap = torch.tensor([1, 0])
+    state = model.reorder_decoder_incremental_state(state, swap)
+    words = torch.tensor([[2, 11], [2, 12]])
+    step, _ = model.decoder(words, context[swap], state)
+    whole, _ = model.decoder(words[:, 1:], context[swap])
+    assert torch.allclose(step[:, -1], whole[:, -1], atol=1e-5)
+
+
+@check
+def gpt2_in_single_precision(tmp_path):
+    import torch
+
+    assert {parameter.dtype for parameter in tiny_gpt2(tmp_path, 'float16').parameters()} == {torch.float32}
+
+
+@check
+def gpt2_ranks_candidates(tmp_path):
+    import torch
+    from parlai.agents.hugging_face.gpt2 import HFGPT2Model
+
+    contexts = torch.tensor([[5, 6], [7, 8]])
+    assert HFGPT2Model.reorder_encoder_states(None, contexts, [1, 1, 0]).tolist() == [[7, 8], [7, 8], [5, 6]]
+
+
+# --------------------------------------------------------------------------------------------- several processes
+
+
+@check
+def training_workers_know_the_plugin(tmp_path):
+    from parlai.scripts.multiprocessing_train import multiprocess_train
+
+    assert b'parlai_persona' in pickle.dumps(multiprocess_train)
+
+
+@check
+def evaluation_workers_know_the_plugin(tmp_path):
+    from parlai.scripts.multiprocessing_eval import multiprocess_eval
+
+    assert b'parlai_persona' in pickle.dumps(multiprocess_eval)
+
+
+@check
+def workers_without_gpu(tmp_path):
+    import torch
+    from parlai.scripts.train_model import all_gather_list  # imported by its name before it was mended
+    from parlai.utils import distributed
+
+    opt = {'distributed_world_size': 1}
+    with distributed.distributed_context(0, opt, init_method=f'file://{tmp_path}/meeting') as opt:
+        assert all_gather_list({'seen': 3}) == [{'seen': 3}]
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1), device_ids=[opt['gpu']])
+        model(torch.ones(1, 1)).sum().backward()
+    assert not distributed.is_distributed()
+
+
+@check
+def workers_join_without_gpu(tmp_path):
+    import torch
+    from parlai.utils.fsdp import JoinableTrainLoop
+
+    loop = object.__new__(JoinableTrainLoop)
+    loop._JoinableTrainLoop__device = -1
+    assert torch.zeros(1, device=loop.join_device).device.type == 'cpu'
+
+
+# --------------------------------------------------------------------------------------------- the fixes
+
+
+def outcomes(names) -> dict[str, str]:
+    """Check -> the error it ended with, or ''."""
+    found = {}
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                CHECKS[name](Path(folder))
+                found[name] = ''
+            except Exception as error:  # noqa: BLE001  which one is what we are here to report
+                found[name] = f'{type(error).__name__}: {error}'
+    return found
+
+
+def outcomes_without(skipped: str, names) -> dict[str, str]:
+    """The same in a process that leaves out some fixes."""
+    done = subprocess.run(
+        [sys.executable, __file__, *names],
+        env={**os.environ, hooks.SKIP: skipped}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope='module')
+def without_any():
+    return outcomes_without('all', CHECKS)
+
+
+def names_of_fixes() -> list[str]:
+    return [fix.__name__ for fixes in compat.FIXES.values() for fix in fixes]
+
+
+def test_every_fix_has_a_check_and_says_what_it_mends():
+    assert sorted(names_of_fixes()) == sorted(CHECKS)
+    for fixes in compat.FIXES.values():
+        for fix in fixes:
+            assert fix.__doc__ and len(fix.__doc__.splitlines()[0]) <= 120
+
+
+@pytest.mark.parametrize('name', CHECKS)
+def test_works_with_the_fix(name, tmp_path):
+    CHECKS[name](tmp_path)
+
+
+@pytest.mark.parametrize('name', CHECKS)
+def test_fails_without_the_fixes(name, without_any):
+    """On a stack that does not have the defect, ParlAI works without the fix, and then it must not be applied."""
+    CHECKS[name](Path(tempfile.mkdtemp()))  # so that its module is imported
+    if not without_any[name] and (name in AT_USE or name not in compat.APPLIED):
+        pytest.skip('this stack does not have the defect')
+    assert without_any[name] and name in compat.APPLIED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CHECKS)
+def test_fails_without_this_very_fix(name, without_any):
+    if not without_any[name]:
+        pytest.skip('this stack does not have the defect')
+    assert outcomes_without(name, [name])[name]
+    assert not outcomes_without('', [name])[name]
+
+
+# --------------------------------------------------------------------------------------------- more than the check
+
+
+def test_seq2seq_checkpoints_still_cannot_run_code(tmp_path):
+    import torch
+    from parlai.agents.seq2seq.seq2seq import Seq2seqAgent
+
+    if 'seq2seq_loads_numpy_scalars' not in compat.APPLIED:
+        pytest.skip('this torch runs what is in a checkpoint, with our fixes or without')
+    torch.save({'model': {}, 'code': os.getcwd}, tmp_path / 'model')
+    with pytest.raises(pickle.UnpicklingError, match='getcwd'):
+        Seq2seqAgent.load(agent_of_a_model(), str(tmp_path / 'model'))
+
+
+def test_rouge_is_what_it_is_with_the_sentence_model(monkeypatch):
+    import nltk
+    from nltk.tokenize.punkt import PunktSentenceTokenizer
+    from parlai.core.metrics import RougeMetric
+
+    pairs = [('I like to sew, e.g. hats. You?', ['He likes hats...', 'i sew hats']), ("don't", ['', 'do not'])]
+
+    def scores():
+        monkeypatch.setattr(RougeMetric, '_evaluator', None)
+        return [[score.value() for score in RougeMetric.compute_many(*pair)] for pair in pairs]
+
+    monkeypatch.setattr(nltk.data, 'path', [])
+    ours = scores()
+    split = PunktSentenceTokenizer().tokenize  # knows no abbreviations, which matters only where there is a full stop
+    monkeypatch.setattr(nltk, 'sent_tokenize', lambda text, language='english': split(text))
+    monkeypatch.setattr(nltk.tokenize, 'sent_tokenize', nltk.sent_tokenize)
+    assert scores() == ours and type(RougeMetric._evaluator).__name__ == 'Rouge'
+
+
+def test_vectors_that_parlai_would_have_downloaded_come_first(tmp_path):
+    put_vectors(tmp_path, 'glove', 'sew 1\n')
+    theirs = put_vectors(tmp_path, 'glove', 'sew 2\n', 'glove.840B.300d.txt')
+    assert find_vectors(tmp_path, 'glove') == theirs
+
+
+@pytest.mark.parametrize('files, seen', [((), 'none'), (('a.txt', 'b.vec', 'c.zip'), 'a.txt, b.vec')])
+def test_without_one_vector_file_the_user_is_told_where_to_put_it(files, seen, tmp_path):
+    for file in files:
+        put_vectors(tmp_path, 'glove', 'sew 1\n', file)
+    with pytest.raises(FileNotFoundError, match=rf'--embedding-type glove .*glove_vectors, saw: {seen}\. Put yours'):
+        find_vectors(tmp_path, 'glove')
+
+
+def test_tokens_with_blanks_and_words_given_twice(tmp_path):
+    path = put_vectors(tmp_path, 'glove', 'sew 1 2\n. . . 3 4\nsew 5 6\n')
+    vectors = read_vectors(path, {'sew', '. . .'})
+    assert vectors.stoi == {'sew': 0, '. . .': 1} and vectors.vectors.tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_broken_line_of_vectors_is_named(tmp_path):
+    path = put_vectors(tmp_path, 'glove', 'sew 1 2\nsing 1 two\n')
+    with pytest.raises(ValueError, match=r"mine\.vec:2: saw 'sing 1 two.*', expected a word and 2 numbers"):
+        read_vectors(path, {'sing'})
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_know_the_plugin(parlai, tmp_path):
+    model = '-t persona:sample -m transformer/biencoder --candidates batch --dict-file words.dict --optimizer sgd'
+    small = '--n-layers 1 --n-heads 2 --embedding-size 8 --ffn-size 8 --max-train-steps 3 --validation-max-exs 8'
+    assert parlai('build_dict', '-t', 'persona:sample', '--dict-file', 'words.dict').returncode == 0
+    line = [*model.split(), *small.split(), '-mf', 'two', '--distributed-world-size', '2', '--batchsize', '4']
+    done = parlai('multiprocessing_train', *line)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / 'two.opt').read_text())['gpu'] == -1
+
+
+if __name__ == '__main__':
+    print(json.dumps(outcomes(sys.argv[1:] or CHECKS)))
