@@ -18,7 +18,7 @@ TWO = '--distributed-world-size 2 --ddp-backend ddp'
 REPORT = r'REPORT +\| test:'
 RESUMED = rf'(?s)Loading existing model.*model\.checkpoint.*{REPORT}'
 BUILT = 'dictionary built'
-REPLY = r'\[\w+\]: \S'
+REPLY = r'\[\w+\]: .'
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def interactive(agent: Agent) -> list[Command]:
 
 def self_chat(agent: Agent) -> list[Command]:
     line = agent.use('self_chat', f'--selfchat-max-turns 3 --outfile chat {agent.chat}')
-    return [Command(line, r'\[\w+_1\]: \S')]
+    return [Command(line, r'\[\w+_1\]: .')]
 
 
 def processes(agent: Agent) -> list[Command]:

@@ -109,6 +109,56 @@ def hred_empty_turns(tmp_path):
     assert HredAgent._set_text_vec(agent, Message({'text': 'x'}), history, None)['context_vec'] == [[4, 5]]
 
 
+@check
+def seed_before_the_model(tmp_path):
+    import torch
+    from parlai.core.agents import Agent
+    from parlai.core.loader import register_agent
+    from parlai.scripts.train_model import TrainModel
+
+    drawn = []
+
+    @register_agent('drawing')
+    class DrawingAgent(Agent):
+        def __init__(self, opt, shared=None):
+            super().__init__(opt, shared)
+            drawn.append(torch.rand(1).item())  # as a model draws its weights
+
+        def act(self):
+            return {'text': ''}
+
+    for _ in range(2):
+        TrainModel.main(
+            task='integration_tests', model='drawing', dict_file=str(tmp_path / 'dict'), seed=5, max_train_steps=1,
+            loglevel='error', datapath=str(tmp_path),
+        )  # fmt: skip
+    assert drawn[0] == drawn[len(drawn) // 2]
+
+
+def longest_vector(agent):
+    """How many tokens are left of ten when there is room for eight."""
+    from parlai.core.message import Message
+
+    agent = agent.__new__(agent)
+    agent.history_reversed, agent.START_IDX, agent.END_IDX = False, 1, 2
+    seen = Message({'text': 'x', 'text_vec': list(range(10, 20))})
+    return agent._set_text_vec(seen, None, 8)['text_vec'].tolist()
+
+
+@check
+def biencoder_takes_long_texts(tmp_path):
+    from parlai.agents.transformer.biencoder import BiencoderAgent
+
+    assert longest_vector(BiencoderAgent) == [1, 14, 15, 16, 17, 18, 19, 2]
+
+
+@check
+def polyencoder_takes_long_texts(tmp_path):
+    from parlai.agents.transformer.polyencoder import PolyencoderAgent
+
+    assert longest_vector(PolyencoderAgent) == [1, 14, 15, 16, 17, 18, 19, 2]
+
+
 # --------------------------------------------------------------------------------------------- metrics
 
 
