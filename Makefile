@@ -50,7 +50,7 @@ results: $(READY)
 
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv
-	$(BIN)/python benchmarks/lock.py
+	$(BIN)/python .ci/lock.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
