@@ -86,31 +86,33 @@ class Results:
         self.path = path
         self.found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
-    def get(self, mode: str, cell: Cell) -> str | None:
-        """The outcome, if it is of today's versions, commands and fixes."""
+    def get(self, mode: str, cell: Cell, fixes: str | None = None) -> str | None:
+        """The outcome, if it is of today's versions and commands (and of these fixes)."""
         kept = self.found.get(mode, {}).get(cell.name, {})
-        return kept.get('outcome') if kept.get('of') == self.depends_on(mode, cell) else None
+        current = kept.get('of') == digest(versions(), cell) and fixes in (None, kept.get('fixes'))
+        return kept['outcome'] if current else None
 
-    def put(self, mode: str, cell: Cell, outcome: str) -> None:
-        self.found.setdefault(mode, {})[cell.name] = {'of': self.depends_on(mode, cell), 'outcome': outcome}
+    def put(self, mode: str, cell: Cell, fixes: str, outcome: str) -> None:
+        kept = {'of': digest(versions(), cell), 'fixes': fixes, 'outcome': outcome}
+        self.found.setdefault(mode, {})[cell.name] = kept
         self.path.write_text(json.dumps(self.found, indent=1, ensure_ascii=False), encoding='utf-8')
 
-    @staticmethod
-    def depends_on(mode: str, cell: Cell) -> str:
-        everything = (versions(), cell, code_of_fixes() if mode == WITH else None)
-        return hashlib.sha256(repr(everything).encode()).hexdigest()[:16]
+
+def digest(*things: object) -> str:
+    return hashlib.sha256(repr(things).encode()).hexdigest()[:16]
 
 
 def run_all(chosen: list[Cell], results: Results, mode: str) -> None:
     if not (FOLDER / 'fixtures' / 'candidates.txt').exists():
         make_fixtures(FOLDER / 'fixtures')
     (FOLDER / 'agents').mkdir(exist_ok=True)
+    fixes = digest(code_of_fixes() if mode == WITH else None)
     started = time.monotonic()
     for number, cell in enumerate(chosen, 1):
-        outcome = results.get(mode, cell)
+        outcome = results.get(mode, cell, fixes)
         if outcome is None:
             outcome = run(cell, mode)
-            results.put(mode, cell, outcome)
+            results.put(mode, cell, fixes, outcome)
         print(f'[{number:3d}/{len(chosen)} {time.monotonic() - started:5.0f} s] {cell.name}: {outcome}', flush=True)
 
 

@@ -75,7 +75,7 @@ AGENTS = [
     Agent('hugging_face/dialogpt', 'generator', f'--gpt2-size small {HUGGING_FACE}', GENERATION),
     Agent('hugging_face/t5', 'generator', f'--t5-model-arch t5-small {HUGGING_FACE}', GENERATION),
     Agent('transformer/biencoder', 'ranker', TRANSFORMER_RANKER, embeddings=True),
-    Agent('transformer/polyencoder', 'ranker', TRANSFORMER_RANKER, embeddings=True),
+    Agent('transformer/polyencoder', 'ranker', TRANSFORMER_RANKER),
     Agent('memnn', 'ranker'),
     Agent('transformer/classifier', 'classifier', f'{TRANSFORMER} --classes one zero', CLASSES),
     Agent('ir_baseline', 'retriever', chat=CANDIDATES),
@@ -128,8 +128,9 @@ def interactive(agent: Agent) -> list[Command]:
 
 
 def self_chat(agent: Agent) -> list[Command]:
-    line = agent.use('self_chat', f'--selfchat-max-turns 3 --outfile chat {agent.chat}')
-    return [Command(line, r'\[\w+_1\]: .')]
+    """The first speaker is given its first line."""
+    flags = f'--selfchat-max-turns 3 --outfile chat --seed-messages-from-file candidates.txt {agent.chat}'
+    return [Command(agent.use('self_chat', flags), r'\[\w+_2\]: .')]
 
 
 def processes(agent: Agent) -> list[Command]:
@@ -137,8 +138,6 @@ def processes(agent: Agent) -> list[Command]:
     if agent.kind not in ('generator', 'ranker'):
         return []
     line = agent.train(TWO, 'multiprocessing_train')
-    if agent.name.startswith('hugging_face'):
-        return [Command(line, REPORT)]
     return [Command(f'build_dict -t {agent.task} --dict-file model.dict', BUILT), Command(line, REPORT)]
 
 
@@ -210,10 +209,10 @@ OPTIONS: dict[str, list[Command]] = {
     '`--special-tok-lst`': trained('--special-tok-lst [a],[b]'),
     '`--dict-tokenizer bpe`': trained('--dict-tokenizer bpe --dict-maxtokens 30'),
     '`--dict-tokenizer bytelevelbpe`, local files': trained(
-        'byte', '--dict-tokenizer bytelevelbpe --bpe-vocab tiny-gpt2/vocab.json --bpe-merge tiny-gpt2/merges.txt'
+        '--dict-tokenizer bytelevelbpe --bpe-vocab tiny-gpt2/vocab.json --bpe-merge tiny-gpt2/merges.txt'
     ),
     'GPT-2 stored in half precision': [
-        Command(AGENTS[3].train('--max-train-steps 12').replace('tiny-gpt2', 'half-gpt2'), r' ppl[^|]*\d{2}')
+        Command(AGENTS[3].train(CHECKPOINTS).replace('tiny-gpt2', 'half-gpt2'), r'new best ppl: \d')
     ],
     '`build_dict`': [Command(f'build_dict {NUMBERS} --dict-file model.dict', BUILT)],
     '`display_data`': [Command(f'display_data {NUMBERS} --num-examples 3', 'loaded 500 episodes')],

@@ -159,6 +159,16 @@ def polyencoder_takes_long_texts(tmp_path):
     assert longest_vector(PolyencoderAgent) == [1, 14, 15, 16, 17, 18, 19, 2]
 
 
+@check
+def hred_empty_batches(tmp_path):
+    from parlai.agents.hred.hred import HredAgent
+
+    agent = object.__new__(HredAgent)
+    agent.is_valid = lambda observation: False
+    agent.beam_block_full_context = False
+    assert agent.batchify([{}, {}]).batchsize == 0
+
+
 # --------------------------------------------------------------------------------------------- metrics
 
 
@@ -405,15 +415,21 @@ def test_without_one_vector_file_the_user_is_told_where_to_put_it(files, seen, t
         find_vectors(tmp_path, 'glove')
 
 
-def test_tokens_with_blanks_and_words_given_twice(tmp_path):
-    path = put_vectors(tmp_path, 'glove', 'sew 1 2\n. . . 3 4\nsew 5 6\n')
-    vectors = read_vectors(path, {'sew', '. . .'})
-    assert vectors.stoi == {'sew': 0, '. . .': 1} and vectors.vectors.tolist() == [[1, 2], [3, 4]]
+def test_tokens_with_blanks_are_left_out_and_the_first_of_two_counts(tmp_path):
+    path = put_vectors(tmp_path, 'glove', 'sew 1 2\n. . . 3 4\nsew 5 6\n. 7 8\n')
+    vectors = read_vectors(path, {'sew', '.'})
+    assert vectors.stoi == {'sew': 0, '.': 1} and vectors.vectors.tolist() == [[1, 2], [7, 8]]
 
 
-def test_a_broken_line_of_vectors_is_named(tmp_path):
-    path = put_vectors(tmp_path, 'glove', 'sew 1 2\nsing 1 two\n')
-    with pytest.raises(ValueError, match=r"mine\.vec:2: saw 'sing 1 two.*', expected a word and 2 numbers"):
+def test_a_file_without_any_of_the_words(tmp_path):
+    vectors = read_vectors(put_vectors(tmp_path, 'glove', 'sew 1 2\n'), {'sing'})
+    assert vectors.stoi == {} and tuple(vectors.vectors.shape) == (0, 2)
+
+
+@pytest.mark.parametrize('line', ['sing 1 two', 'sing 1', 'sing'])
+def test_a_broken_line_of_vectors_is_named(line, tmp_path):
+    path = put_vectors(tmp_path, 'glove', f'sew 1 2\n{line}\n')
+    with pytest.raises(ValueError, match=r"mine\.vec:2: saw '.*' after a word, expected 2 numbers"):
         read_vectors(path, {'sing'})
 
 

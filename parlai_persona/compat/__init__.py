@@ -3,7 +3,7 @@
 `hooks` holds the mechanism. A fix names the module it mends and runs right after that module is first imported
 (at once, if it already was), so arming the fixes imports neither torch nor ParlAI's agents. The fixes:
 
-* `training`: schedulers, checkpoints, the dictionary;
+* `training`: scheduler, checkpoints, seed and dictionary, and what single agents stumble over;
 * `metrics`: what is missing on the machine is left out of a report;
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;

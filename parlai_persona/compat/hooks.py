@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from typing import Any
@@ -61,8 +62,19 @@ def arm() -> None:
             mend(sys.modules[name])
 
 
+def fails(action: Callable[[], object], *errors: type[Exception]) -> bool:
+    """Is the defect there? Whether an action ends in one of these errors; nobody needs to see its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            action()
+        except errors:
+            return True
+    return False
+
+
 def replace_everywhere(old: Callable[..., Any], new: Callable[..., Any]) -> None:
     """Put `new` where `old` is, also in the modules that have already imported it by its name."""
     for module in list(sys.modules.values()):
-        if module is not None and vars(module).get(old.__name__) is old:
+        if getattr(module, '__dict__', {}).get(old.__name__) is old:
             setattr(module, old.__name__, new)

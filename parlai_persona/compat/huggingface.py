@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from parlai_persona.compat.hooks import fixes
+from parlai_persona.compat.hooks import fails, fixes
 
 
 @fixes('parlai.agents.hugging_face.gpt2')
@@ -19,11 +19,7 @@ def gpt2_reorders_its_cache(module: Any) -> bool:
     reorder = module.HFGPT2Model.reorder_decoder_incremental_state
     cache = DynamicCache()
     cache.update(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 0)  # keys and values of layer 0
-    try:
-        reorder(None, cache, torch.tensor([0]))
-    except (AssertionError, TypeError):
-        pass
-    else:
+    if not fails(lambda: reorder(None, cache, torch.tensor([0])), AssertionError, TypeError):
         return False
 
     @functools.wraps(reorder)
@@ -65,11 +61,7 @@ def gpt2_ranks_candidates(module: Any) -> bool:
     import torch
 
     reorder = module.HFGPT2Model.reorder_encoder_states
-    try:
-        reorder(None, torch.zeros(1, 1), [0])
-    except TypeError:
-        pass
-    else:
+    if not fails(lambda: reorder(None, torch.zeros(1, 1), [0]), TypeError):
         return False
 
     @functools.wraps(reorder)

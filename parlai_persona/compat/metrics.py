@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from parlai_persona.compat.hooks import fixes
+from parlai_persona.compat.hooks import fails, fixes
 
 
 @fixes('parlai.core.metrics')
@@ -13,11 +13,7 @@ def metric_that_could_not_be_computed(module: Any) -> bool:
     In ParlAI 1.7.2 whatever the stack. Detected by adding one. `Metrics.add` leaves `None` out, as its type
     annotation promises.
     """
-    try:
-        module.Metrics().add('nothing', None)
-    except TypeError:
-        pass
-    else:
+    if not fails(lambda: module.Metrics().add('nothing', None), TypeError):
         return False
     add = module.Metrics.add
 
@@ -57,11 +53,7 @@ def _evaluator_of_one_sentence():
         import rouge
     except ImportError:
         return None
-    try:
-        nltk.sent_tokenize('one sentence')
-    except LookupError:
-        pass
-    else:
+    if not fails(lambda: nltk.sent_tokenize('one sentence'), LookupError):
         return None
 
     class OneSentence(rouge.Rouge):

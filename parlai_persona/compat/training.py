@@ -1,4 +1,4 @@
-"""Defects met while training ParlAI's own agents: the scheduler, checkpoints, the dictionary, an empty turn."""
+"""Defects met while training: scheduler, checkpoints, seed and dictionary, and what single agents stumble over."""
 
 import functools
 import inspect
@@ -6,7 +6,7 @@ import io
 import pickle
 from typing import Any
 
-from parlai_persona.compat.hooks import fixes
+from parlai_persona.compat.hooks import fails, fixes
 
 
 @fixes('parlai.nn.lr_scheduler')
@@ -19,11 +19,7 @@ def plateau_without_verbose(module: Any) -> bool:
     import torch
 
     scheduler = module.ReduceOnPlateauLRScheduler
-    try:
-        scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), 1, 0.5, 0, 0.0)
-    except TypeError:
-        pass
-    else:
+    if not fails(lambda: scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), 1, 0.5, 0, 0.0), TypeError):
         return False
 
     def __init__(self, optimizer, patience, decay, warmup_updates, warmup_rate):
@@ -52,13 +48,8 @@ def seq2seq_loads_numpy_scalars(module: Any) -> bool:
     buffer = io.BytesIO()
     torch.save(scalar, buffer)
     buffer.seek(0)
-    try:
-        torch.load(buffer)
-    except pickle.UnpicklingError:
-        pass
-    else:
+    if not fails(lambda: torch.load(buffer), pickle.UnpicklingError):
         return False
-
     make = scalar.__reduce__()[0]
     allowed = [np.dtype, type(scalar.dtype), make, (make, 'numpy.core.multiarray.scalar')]  # the last: numpy 1's name
     load = module.Seq2seqAgent.load
@@ -195,4 +186,22 @@ def _room_for_start_and_end(agent: Any) -> bool:
         return set_text_vec(self, obs, history, truncate - 2 if truncate and truncate > 2 else truncate)
 
     agent._set_text_vec = shorter
+    return True
+
+
+@fixes('parlai.agents.hred.hred')
+def hred_empty_batches(module: Any) -> bool:
+    """`hred` fails on a batch in which there is no example, as several processes have at the end of an evaluation.
+
+    In ParlAI 1.7.2 whatever the stack. Detected by the empty batch, which is made as ParlAI's other agents make it.
+    """
+    batchify = module.HredAgent.batchify
+
+    @functools.wraps(batchify)
+    def batchify_or_nothing(self, obs_batch, sort=True):
+        if any(self.is_valid(obs) for obs in obs_batch):
+            return batchify(self, obs_batch, sort)
+        return module.TorchGeneratorAgent.batchify(self, obs_batch, sort)
+
+    module.HredAgent.batchify = batchify_or_nothing
     return True

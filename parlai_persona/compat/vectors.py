@@ -80,16 +80,29 @@ def read_vectors(path: Path, words: Container[str]) -> Vectors:
     dim = 0
     with path.open(encoding='utf-8', newline='\n') as lines:
         for number, line in enumerate(lines, 1):
-            fields = line.rstrip().split(' ')
-            if number == 1 and len(fields) == 2:
-                continue  # fastText's header: how many words, how many dimensions
-            dim = dim or len(fields) - 1
-            word = ' '.join(fields[:-dim])  # GloVe 840B has a few tokens with blanks in them
+            word, _, rest = line.rstrip().partition(' ')
+            if not dim:
+                fields = rest.split(' ')
+                if len(fields) == 1:
+                    dim = int(rest)  # fastText's header: how many words, how many dimensions
+                    continue
+                dim = len(fields)
             if word not in words or word in stoi:
                 continue
-            try:
-                rows.append([float(field) for field in fields[-dim:]])
-            except ValueError:
-                raise ValueError(f'{path}:{number}: saw {line[:40]!r}, expected a word and {dim} numbers') from None
-            stoi[word] = len(stoi)
+            row = _numbers(rest.split(' '), dim, f'{path}:{number}')
+            if row:
+                stoi[word] = len(stoi)
+                rows.append(row)
     return Vectors(stoi, torch.tensor(rows, dtype=torch.float).view(len(rows), dim), dim)
+
+
+def _numbers(fields: list[str], dim: int, place: str) -> list[float]:
+    """The numbers of a line; none if it has more, for GloVe 840B has a few tokens with blanks, `. . .` say."""
+    if len(fields) > dim:
+        return []
+    try:
+        if len(fields) == dim:
+            return [float(field) for field in fields]
+    except ValueError:
+        pass
+    raise ValueError(f'{place}: saw {" ".join(fields)[:40]!r} after a word, expected {dim} numbers')

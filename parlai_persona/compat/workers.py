@@ -76,6 +76,8 @@ def workers_without_gpu(module: Any) -> bool:
     @contextmanager
     def distributed_context(rank, opt, rank_offset=0, gpu=None, init_method='tcp://localhost:61337'):
         opt = copy.deepcopy(opt)
+        if opt['distributed_world_size'] < 1:
+            raise ValueError('--distributed-world-size is 0, the number of GPUs: give a number of processes')
         opt.update(rank=rank + rank_offset, gpu=-1)
         opt.setdefault('override', {})['gpu'] = -1
         silent = opt['rank'] != 0 and not opt.get('verbose')
@@ -110,7 +112,7 @@ def _replicas_on_cpu(parallel):
 
     class CpuReplica(replica):  # type: ignore[misc, valid-type]
         def __init__(self, module, device_ids=None, **kwargs):
-            super().__init__(module, **kwargs)
+            super().__init__(module, **kwargs, find_unused_parameters=True)  # `memnn` without memories has some
 
     parallel.DistributedDataParallel = CpuReplica
     try:
