@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -50,11 +50,23 @@ class Cell:
         return f'{self.row} | {self.column}'
 
 
-def cells() -> list[Cell]:
+def cells(mode: str) -> list[Cell]:
     """All that applies, a column after the other, so that an agent is trained before it is used."""
     agents = [Cell(agent.name, column, run(agent)) for column, run in ACTIVITIES.items() for agent in AGENTS]
     options = [Cell(row, 'works', commands) for row, commands in OPTIONS.items()]
-    return [cell for cell in agents + options if cell.commands]
+    return [cell if mode == WITH else unscheduled(cell) for cell in agents + options if cell.commands]
+
+
+def unscheduled(cell: Cell) -> Cell:
+    """Plain ParlAI trains and loads nothing with its default scheduler; with none one sees what else there is."""
+
+    def command(old: Command) -> Command:
+        learns = '-mf' in old.line and not old.line.startswith('vacuum') and '--lr-scheduler' not in old.line
+        return replace(old, line=f'{old.line} --lr-scheduler none') if learns else old
+
+    if cell.column == 'train' or cell.row in ('ir_baseline', 'tfidf_retriever'):
+        return cell
+    return replace(cell, commands=[command(old) for old in cell.commands])
 
 
 def versions() -> dict[str, str]:
@@ -161,7 +173,7 @@ def reason(output: str) -> str:
 
 def table(results: Results, mode: str, notes: list[str]) -> list[str]:
     """Agents and what they can do."""
-    by_name = {cell.name: cell for cell in cells()}
+    by_name = {cell.name: cell for cell in cells(mode)}
     lines = [f'| agent | {" | ".join(ACTIVITIES)} |', '|---|' + '---|' * len(ACTIVITIES)]
     for agent in AGENTS:
         marks = [mark(results, mode, by_name.get(f'{agent.name} | {column}'), notes) for column in ACTIVITIES]
@@ -171,9 +183,10 @@ def table(results: Results, mode: str, notes: list[str]) -> list[str]:
 
 def options(results: Results, notes: list[str]) -> list[str]:
     lines = ['| script or option | with the fixes | without |', '|---|---|---|']
-    for cell in cells():
-        if cell.row in OPTIONS:
-            lines.append(f'| {cell.row} | {" | ".join(mark(results, mode, cell, notes) for mode in (WITH, WITHOUT))} |')
+    for both in zip(cells(WITH), cells(WITHOUT), strict=True):
+        if both[0].row in OPTIONS:
+            marks = [mark(results, mode, cell, notes) for mode, cell in zip((WITH, WITHOUT), both, strict=True)]
+            lines.append(f'| {both[0].row} | {" | ".join(marks)} |')
     return lines
 
 
@@ -222,9 +235,10 @@ def main() -> None:
     parser.add_argument('--without-fixes', action='store_true', help='what plain ParlAI does')
     parser.add_argument('--only', nargs='+', default=[], metavar='TEXT', help='cells with one of these in their name')
     asked = parser.parse_args()
-    chosen = [cell for cell in cells() if not asked.only or any(text in cell.name for text in asked.only)]
+    mode = WITHOUT if asked.without_fixes else WITH
+    chosen = [cell for cell in cells(mode) if not asked.only or any(text in cell.name for text in asked.only)]
     results = Results(FOLDER / 'cells.json')
-    run_all(chosen, results, WITHOUT if asked.without_fixes else WITH)
+    run_all(chosen, results, mode)
     if not asked.only:
         write_page(results)
 

@@ -52,6 +52,11 @@ class Agent:
     def file(self) -> str:
         return self.name.replace('/', '_')
 
+    @property
+    def chat_flags(self) -> str:
+        """What it needs to have something to say: an untrained generator often finds that it has said it all."""
+        return '--inference beam --beam-size 2 --beam-min-length 3' if self.kind == 'generator' else self.chat
+
     def train(self, extra: str = '', script: str = 'train_model') -> str:
         """Its training in the folder of the cell, where the model is always called `model`."""
         steps = '--batchsize 1 --num-epochs 1 --datatype train:ordered' if self.kind == 'retriever' else STEPS
@@ -124,12 +129,12 @@ def candidates(agent: Agent) -> list[Command]:
 
 
 def interactive(agent: Agent) -> list[Command]:
-    return [Command(agent.use('interactive', agent.chat), REPLY, typed='1 2 3\n4 5\n[EXIT]\n')]
+    return [Command(agent.use('interactive', agent.chat_flags), REPLY, typed='1 2 3\n4 5\n[EXIT]\n')]
 
 
 def self_chat(agent: Agent) -> list[Command]:
     """The first speaker is given its first line."""
-    flags = f'--selfchat-max-turns 3 --outfile chat --seed-messages-from-file candidates.txt {agent.chat}'
+    flags = f'--selfchat-max-turns 3 --outfile chat --seed-messages-from-file candidates.txt {agent.chat_flags}'
     return [Command(agent.use('self_chat', flags), r'\[\w+_2\]: .')]
 
 
@@ -207,7 +212,9 @@ OPTIONS: dict[str, list[Command]] = {
     ],
     '`--fp16 True` (no effect on a CPU)': trained('--fp16 True'),
     '`--special-tok-lst`': trained('--special-tok-lst [a],[b]'),
-    '`--dict-tokenizer bpe`': trained('--dict-tokenizer bpe --dict-maxtokens 30'),
+    '`--dict-tokenizer bpe`': [
+        Command(GENERATOR.train('--dict-tokenizer bpe --dict-maxtokens 30').replace('-mf model', '-mf ./model'), REPORT)
+    ],
     '`--dict-tokenizer bytelevelbpe`, local files': trained(
         '--dict-tokenizer bytelevelbpe --bpe-vocab tiny-gpt2/vocab.json --bpe-merge tiny-gpt2/merges.txt'
     ),
@@ -219,9 +226,9 @@ OPTIONS: dict[str, list[Command]] = {
     '`display_model`': [Command(GENERATOR.use('display_model', f'{NUMBERS} --num-examples 3'), 'model:')],
     '`data_stats`': [Command(f'data_stats {NUMBERS}', 'utterances')],
     '`verify_data`': [Command(f'verify_data {NUMBERS}', 'missing_text')],
-    '`token_stats`': [Command(f'token_stats {NUMBERS}', 'count')],
-    '`convert_to_parlai`': [Command(f'convert_to_parlai {NUMBERS} --outfile data.txt', 'Converting')],
-    '`convert_to_json`': [Command(f'convert_to_json {NUMBERS} --outfile data.json', 'Conversations saved')],
+    '`token_stats`': [Command(f'token_stats {NUMBERS}', 'p99')],
+    '`convert_to_parlai`': [Command(f'convert_to_parlai {NUMBERS} --outfile data.txt', 'saving output to')],
+    '`convert_to_json`': [Command(f'convert_to_json {NUMBERS} --world-logs data', 'saved to file')],
     '`eval_model --world-logs`': [
         Command(SEQ2SEQ.use('eval_model', f'{NUMBERS} --num-examples 8 --world-logs logs'), 'saved to file')
     ],
@@ -230,7 +237,7 @@ OPTIONS: dict[str, list[Command]] = {
     '`multiprocessing_eval`': [
         Command(f'multiprocessing_eval -mf agents/{SEQ2SEQ.file} -t {GENERATION} {TWO}', 'ppl')
     ],
-    'Python: `TrainModel.main`, `EvalModel.main`': [Command(f'-c {shlex.quote(PYTHON)}', "'accuracy'")],
+    'Python: `TrainModel.main`, `EvalModel.main`': [Command(f'-c {shlex.quote(PYTHON)}', "'ppl': PPLMetric")],
 }
 
 

@@ -13,13 +13,15 @@ from parlai_persona.compat.hooks import fails, fixes
 def plateau_without_verbose(module: Any) -> bool:
     """ParlAI's default scheduler passes `verbose=` to `ReduceLROnPlateau`: every training dies at its start.
 
-    Since torch 2.7, which dropped the argument. Detected by making one. ParlAI's class gets a constructor that
-    does the same without the argument.
+    Since torch 2.7, which dropped the argument. Detected by the arguments that both name; making one would import
+    torch's compiler, which no `parlai --help` should wait for. ParlAI's class gets a constructor that does the same
+    without the argument.
     """
     import torch
 
     scheduler = module.ReduceOnPlateauLRScheduler
-    if not fails(lambda: scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), 1, 0.5, 0, 0.0), TypeError):
+    arguments = inspect.signature(torch.optim.lr_scheduler.ReduceLROnPlateau).parameters
+    if 'verbose' in arguments or 'verbose' not in inspect.getsource(scheduler.__init__):
         return False
 
     def __init__(self, optimizer, patience, decay, warmup_updates, warmup_rate):
