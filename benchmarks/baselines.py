@@ -87,7 +87,7 @@ BASELINES = (
     ),
     Baseline(
         'seq2seq', 'seq2seq', (GENERATE, RANK_BY_LIKELIHOOD), ('self',),
-        f'{GENERATOR} --rnn-class gru --embeddingsize 128 --hiddensize 256 --numlayers 1 --bidirectional true '
+        f'{GENERATOR} --rnn-class gru --embeddingsize 128 --hiddensize 128 --numlayers 1 '
         '--attention general --lookuptable all --dropout 0.2 --num-epochs 3 '
         '--optimizer adam -lr 0.001 --gradient-clip 1 -bs 32',
     ),
@@ -234,7 +234,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--datapath', required=True, help="ParlAI's data folder; what is missing in it is downloaded")
     parser.add_argument('--only', nargs='+', choices=[b.name for b in BASELINES], help='these alone (default: all)')
-    parser.add_argument('--minutes', type=float, default=30, help='most time to train a model (default: %(default)s)')
+    parser.add_argument('--minutes', type=float, default=10, help='most time to train a model (default: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[1], help='of what is trained (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('runs/baselines'), help='for models (default: %(default)s)')
