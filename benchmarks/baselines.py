@@ -20,7 +20,7 @@ from pathlib import Path
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from record import RESULTS, Row, append, commit, data_label, find, hardware, split_label
-from steps import Progress, best_model_kept, execute
+from steps import Progress, execute
 
 import parlai_persona  # noqa: F401  tells ParlAI about persona:
 
@@ -169,8 +169,7 @@ def prepare(job: Job, threads: int, progress: Progress) -> None:
         return
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(job.preparation, encoding='utf-8')
-    with best_model_kept(job.model):
-        execute(job.preparation, job.model.with_name('log.txt'), threads, progress)
+    execute(job.preparation, job.model.with_name('log.txt'), threads, progress)
 
 
 def evaluate(job: Job, evaluation: Evaluation, threads: int, progress: Progress) -> dict[str, float]:

@@ -1,15 +1,12 @@
 """Running stock `parlai` commands one after another: with progress, interruptible, and able to go on later."""
 
-import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -68,25 +65,3 @@ def execute(command: str, log: Path, threads: int, progress: Progress) -> None:
     if process.returncode:
         last = ''.join(log.read_text(encoding='utf-8').splitlines(keepends=True)[-15:])
         sys.exit(f'{last}\nExit status {process.returncode} of: {command}\nAll of its output: {log}')
-
-
-@contextmanager
-def best_model_kept(model: Path) -> Iterator[None]:
-    """Around a `train_model`: where it resumes, the best model survives.
-
-    ParlAI saves its last weights over the best ones if no validation after the resumption is better than those
-    before it (`TrainLoop.saved` is not restored).
-    """
-    checkpoint, kept = Path(f'{model}.checkpoint.trainstats'), Path(f'{model}.kept')
-    resumes = checkpoint.exists() and model.exists()
-    before = best_validation(checkpoint) if resumes else None
-    if resumes:
-        shutil.copyfile(model, kept)
-    yield
-    if resumes and best_validation(Path(f'{model}.trainstats')) == before:
-        os.replace(kept, model)
-    kept.unlink(missing_ok=True)
-
-
-def best_validation(statistics: Path) -> float | None:
-    return json.loads(statistics.read_text(encoding='utf-8'))['best_valid']

@@ -135,6 +135,21 @@ def seed_before_the_model(tmp_path):
     assert drawn[0] == drawn[len(drawn) // 2]
 
 
+@check
+def resumed_training_keeps_the_best_model(tmp_path):
+    from parlai.scripts.train_model import TrainLoop, TrainModel
+
+    model = tmp_path / 'model'
+    for name in ('model', 'model.dict', 'model.checkpoint'):
+        (tmp_path / name).touch()
+    (tmp_path / 'model.checkpoint.trainstats').write_text('{"best_valid": 0.5}')
+    opt = TrainModel.setup_args().parse_kwargs(
+        task='integration_tests', model='repeat_label', model_file=str(model), datapath=str(tmp_path), loglevel='error',
+        load_from_checkpoint=True,
+    )  # fmt: skip
+    assert TrainLoop(opt).saved  # otherwise it saves what it ends with
+
+
 def longest_vector(agent):
     """How many tokens are left of ten when there is room for eight."""
     from parlai.core.message import Message

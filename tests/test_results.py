@@ -1,7 +1,6 @@
 """benchmarks/{record,results,steps}.py: rows that are whole and counted once, the page made of them, resumed runs."""
 
 import importlib
-import json
 import shlex
 import signal
 import subprocess
@@ -206,30 +205,6 @@ def test_the_page_in_the_repository_is_up_to_date():
 
 
 # -------------------------------------------------------------------------------------------- steps
-
-
-def save(model: Path, weights: str, best_valid: float, suffix: str = '') -> None:
-    """What ParlAI leaves of a model, or of its checkpoint."""
-    Path(f'{model}{suffix}').write_text(weights)
-    Path(f'{model}{suffix}.trainstats').write_text(json.dumps({'best_valid': best_valid}))
-
-
-@pytest.mark.parametrize(('best_later', 'expected'), [(0.3, 'best'), (0.4, 'last')])
-def test_a_resumed_training_keeps_the_best_model(tmp_path: Path, best_later: float, expected: str):
-    model = tmp_path / 'model'
-    save(model, 'best', 0.3)
-    save(model, 'later', 0.3, '.checkpoint')
-    with steps.best_model_kept(model):
-        save(model, 'last', best_later)
-    assert model.read_text() == expected
-    assert not model.with_name('model.kept').exists()
-
-
-def test_a_training_that_starts_keeps_its_own_model(tmp_path: Path):
-    model = tmp_path / 'model'
-    with steps.best_model_kept(model):
-        save(model, 'last', 0.3)
-    assert model.read_text() == 'last'
 
 
 def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -162,6 +162,25 @@ def seed_before_the_model(module: Any) -> bool:
     return True
 
 
+@fixes('parlai.scripts.train_model')
+def resumed_training_keeps_the_best_model(module: Any) -> bool:
+    """A training that was interrupted and resumed, and finds nothing better, ends with its last weights, not the best.
+
+    In ParlAI 1.7.2 whatever the stack: that the best model has been saved is forgotten. Detected at each resumption:
+    there was a best validation, and there is a model file.
+    """
+    init = module.TrainLoop.__init__
+
+    @functools.wraps(init)
+    def remembering(self, opt):
+        init(self, opt)
+        if self.best_valid is not None and module.PathManager.exists(opt.get('model_file') or ''):
+            self.saved = True
+
+    module.TrainLoop.__init__ = remembering
+    return True
+
+
 @fixes('parlai.agents.transformer.biencoder')
 def biencoder_takes_long_texts(module: Any) -> bool:
     """`transformer/biencoder` fails on a text of `--text-truncate` tokens or more: it has no position for two of them.
