@@ -264,13 +264,13 @@ def make_gpt2(folder: Path, half: bool) -> None:
     tokenizer.train_from_iterator(['1 2 3 4 5 6 0'], 264, special_tokens=['<|endoftext|>'], show_progress=False)
     tokenizer.save_model(str(folder))
     sizes = {'vocab_size': tokenizer.get_vocab_size(), 'n_positions': 128, 'n_embd': 16, 'n_layer': 2, 'n_head': 2}
-    model = GPT2Model(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+    model = GPT2Model(GPT2Config.from_dict({**sizes, 'bos_token_id': 0, 'eos_token_id': 0}))
     (model.half() if half else model).save_pretrained(folder)
 
 
 def make_t5(folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import T5Config, T5ForConditionalGeneration, T5TokenizerFast
+    from transformers import T5Config, T5ForConditionalGeneration, T5TokenizerFast  # type: ignore[attr-defined]
 
     folder.mkdir(parents=True, exist_ok=True)
     unigram = Tokenizer(models.Unigram())
@@ -282,4 +282,5 @@ def make_t5(folder: Path) -> None:
     tokenizer = T5TokenizerFast.from_pretrained(folder, extra_ids=0, model_max_length=64)
     tokenizer.save_pretrained(folder)
     sizes = {'vocab_size': len(tokenizer) + 8, 'd_model': 16, 'd_kv': 8, 'd_ff': 16, 'num_layers': 1, 'num_heads': 2}
-    T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)).save_pretrained(folder)
+    config = T5Config.from_dict({**sizes, 'decoder_start_token_id': 0})
+    T5ForConditionalGeneration(config).save_pretrained(folder)
