@@ -158,7 +158,7 @@ def run_command(command: Command, folder: Path, mode: str) -> str:
         except subprocess.TimeoutExpired:
             return f'no end after {TIMEOUT} seconds'
         log.seek(0)
-        output = log.read()
+        output = re.sub(r'\x1b\[[\d;]*m', '', log.read())  # without colours
     if done.returncode:
         return reason(output) or f'exit status {done.returncode}'
     return WORKS if re.search(command.expect, output) else f'the output lacks {command.expect}'
