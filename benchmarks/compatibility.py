@@ -3,6 +3,7 @@
     python benchmarks/compatibility.py                    # about 25 minutes; fills in docs/compatibility.md
     python benchmarks/compatibility.py --without-fixes    # the same by plain ParlAI, for the second table
     python benchmarks/compatibility.py --only gpt2        # the cells with this in their name, without a new page
+    python benchmarks/compatibility.py --page             # the page from what is kept (a docstring has changed, say)
 
 Every cell of a table is one or two `parlai` commands (see `compatibility_matrix.py`), each a process of its own.
 Cells that are done are kept in `runs/compatibility/` and are not run again while versions, commands and fixes are
@@ -234,11 +235,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--without-fixes', action='store_true', help='what plain ParlAI does')
     parser.add_argument('--only', nargs='+', default=[], metavar='TEXT', help='cells with one of these in their name')
+    parser.add_argument('--page', action='store_true', help='run nothing, only write the page from what is kept')
     asked = parser.parse_args()
     mode = WITHOUT if asked.without_fixes else WITH
     chosen = [cell for cell in cells(mode) if not asked.only or any(text in cell.name for text in asked.only)]
     results = Results(FOLDER / 'cells.json')
-    run_all(chosen, results, mode)
+    if not asked.page:
+        run_all(chosen, results, mode)
     if not asked.only:
         write_page(results)
 
