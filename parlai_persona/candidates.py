@@ -30,7 +30,7 @@ class Distractors:
                 f'{count} candidates asked for, but the split holds only {self.distinct} different replies: '
                 'lower --persona-candidates-count'
             )
-        rng = random.Random(f'{self.seed}/{dialogue_id}/{turn}')
+        rng = example_rng(self.seed, dialogue_id, turn)
         chosen = {reply: None}  # a dict keeps the order of drawing, which a set would not
         for _ in range(1000 * count):
             if len(chosen) == count:
@@ -42,6 +42,11 @@ class Distractors:
             f'dialogue {dialogue_id!r}, turn {turn}: found only {len(chosen)} different replies outside this dialogue, '
             f'{count} needed: lower --persona-candidates-count'
         )
+
+
+def example_rng(seed: int, dialogue_id: str, turn: int) -> random.Random:
+    """The randomness of one example, whatever was drawn for others before."""
+    return random.Random(f'{seed}/{dialogue_id}/{turn}')
 
 
 def shuffled(candidates: Sequence[str], rng: random.Random) -> list[str]:

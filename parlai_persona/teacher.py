@@ -15,7 +15,7 @@ from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.candidates import Distractors, shuffled
+from parlai_persona.candidates import Distractors, example_rng, shuffled
 from parlai_persona.dialogue import DataError, Dialogue, NoSplit, Turn
 from parlai_persona.teacher_metrics import PersonaMetrics
 
@@ -105,9 +105,8 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
 
     def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
         turn = dialogue.turns[number]
-        lines = persona_lines(dialogue, self.opt['persona_side']) if number == 0 else []
         fields_ = {
-            'text': '\n'.join([*lines, turn.text]),
+            'text': text_with_persona(dialogue, self.opt['persona_side'], number, turn.text),
             'labels': [turn.reply],
             fields.PERSONA: list(dialogue.persona),
             fields.PARTNER_PERSONA: list(dialogue.partner_persona),
@@ -129,8 +128,7 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
                 f'dialogue {dialogue_id!r}, turn {number}: the reply {turn.reply!r} is not among its '
                 f'{len(turn.candidates)} candidates'
             )
-        rng = random.Random(f"{self.opt['persona_candidates_seed']}/{dialogue_id}/{number}")
-        return shuffled(turn.candidates, rng)
+        return shuffled(turn.candidates, example_rng(self.opt['persona_candidates_seed'], dialogue_id, number))
 
     # ------------------------------------------------------------------------------- epochs and workers
 
@@ -174,6 +172,11 @@ def persona_lines(dialogue: Dialogue, side: str) -> list[str]:
     own = [f'{fields.YOUR_PERSONA}{line}' for line in dialogue.persona]
     partner = [f'{fields.PARTNERS_PERSONA}{line}' for line in dialogue.partner_persona]
     return {'self': own, 'other': partner, 'both': own + partner, 'none': []}[side]
+
+
+def text_with_persona(dialogue: Dialogue, side: str, turn: int, text: str) -> str:
+    """What an agent is sent as `text`: the persona lines stand before the first message of a dialogue."""
+    return '\n'.join([*(persona_lines(dialogue, side) if turn == 0 else []), text])
 
 
 def check_choice(opt: Opt, key: str, choices: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ from parlai.utils.data import DatatypeHelper
 from parlai_persona import fields
 from parlai_persona.dialogue import Dialogue
 from parlai_persona.personas import WAYS, Persona, PersonaBook, PersonaError
-from parlai_persona.teacher import persona_lines
+from parlai_persona.teacher import text_with_persona
 
 HELP = f"""\
   /persona            show the model's persona            /me          show yours
@@ -70,8 +70,8 @@ class Personas:
     def message(self, act: Message, own: Persona, partners: Persona, turn: int) -> Message:
         """What the speaker with the persona `own` gets to see of `act`."""
         dialogue = Dialogue('conversation', (), own, partners)
-        lines = persona_lines(dialogue, self.opt['persona_side']) if turn == 0 else []
-        seen = Message({**act, 'text': '\n'.join([*lines, act.get('text', '')])})
+        text = text_with_persona(dialogue, self.opt['persona_side'], turn, act.get('text', ''))
+        seen = Message({**act, 'text': text})
         seen.force_set(fields.PERSONA, list(own))
         seen.force_set(fields.PARTNER_PERSONA, list(partners))
         seen.force_set(fields.TURN, turn)
