@@ -10,7 +10,7 @@ class Turn:
     text: str
     reply: str
     candidates: tuple[str, ...] = ()  # the reply among distractors that came with the data, if any did
-    kind: str = ''  # what the reply can be known from, where a task knows it
+    kind: str = ''  # what sort of reply it is, where a task knows it
 
 
 @dataclass(frozen=True, slots=True)

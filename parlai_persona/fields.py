@@ -8,4 +8,5 @@ TURN = 'turn'  # int: 0 for the first reply of a dialogue
 YOUR_PERSONA = 'your persona: '  # how ParlAI marks a line of PERSONA in `text`
 PARTNERS_PERSONA = "partner's persona: "  # and of PARTNER_PERSONA
 SILENCE = '__SILENCE__'  # how the data files write the missing turn before the opening one
-KIND = 'kind'  # str: what the reply can be known from ('persona', 'history', 'open'), where a task knows it
+KIND = 'kind'  # str: what sort of reply is asked for, where a task knows it; its README says which it has
+TURNS = 'turns'  # int: how many turns the dialogue has, where a task judges whole dialogues

@@ -15,6 +15,10 @@ class PersonaError(ValueError):
     """What was asked for is no persona; the message is meant for the person who typed it."""
 
 
+class NoPersonas(PersonaError):
+    """The data hold no personas at all."""
+
+
 class PersonaBook:
     """The different personas of a data set, numbered from 1 in order of appearance; read when first needed."""
 
@@ -29,7 +33,7 @@ class PersonaBook:
             sides = ((d.persona, d.partner_persona) for d in self._dialogues())
             self._personas = [p for p in dict.fromkeys(p for pair in sides for p in pair) if p]
             if not self._personas:
-                raise PersonaError('the data hold no personas')
+                raise NoPersonas('the data hold no personas')
         return self._personas
 
     def find(self, asked: str) -> Persona:

@@ -34,13 +34,17 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
     `multiprocessing_train` share it out between them. (ParlAI's own teachers draw with replacement.)
     """
 
+    SIDE = 'self'  # whose persona stands in the text of this task unless --persona-side says otherwise
+    MARKS = (fields.YOUR_PERSONA, fields.PARTNERS_PERSONA)  # how the lines of the two personas begin there
+
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
         group = parser.add_argument_group('Persona dialogues')
         group.add_argument(
-            '--persona-side', choices=SIDES, default='self',
-            help="whose persona stands in the text: the replying speaker's, the partner's, both or none",
+            '--persona-side', choices=SIDES, default=None,  # several tasks share the flag, not what suits them
+            help="whose persona stands in the text: the replying speaker's (default, if the task knows no better), "
+            "the partner's, both or none",
         )
         group.add_argument(
             '--persona-candidates', choices=CANDIDATES, default='inline',
@@ -59,6 +63,8 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
     def __init__(self, opt: Opt, shared=None):
         opt = copy.deepcopy(opt)  # shared with everybody else, and written to below
         opt['datafile'] = DatatypeHelper.fold(opt['datatype'])
+        if opt.get('persona_side') is None:
+            opt['persona_side'] = self.SIDE
         check_choice(opt, 'persona_side', SIDES)
         check_choice(opt, 'persona_candidates', CANDIDATES)
         if opt['persona_candidates'] == 'sampled' and opt['persona_candidates_count'] < 2:
@@ -106,17 +112,24 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
     def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
         turn = dialogue.turns[number]
         fields_ = {
-            'text': text_with_persona(dialogue, self.opt['persona_side'], number, turn.text),
+            'text': self.text(dialogue, number, turn.text),
             'labels': [turn.reply],
             fields.PERSONA: list(dialogue.persona),
             fields.PARTNER_PERSONA: list(dialogue.partner_persona),
             fields.DIALOGUE_ID: dialogue.id,
             fields.TURN: number,
         }
+        if turn.kind:
+            fields_[fields.KIND] = turn.kind
         candidates = self.candidates(dialogue.id, number, turn, distractors)
         if candidates:
             fields_['label_candidates'] = candidates
         return Message(fields_)
+
+    def text(self, dialogue: Dialogue, number: int, said: str) -> str:
+        """What an agent is sent as `text`: the persona lines stand before the first message of a dialogue."""
+        before = persona_lines(dialogue, self.opt['persona_side'], self.MARKS) if number == 0 else []
+        return '\n'.join([*before, said])
 
     def candidates(self, dialogue_id: str, number: int, turn: Turn, distractors: Distractors | None) -> list[str]:
         if distractors:
@@ -167,20 +180,17 @@ class PersonaTeacher(PersonaMetrics, DialogTeacher):
         return self.sizes
 
 
-def persona_lines(dialogue: Dialogue, side: str) -> list[str]:
+def persona_lines(dialogue: Dialogue, side: str, marks: tuple[str, str] = PersonaTeacher.MARKS) -> list[str]:
     """The persona as the lines of text that ParlAI's agents expect before the first message."""
-    own = [f'{fields.YOUR_PERSONA}{line}' for line in dialogue.persona]
-    partner = [f'{fields.PARTNERS_PERSONA}{line}' for line in dialogue.partner_persona]
+    own, partner = (
+        [f'{mark}{line}' for line in persona]
+        for mark, persona in zip(marks, (dialogue.persona, dialogue.partner_persona), strict=True)
+    )
     return {'self': own, 'other': partner, 'both': own + partner, 'none': []}[side]
 
 
-def text_with_persona(dialogue: Dialogue, side: str, turn: int, text: str) -> str:
-    """What an agent is sent as `text`: the persona lines stand before the first message of a dialogue."""
-    return '\n'.join([*(persona_lines(dialogue, side) if turn == 0 else []), text])
-
-
-def check_choice(opt: Opt, key: str, choices: tuple[str, ...]) -> None:
+def check_choice(opt: Opt, key: str, choices: tuple) -> None:
     """Options given inside the task string (`-t persona:x:key=value`) pass no parser; check them here."""
     if opt.get(key) not in choices:
         flag = '--' + key.replace('_', '-')
-        raise ValueError(f'{flag} is {opt.get(key)!r}; it has to be one of: {", ".join(choices)}')
+        raise ValueError(f'{flag} is {opt.get(key)!r}; it has to be one of: {", ".join(map(str, choices))}')

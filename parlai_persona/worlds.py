@@ -8,10 +8,10 @@ import copy
 import random
 from collections.abc import Iterable
 
-from parlai.core.loader import load_teacher_module
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
+from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.core.worlds import validate
 from parlai.tasks.interactive.worlds import InteractiveWorld
 from parlai.tasks.self_chat.worlds import SelfChatWorld, load_openers_from_file
@@ -19,8 +19,8 @@ from parlai.utils.data import DatatypeHelper
 
 from parlai_persona import fields
 from parlai_persona.dialogue import Dialogue
-from parlai_persona.personas import WAYS, Persona, PersonaBook, PersonaError
-from parlai_persona.teacher import text_with_persona
+from parlai_persona.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
+from parlai_persona.teacher import PersonaTeacher
 
 HELP = f"""\
   /persona            show the model's persona            /me          show yours
@@ -45,12 +45,12 @@ def add_persona_args(parser: ParlaiParser) -> None:
     )
 
 
-def task_dialogues(opt: Opt) -> Iterable[Dialogue]:
-    """The dialogues of the task and split that `opt` names, one by one."""
+def task_teacher(opt: Opt) -> PersonaTeacher:
+    """The teacher of the task that `opt` names, with the options in its name; it reads nothing before it is asked."""
     fold = DatatypeHelper.fold(opt['datatype'])
     plain = copy.deepcopy(opt)
     plain.update(datatype=f'{fold}:stream' if fold != 'train' else 'train:evalmode:stream', interactive_task=False)
-    return load_teacher_module(opt['task'])(plain).dialogues(fold)
+    return create_task_agent_from_taskname(plain)[0]
 
 
 class Personas:
@@ -58,20 +58,28 @@ class Personas:
 
     def __init__(self, opt: Opt):
         self.opt = opt
-        self.book = PersonaBook(lambda: task_dialogues(opt), random.Random(opt.get('persona_seed')))
+        self.teacher = task_teacher(opt)
+        self.side = self.teacher.opt['persona_side']
+        self.rng = random.Random(opt.get('persona_seed'))
+        self.book = PersonaBook(self.dialogues, self.rng)
+
+    def dialogues(self) -> Iterable[Dialogue]:
+        """The dialogues of the task and split that were asked for, one by one."""
+        return self.teacher.dialogues(DatatypeHelper.fold(self.opt['datatype']))
 
     def pick(self, flag: str, default: str | None) -> Persona:
         asked = self.opt.get(flag) or default
         try:
             return self.book.find(asked) if asked else ()
         except PersonaError as error:
+            if asked == 'random' and isinstance(error, NoPersonas):  # nobody has one in this task
+                return ()
             raise SystemExit(f"--{flag.replace('_', '-')} {asked!r}: {error}") from None
 
     def message(self, act: Message, own: Persona, partners: Persona, turn: int) -> Message:
         """What the speaker with the persona `own` gets to see of `act`."""
         dialogue = Dialogue('conversation', (), own, partners)
-        text = text_with_persona(dialogue, self.opt['persona_side'], turn, act.get('text', ''))
-        seen = Message({**act, 'text': text})
+        seen = Message({**act, 'text': self.teacher.text(dialogue, turn, act.get('text', ''))})
         seen.force_set(fields.PERSONA, list(own))
         seen.force_set(fields.PARTNER_PERSONA, list(partners))
         seen.force_set(fields.TURN, turn)
@@ -85,6 +93,9 @@ def described(whose: str, persona: Persona) -> str:
 class PersonaInteractiveWorld(InteractiveWorld):
     """`parlai interactive` with a persona that is shown, and changed by commands inside the chat."""
 
+    HELP = HELP
+    EMPTY: str | None = None  # what an empty line says; None: nothing, the person is asked again
+
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
@@ -93,10 +104,14 @@ class PersonaInteractiveWorld(InteractiveWorld):
 
     def init_contexts(self, shared=None) -> None:
         self.personas = Personas(self.opt)
+        print(self.pick_personas(), '/help lists what you can do.\n', sep='\n')
+
+    def pick_personas(self) -> str:
+        """Whom the model and the person are; the answer is for the person."""
         self.model = self.personas.pick('persona', 'random')
-        needs_partner = self.opt['persona_side'] in ('other', 'both')
+        needs_partner = self.personas.side in ('other', 'both')
         self.human = self.personas.pick('partner_persona', 'random' if needs_partner else None)
-        print(described(MODELS, self.model), described(YOURS, self.human), '/help lists what you can do.\n', sep='\n')
+        return f'{described(MODELS, self.model)}\n{described(YOURS, self.human)}'
 
     def parley(self) -> None:
         try:
@@ -127,6 +142,9 @@ class PersonaInteractiveWorld(InteractiveWorld):
                 print(self.obey(*text[1:].partition(' ')[::2]))
             elif text:
                 return act
+            elif self.EMPTY:
+                act.force_set('text', self.EMPTY)
+                return act
             else:
                 print('Say something, or type /help.')
 
@@ -134,9 +152,9 @@ class PersonaInteractiveWorld(InteractiveWorld):
         """Carry out a command; the answer is for the person, also where the command makes no sense."""
         commands = {'persona': self.set_model, 'me': self.set_human, 'list': self.listed, 'reset': self.restart}
         if command == 'help':
-            return HELP
+            return self.HELP
         if command not in commands:
-            return f'There is no command /{command}. What there is:\n{HELP}'
+            return f'There is no command /{command}. What there is:\n{self.HELP}'
         try:
             return commands[command](argument.strip())
         except PersonaError as error:
@@ -178,7 +196,7 @@ class PersonaSelfChatWorld(SelfChatWorld):
     def init_openers(self) -> None:
         self._openers = None
         if self.opt.get('seed_messages_from_task'):  # ParlAI's own reader does not know prefixed tasks
-            self._openers = list(dict.fromkeys(d.turns[0].text for d in task_dialogues(self.opt)))
+            self._openers = list(dict.fromkeys(d.turns[0].text for d in self.personas.dialogues()))
         elif self.opt.get('seed_messages_from_file'):
             self._openers = load_openers_from_file(self.opt['seed_messages_from_file'])
 

@@ -30,11 +30,6 @@ class DefaultTeacher(PersonaTeacher):
         count = self.opt['persona_sample_dialogues'] if fold == 'train' else SIZES[fold]
         return dialogues(fold, self.opt['persona_sample_seed'], count)
 
-    def message(self, dialogue: Dialogue, number: int, distractors):
-        message = super().message(dialogue, number, distractors)
-        message[KIND] = dialogue.turns[number].kind
-        return message
-
     def custom_evaluation(self, teacher_action, labels, model_response) -> None:
         super().custom_evaluation(teacher_action, labels, model_response)
         ranked = model_response.get('text_candidates')
