@@ -1,47 +1,50 @@
-"""Personalised bAbI task 3 and bAbI task 5 as the paper's experiment has them, for several draws of dialogues at once."""
+"""Personalised bAbI task 3 and bAbI task 5 as in the paper's experiment, for several choices of dialogues at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from parlai_persona.agents.meta_memnn.learner import ONE_HEAD, PRIMARY, Learner, Pool, Recipe
+from parlai_persona.agents.meta_memnn.learner import ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
 from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel, stack
-from parlai_persona.agents.meta_memnn.stories import FAR, Bags, Example, Story, StoryTable, Vocabulary, tokenize
+from parlai_persona.agents.meta_memnn.stories import (
+    FAR,
+    SYSTEM,
+    USER,
+    Bags,
+    Example,
+    Story,
+    StoryTable,
+    Vocabulary,
+    tokenize,
+)
 from parlai_persona.dialogue import Dialogue
+from parlai_persona.tasks.personalized_babi.agents import choose
 from parlai_persona.tasks.personalized_babi.parse import read_dialogues
 
 PRIMARY_FILE = 'personalized-dialog/personalized-dialog-dataset/small/personalized-dialog-task3-options-{}.txt'
 RELATED_FILE = 'dialog-bAbI/dialog-bAbI-tasks/dialog-babi-task5-full-dialogs-{}.txt'
-
-
-def examples(dialogue: Dialogue) -> list[Example]:
-    story, found = Story(), []
-    for number, turn in enumerate(dialogue.turns):
-        profile = list(dialogue.partner_persona) if number == 0 else []
-        story.hear('\n'.join([*profile, turn.text]), len(profile))
-        found.append(story.example(turn.reply))
-        story.say(turn.reply)
-    return found
+MEMORY = 250  # lines
 
 
 @dataclass
 class Data:
-    """Every example once; a run is a choice of dialogues."""
+    """Every dialogue once; a run is a choice of them."""
 
-    train: list[list[Example]]  # of each dialogue
-    valid: list[list[Example]]
-    test: list[list[Example]]
-    related: list[list[Example]]
+    train: list[Dialogue]
+    valid: list[Dialogue]
+    test: list[Dialogue]
+    related: list[Dialogue]
+
+    def splits(self) -> tuple[list[Dialogue], ...]:
+        return self.related, self.train, self.valid, self.test
 
     @classmethod
     def read(cls, datapath: Path) -> 'Data':
-        splits = [[examples(d) for d in read_dialogues(datapath / PRIMARY_FILE.format(fold), True)]
-                  for fold in ('trn', 'dev', 'tst')]
-        related = [examples(d) for d in read_dialogues(datapath / RELATED_FILE.format('trn'), False)]
-        return cls(*splits, related)
+        primary = [list(read_dialogues(datapath / PRIMARY_FILE.format(fold), True)) for fold in ('trn', 'dev', 'tst')]
+        return cls(*primary, list(read_dialogues(datapath / RELATED_FILE.format('trn'), False)))
 
 
 @dataclass
@@ -55,64 +58,86 @@ class Runs:
     dialogues: np.ndarray  # which test dialogue each test example belongs to
 
 
+def examples(dialogue: Dialogue) -> list[Example]:
+    story, found = Story(), []
+    for number, turn in enumerate(dialogue.turns):
+        profile = list(dialogue.partner_persona) if number == 0 else []
+        story.hear('\n'.join([*profile, turn.text]), len(profile))
+        found.append(story.example(turn.reply))
+        story.say(turn.reply)
+    return found
+
+
 def words(example: Example) -> set[str]:
-    return {*example.query, *tokenize(example.reply), *(word for line in example.memory for word in line), '$r', '$u'}
+    return {*example.query, *tokenize(example.reply), *(word for line in example.memory for word in line), USER, SYSTEM}
 
 
-def prepare(data: Data, recipe: Recipe, size: int, seeds: Sequence[int], shape: Shape | None = None,
-            related_size: int = 0) -> Runs:
-    shape = shape or Shape()
-    draws = [[np.random.default_rng((seed, 1)).permutation(1000)[:size], np.random.default_rng((seed, 2)).permutation(1000)[:size]]
-             for seed in seeds]
-    related = data.related[:related_size or None]
-    vocabulary = Vocabulary()
-    last = [d[-1] for d in related]  # the last example of a dialogue has all of its words
-    for example in last:
-        vocabulary.add(sorted(words(example)))
-    vocabulary.related = len(vocabulary)
-    for split in (data.train, data.valid, data.test):
-        for dialogue in split:
-            vocabulary.add(sorted(words(dialogue[-1])))
-    replies = {}
-    one = recipe.mode in ONE_HEAD
-    shared = sorted({e.reply for d in related for e in d}) if recipe.mode in ('pretrain', 'joint') else []
-    lists = []
-    for train, valid in draws:
-        kept = [d for n in train for d in data.train[n]] + [d for n in valid for d in data.valid[n]]
-        lists.append({e.reply for e in kept} | {e.reply for d in data.test for e in d} | set(shared))
-    for reply in sorted(set().union(*lists)):
-        replies[reply] = len(replies)
-    known = torch.tensor([[0.0 if reply in chosen else FAR for reply in replies] for chosen in lists])
-    table = StoryTable(PRIMARY, vocabulary, len(vocabulary), replies, 250)
-    places, n = [], 0
-    dialogues = []
-    for split in (data.train, data.valid, data.test):
-        places.append([])
-        for number, dialogue in enumerate(split):
-            for example in dialogue:
-                table.add(example)
-                if split is data.test:
-                    dialogues.append(number)
-            places[-1].append(np.arange(n, n + len(dialogue)))
-            n += len(dialogue)
-    related_replies = replies if one else {r: n for n, r in enumerate(sorted({e.reply for d in related for e in d}))}
-    related_table = StoryTable(PRIMARY if one else 'related', vocabulary, vocabulary.related, related_replies, 250)
-    for dialogue in related:
-        for example in dialogue:
-            related_table.add(example)
-    def bags(names, size):
-        return Bags.of([vocabulary.ids(tokenize(name)) for name in names], size)
-    heads = {PRIMARY: bags(replies, len(vocabulary))}
-    if not one:
-        heads['related'] = bags(related_replies, vocabulary.related)
-    model, weigher = DialogModel(shape, heads, {PRIMARY: known} if len(seeds) > 1 else {}), WeightModel(shape)
-    sizes = {'0': vocabulary.related, '1': len(vocabulary) - vocabulary.related}
-    theta = stack([model.init(1, sizes, seed) for seed in seeds])
-    eta = stack([weigher.init(1, {'0': vocabulary.related}, seed + 10**6) for seed in seeds])
-    rng = [[np.random.default_rng((seed, task)) for seed in seeds] for task in (3, 4)]
-    pool = Pool(table, [np.concatenate([places[0][n] for n in draw[0]]) for draw in draws], rng[0])
-    everything = np.arange(len(related_table))
-    other = Pool(related_table, [everything] * len(seeds), rng[1])
-    learner = Learner(recipe, model, weigher, theta, eta, pool, [other], seeds)
-    return Runs(learner, table, [np.concatenate([places[1][n] for n in draw[1]]) for draw in draws],
-                np.concatenate(places[2]), np.array(dialogues))
+def replies(dialogues: Iterable[Dialogue]) -> set[str]:
+    return {turn.reply for dialogue in dialogues for turn in dialogue.turns}
+
+
+class Prepared:
+    """Vocabulary, candidates and tables of the experiment, as the paper's counts of words suggest them.
+
+    Vocabulary: every word of both tasks, test set included; the words of the related task come first. Candidates of
+    the primary task: the replies of a run's train and valid dialogues and of the whole test set; those of the related
+    task: its replies. With one head for both tasks (`one_head`) both have the primary's list.
+    """
+
+    def __init__(self, data: Data, size: int, seeds: Sequence[int], one_head: bool, both_lists: bool):
+        self.chosen = [
+            (choose(data.train, size, seed, 'train'), choose(data.valid, size, seed, 'valid')) for seed in seeds
+        ]
+        stories = {id(dialogue): examples(dialogue) for split in data.splits() for dialogue in split}
+        self.vocabulary = Vocabulary()
+        for split in data.splits():
+            for dialogue in split:
+                self.vocabulary.add(sorted(words(stories[id(dialogue)][-1])))  # the last example has all words
+            self.vocabulary.related = self.vocabulary.related or len(self.vocabulary)
+        always = replies(data.test) | (replies(data.related) if both_lists else set())
+        lists = [replies(train) | replies(valid) | always for train, valid in self.chosen]
+        self.candidates = numbered(set().union(*lists))
+        self.known = torch.tensor([[0.0 if reply in own else FAR for reply in self.candidates] for own in lists])
+        self.related_candidates = self.candidates if one_head else numbered(replies(data.related))
+        everything, related = len(self.vocabulary), self.vocabulary.related
+        self.primary = StoryTable(PRIMARY, self.vocabulary, everything, self.candidates, MEMORY)
+        self.related = StoryTable(
+            PRIMARY if one_head else RELATED, self.vocabulary, related, self.related_candidates, MEMORY
+        )
+        self.places: dict[int, np.ndarray] = {}  # the examples of each dialogue in its table
+        for split in data.splits():
+            table = self.related if split is data.related else self.primary
+            for dialogue in split:
+                start = len(table)
+                for example in stories[id(dialogue)]:
+                    table.add(example)
+                self.places[id(dialogue)] = np.arange(start, len(table))
+
+    def examples(self, dialogues: Iterable[Dialogue]) -> np.ndarray:
+        return np.concatenate([self.places[id(dialogue)] for dialogue in dialogues])
+
+    def bags(self, candidates: Iterable[str], words: int) -> Bags:
+        return Bags.of([self.vocabulary.ids(tokenize(reply)) for reply in candidates], words)
+
+
+def numbered(replies: Iterable[str]) -> dict[str, int]:
+    return {reply: number for number, reply in enumerate(sorted(replies))}
+
+
+def prepare(data: Data, recipe: Recipe, size: int, seeds: Sequence[int], shape: Shape | None = None) -> Runs:
+    shape, one_head = shape or Shape(), recipe.mode in ONE_HEAD
+    made = Prepared(data, size, seeds, one_head, recipe.mode in ('pretrain', 'joint'))
+    words, related = len(made.vocabulary), made.vocabulary.related
+    heads = {PRIMARY: made.bags(made.candidates, words)}
+    if not one_head:
+        heads[RELATED] = made.bags(made.related_candidates, related)
+    model, weigher = DialogModel(shape, heads, {PRIMARY: made.known} if len(seeds) > 1 else {}), WeightModel(shape)
+    theta = stack([model.init(1, {'0': related, '1': words - related}, seed) for seed in seeds])
+    eta = stack([weigher.init(1, {'0': related}, seed + 10**6) for seed in seeds])
+    rngs = [[np.random.default_rng((seed, task)) for seed in seeds] for task in (3, 4)]
+    primary = Pool(made.primary, [made.examples(train) for train, _ in made.chosen], rngs[0])
+    other = Pool(made.related, [np.arange(len(made.related))] * len(seeds), rngs[1])
+    learner = Learner(recipe, model, weigher, theta, eta, primary, [other], seeds)
+    test = made.examples(data.test)
+    dialogues = np.concatenate([np.full(len(d.turns), number) for number, d in enumerate(data.test)])
+    return Runs(learner, made.primary, [made.examples(valid) for _, valid in made.chosen], test, dialogues)

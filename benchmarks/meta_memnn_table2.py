@@ -152,8 +152,8 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
     ])
     values = zip(args.seeds, experiment.best, turns, dialogues, strict=True)
     record.append([
-        record.Row(f'meta_memnn {method}', 'personalized_babi:3', f'{size} dialogues', split, seed, metric, float(value),
-                   command, hardware=record.hardware(args.threads))
+        record.Row(f'meta_memnn {method}', 'personalized_babi:3', f'{size} dialogues', split, seed, metric,
+                   float(value), command, hardware=record.hardware(args.threads))
         for seed, best, turn, dialogue in values
         for split, metric, value in (
             ('valid', 'accuracy', best), ('test', 'accuracy', turn), ('test', 'dialogue_accuracy', dialogue))

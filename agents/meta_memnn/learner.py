@@ -14,7 +14,7 @@ from parlai_persona.agents.meta_memnn.stories import Batch, StoryTable
 
 MODES = ('learned', 'primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing')
 ONE_HEAD = ('primary', 'pretrain', 'joint')  # the others have a head for each task
-PRIMARY = 'primary'
+PRIMARY, RELATED = 'primary', 'related'  # names of heads
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Learner:
     """theta, eta and their optimisers. `iterate` is one iteration; batches may be given, else they are drawn."""
 
     def __init__(
-        self, recipe: Recipe, model: DialogModel, weigher: WeightModel, theta: dict[str, Tensor], eta: dict[str, Tensor],
-        primary: Pool, related: Sequence[Pool], seeds: Sequence[int],
+        self, recipe: Recipe, model: DialogModel, weigher: WeightModel, theta: dict[str, Tensor],
+        eta: dict[str, Tensor], primary: Pool, related: Sequence[Pool], seeds: Sequence[int],
     ):
         self.recipe, self.model, self.weigher = recipe, model, weigher
         self.theta = {name: p.requires_grad_() for name, p in theta.items()}
@@ -192,8 +192,10 @@ class Learner:
     def all_weights(self, number: int = 0, chunk: int = 512) -> np.ndarray:
         """The weights of every example of a related task, (R, N)."""
         table, runs = self.related[number].table, len(self.rngs)
+        if self.recipe.mode == 'random_fixed':
+            return self.fixed[table.head]
         if self.recipe.mode != 'learned':
-            return self.fixed[self.related[number].table.head] if self.recipe.mode == 'random_fixed' else np.ones((runs, len(table)), np.float32)
+            return np.ones((runs, len(table)), np.float32)
         found = []
         for start in range(0, len(table), chunk):
             index = np.arange(start, min(start + chunk, len(table)))
