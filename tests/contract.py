@@ -68,6 +68,7 @@ class Entry:
 EMPTY_TEXT = 'TorchAgent._set_text_vec makes no text_vec of an empty first message'
 NO_MEMORY = 'a row without memories goes through the hops beside rows that have some, but not alone'
 NOT_SHARED = 'IrBaselineAgent ignores what is shared, so that every row of a batch reads the dictionary again'
+RELATED_LAST = 'the last of the two updates of theta is the related one, with a head and words of its own'
 
 
 def odd(case: str, error: type[Exception], reason: str, tests: Sequence[str]) -> dict[str, Exemption]:
@@ -105,6 +106,15 @@ AGENTS = [
     Entry(
         'ir_baseline', 'parlai.agents.ir_baseline.ir_baseline:IrBaselineAgent', UNTRAINED, {'dict_tokenizer': 're'},
         shared=('dictionary',), exempt={'share': Exemption(AssertionError, NOT_SHARED)},
+    ),
+    Entry(
+        'persona:meta_memnn', 'parlai_persona.agents.meta_memnn.meta_memnn:MetaMemnnAgent', RANKER,
+        {
+            **TINY, 'meta_memnn_related': 'persona:sample:persona_sample_dialogues=4', 'meta_memnn_updates': 2,
+            'meta_memnn_steps': 2, 'meta_memnn_beta': 0.1,
+        },
+        shared=('model', 'dict', 'vocabulary', 'candidates'),
+        no_gradient={'theta.W_primary': RELATED_LAST, 'theta.A_1': RELATED_LAST},
     ),
 ]  # fmt: skip
 

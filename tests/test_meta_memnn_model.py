@@ -66,9 +66,10 @@ def test_compiled_is_plain(shape, runs):
     results = []
     for fast in (True, False):
         model, weigher, theta, eta = models(shape, runs, fast)
-        leaves = {n: p.requires_grad_() for n, p in theta.items()}
-        losses, weights = model.losses(leaves, batch), weigher.weights({n: p.requires_grad_() for n, p in eta.items()}, batch)
-        grads = torch.autograd.grad((losses * weights.detach()).sum(), list(leaves.values()))
+        for p in (*theta.values(), *eta.values()):
+            p.requires_grad_()
+        losses, weights = model.losses(theta, batch), weigher.weights(eta, batch)
+        grads = torch.autograd.grad((losses * weights.detach()).sum(), list(theta.values()))
         more = torch.autograd.grad((losses.detach() * weights).sum(), list(eta.values()))
         results.append([model.state(theta, batch), losses, weights, *grads, *more])
     for one, other in zip(*results, strict=True):

@@ -1,6 +1,6 @@
 """The training iteration of Rajendran et al., sec. 3.2, for R runs side by side, and every row of their Table 2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,13 +63,17 @@ class Learner:
     def __init__(
         self, recipe: Recipe, model: DialogModel, weigher: WeightModel, theta: dict[str, Tensor],
         eta: dict[str, Tensor], primary: Pool, related: Sequence[Pool], seeds: Sequence[int],
+        descend: Callable[[Tensor], None] | None = None, device: str = 'cpu',
     ):
+        """`descend` takes a step of theta down a loss; without it, Adam does."""
         self.recipe, self.model, self.weigher = recipe, model, weigher
         self.theta = {name: p.requires_grad_() for name, p in theta.items()}
         self.eta = {name: p.requires_grad_() for name, p in eta.items()}
         self.primary, self.related = primary, list(related)
-        self.theta_optimizer = torch.optim.Adam(self.theta.values(), lr=recipe.alpha, eps=1e-8)
-        self.eta_optimizer = torch.optim.Adam(self.eta.values(), lr=recipe.gamma, eps=1e-8)
+        self.device = device
+        self.descend = descend or self.descend_by_adam
+        self.theta_optimizer = None if descend else torch.optim.Adam(self.theta.values(), lr=recipe.alpha, eps=1e-8)
+        self.eta_optimizer = torch.optim.Adam(self.eta.values(), lr=recipe.gamma, eps=1e-8) if eta else None
         self.view = {name: p.detach() for name, p in self.theta.items()}  # the same numbers, without gradient
         self.touched: frozenset[str] | None = None
         self.iteration = 0
@@ -92,21 +96,27 @@ class Learner:
     # ------------------------------------------------------------------------------------- batches
 
     def draw_primary(self) -> list[Batch]:
-        return [self.primary.table.batch(self.primary.draw(self.recipe.batch))]
+        return [self.primary.table.batch(self.primary.draw(self.recipe.batch), self.device)]
 
     def draw_related(self) -> list[Batch]:
         """A batch of each related task."""
-        return [pool.table.batch(pool.draw(self.recipe.batch)) for pool in self.related]
+        return [pool.table.batch(pool.draw(self.recipe.batch), self.device) for pool in self.related]
 
     # ------------------------------------------------------------------------------------- updates
 
     def update(self, losses: Tensor, weights: Tensor | None = None) -> Tensor:
         """theta <- theta - alpha g (eqs. 2 and 5); the loss of each run."""
         loss = (losses if weights is None else weights * losses).sum(-1)
-        self.theta_optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        self.theta_optimizer.step()
+        for p in self.eta.values():
+            p.grad = None  # or it would count where the gradient of a whole model is clipped
+        self.descend(loss.sum())
         return loss.detach()
+
+    def descend_by_adam(self, loss: Tensor) -> None:
+        assert self.theta_optimizer
+        self.theta_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.theta_optimizer.step()
 
     def update_related(self) -> Tensor:
         batches = self.draw_related()
@@ -119,10 +129,11 @@ class Learner:
                 return self.weights(self.eta, batches)
         if mode == 'random_fixed':
             runs = np.arange(len(self.rngs))[:, None]
-            return torch.from_numpy(np.concatenate([self.fixed[b.table.head][runs, b.index] for b in batches], -1))
+            fixed = np.concatenate([self.fixed[batch.table.head][runs, batch.index] for batch in batches], -1)
+            return torch.from_numpy(fixed).to(self.device)
         if mode == 'random_changing':
             count = sum(batch.index.shape[1] for batch in batches)
-            return torch.from_numpy(np.stack([rng.random(count, np.float32) for rng in self.rngs]))
+            return torch.from_numpy(np.stack([rng.random(count, np.float32) for rng in self.rngs])).to(self.device)
         return None
 
     def update_weights(self) -> Tensor:
@@ -134,6 +145,7 @@ class Learner:
         )
         for name, p in self.eta.items():
             p.grad = grads.get(name)
+        assert self.eta_optimizer, 'weights are learned without eta'
         self.eta_optimizer.step()
         return outer
 
@@ -174,7 +186,7 @@ class Learner:
             sizes = np.array([len(pool.members[run]) for pool in (self.primary, *self.related)])
             for task, count in enumerate(rng.multinomial(size, sizes / sizes.sum())):
                 kept[run, task * size : task * size + count] = 1
-        return self.update(losses, torch.from_numpy(kept))
+        return self.update(losses, torch.from_numpy(kept).to(self.device))
 
     # ------------------------------------------------------------------------------------- reading off
 
@@ -184,8 +196,8 @@ class Learner:
         size = max(1, chunk // len(index))
         found = []
         for start in range(0, index.shape[1], size):
-            batch = table.batch(index[:, start : start + size])
-            found.append((self.model.scores(self.view, batch).argmax(-1) == batch.target).numpy())
+            batch = table.batch(index[:, start : start + size], self.device)
+            found.append((self.model.scores(self.view, batch).argmax(-1) == batch.target).cpu().numpy())
         return np.concatenate(found, 1)
 
     @torch.no_grad()
@@ -198,8 +210,8 @@ class Learner:
             return np.ones((runs, len(table)), np.float32)
         found = []
         for start in range(0, len(table), chunk):
-            index = np.arange(start, min(start + chunk, len(table)))
-            found.append(self.weigher.weights(self.eta, table.batch(np.tile(index, (runs, 1)))).numpy())
+            index = np.tile(np.arange(start, min(start + chunk, len(table))), (runs, 1))
+            found.append(self.weigher.weights(self.eta, table.batch(index, self.device)).cpu().numpy())
         return np.concatenate(found, 1)
 
     # ------------------------------------------------------------------------------------- saving
@@ -208,9 +220,9 @@ class Learner:
         return {
             'theta': {name: p.detach() for name, p in self.theta.items()},
             'eta': {name: p.detach() for name, p in self.eta.items()},
-            'theta_optimizer': self.theta_optimizer.state_dict(),
-            'eta_optimizer': self.eta_optimizer.state_dict(),
+            'optimizers': [o.state_dict() if o else None for o in (self.theta_optimizer, self.eta_optimizer)],
             'iteration': self.iteration,
+            'touched': self.touched,
             'rngs': [rng.bit_generator.state for rng in self.rngs],
             'pools': [
                 {'order': pool.order, 'rngs': [rng.bit_generator.state for rng in pool.rngs]}
@@ -223,9 +235,10 @@ class Learner:
             for mine, theirs in ((self.theta, state['theta']), (self.eta, state['eta'])):
                 for name, p in mine.items():
                     p.copy_(theirs[name])
-        self.theta_optimizer.load_state_dict(state['theta_optimizer'])
-        self.eta_optimizer.load_state_dict(state['eta_optimizer'])
-        self.iteration = state['iteration']
+        for optimizer, kept in zip((self.theta_optimizer, self.eta_optimizer), state['optimizers'], strict=True):
+            if optimizer:
+                optimizer.load_state_dict(kept)
+        self.iteration, self.touched = state['iteration'], state['touched']
         for rng, kept in zip(self.rngs, state['rngs'], strict=True):
             rng.bit_generator.state = kept
         for pool, kept in zip((self.primary, *self.related), state['pools'], strict=True):

@@ -16,7 +16,7 @@ from parlai_persona.agents.meta_memnn.stories import FAR, Bags, Batch
 try:
     from parlai_persona.agents.meta_memnn import fused
 except ImportError:  # no numba: the same in plain torch, several times slower
-    fused = None  # type: ignore[assignment]
+    fused = None
 
 Params = Mapping[str, Tensor]
 
@@ -134,12 +134,17 @@ class DialogModel(MemNN):
         keep = not (W.requires_grad and torch.is_grad_enabled())
         if keep and kept and kept[0] is W and kept[1] == W._version:
             return kept[2]
-        bags = self.heads[head]
-        flat = W.transpose(0, 1).flatten(1)  # (V, R * d)
-        c = Embed.apply(flat.contiguous(), bags).view(bags.rows, *W.shape[::2]).transpose(0, 1)
+        c = self.embed(params, head, self.heads[head])
         if keep:
             self.cache[head] = (W, W._version, c)
         return c
+
+    @staticmethod
+    def embed(params: Params, head: str, bags: Bags) -> Tensor:
+        """W c for each bag of words c, (R, C, d)."""
+        W = params[f'W.{head}']  # (R, V, d)
+        flat = W.transpose(0, 1).flatten(1)  # (V, R * d)
+        return Embed.apply(flat.contiguous(), bags).view(bags.rows, *W.shape[::2]).transpose(0, 1)
 
     def scores(self, params: Params, batch: Batch) -> Tensor:
         """(R, B, C)"""

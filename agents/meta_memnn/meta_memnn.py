@@ -1,0 +1,470 @@
+"""`-m persona:meta_memnn`: a memory network that learns which examples of related tasks to learn from.
+
+The ParlAI side only: flags, messages -> examples, metrics, saving. `model.py` is the network, `meta.py` the gradient
+of learning, `learner.py` the iteration.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import parlai.utils.logging as logging
+import torch
+from parlai.core.build_data import make_dir
+from parlai.core.metrics import AverageMetric
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.torch_agent import Batch as ParlaiBatch
+from parlai.core.torch_agent import Output, TorchAgent
+from parlai.utils.distributed import is_distributed
+from parlai.utils.io import PathManager
+from torch import Tensor, nn
+
+from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, profile_lines, training_examples
+from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
+from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel
+from parlai_persona.agents.meta_memnn.stories import (
+    SYSTEM,
+    USER,
+    Bags,
+    Batch,
+    Example,
+    Story,
+    StoryTable,
+    Vocabulary,
+    tokenize,
+)
+
+SHOWN = 100  # ranked candidates in a reply
+BINS = 20  # of the histograms of weights
+
+
+class StoryHistory:
+    """What a TorchAgent asks of a history, over a `Story`."""
+
+    def __init__(self, opt: Opt, **_):
+        self.reset()
+
+    def reset(self) -> None:
+        self.story = Story()
+
+    def update_history(self, observation, temp_history=None) -> None:
+        self.story.hear(observation.get('text', ''), profile_lines(observation))
+
+    def add_reply(self, text: str) -> None:
+        self.story.say(text)
+
+
+class Words:
+    """The vocabulary where a TorchAgent wants a dictionary; `<model>.dict` is its list of words."""
+
+    null_token, start_token, end_token = '__null__', '__start__', '__end__'
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        return parser
+
+    def __init__(self, opt: Opt | None = None):
+        self.vocabulary = Vocabulary()
+
+    def is_prebuilt(self) -> bool:
+        """ParlAI need not pass over the data for it: the agent does, as it has the related tasks to read as well."""
+        return True
+
+    def __getitem__(self, token: str) -> int:
+        return self.vocabulary.words.get(token, 0)
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def save(self, path: str, sort: bool = False) -> None:
+        make_dir(os.path.dirname(path) or '.')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.writelines(f'{word}\t1\n' for word in self.vocabulary.words)
+
+
+class Network(nn.Module):
+    """theta and eta under names that torch accepts."""
+
+    def __init__(self, theta: dict[str, Tensor], eta: dict[str, Tensor]):
+        super().__init__()
+        for group, tensors in (('theta', theta), ('eta', eta)):
+            named = {name.replace('.', '_'): nn.Parameter(p) for name, p in tensors.items()}
+            setattr(self, group, nn.ParameterDict(named))
+        self.names = {'theta': list(theta), 'eta': list(eta)}
+
+    def group(self, which: str) -> dict[str, nn.Parameter]:
+        return {name: getattr(self, which)[name.replace('.', '_')] for name in self.names[which]}
+
+
+class MetaMemnnAgent(TorchAgent):
+    """End-to-end memory network with learned weights for related examples.
+
+    `--task` is the primary task; `--meta-memnn-related` names the related ones. To put other networks in the place
+    of the two memory networks override `build_dialog_model` or `build_weight_model`.
+    """
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        recipe, shape = Recipe(), Shape()
+        group = parser.add_argument_group('Meta-weighted memory network')
+        group.add_argument(
+            '--meta-memnn-related', default=None, metavar='TASK[,TASK]',
+            help='related tasks, each with its options in its name (persona:personalized_babi:babi_task=5)',
+        )
+        group.add_argument(
+            '--meta-memnn-mode', choices=MODES, default=recipe.mode,
+            help="how to use them: the rows of the paper's Table 2",
+        )
+        group.add_argument(
+            '--meta-memnn-embedding-size', type=int, default=shape.embedding, help='d (appendix B.2)'
+        )
+        group.add_argument('--meta-memnn-hops', type=int, default=shape.hops, help='readings of the memory (B.2)')
+        group.add_argument(
+            '--meta-memnn-split-memory', type='bool', default=shape.split,
+            help='a memory of its own for the lines about the user (Joshi et al. 2017)',
+        )
+        group.add_argument('--meta-memnn-memory', type=int, default=250, help='lines to remember, the newest')
+        group.add_argument(
+            '--meta-memnn-updates', type=int, default=recipe.updates, help='updates of eta in an iteration (B.2)'
+        )
+        group.add_argument(
+            '--meta-memnn-steps', type=int, default=recipe.steps, help='steps simulated for each of them (B.2)'
+        )
+        group.add_argument(
+            '--meta-memnn-inner', choices=('sgd', 'adam'), default=recipe.inner, help='rule of these steps (eq. 7)'
+        )
+        group.add_argument('--meta-memnn-beta', type=float, default=recipe.beta, help='rate of these steps (eq. 7)')
+        group.add_argument(
+            '--meta-memnn-gamma', type=float, default=recipe.gamma, help='rate of the updates of eta, by Adam (eq. 9)'
+        )
+        group.add_argument(
+            '--meta-memnn-pretraining', type=int, default=recipe.pretraining,
+            help='iterations on related examples alone (mode pretrain)',
+        )
+        group.add_argument(
+            '--meta-memnn-candidates', choices=('inline', 'labels'), default='inline',
+            help='what to choose replies from: all candidates that come with the training examples, or their labels',
+        )
+        group.add_argument(
+            '--meta-memnn-histograms', type=int, default=500, metavar='ITERATIONS',
+            help='keep a histogram of all weights so often, for `parlai persona_weights`; 0: never',
+        )
+        parser.set_defaults(batchsize=32, optimizer='adam', learningrate=recipe.alpha, gradient_clip=-1.0)
+        return parser
+
+    @staticmethod
+    def dictionary_class():
+        return Words
+
+    @classmethod
+    def history_class(cls):
+        return StoryHistory
+
+    def __init__(self, opt: Opt, shared=None):
+        self.vocabulary: Vocabulary
+        init_model, is_finetune = self._get_init_model(opt, shared)
+        super().__init__(opt, shared)
+        check(opt)
+        self.shape = Shape(
+            opt['meta_memnn_embedding_size'], opt['meta_memnn_hops'], opt['meta_memnn_split_memory']
+        )
+        self.criterion = None
+        if shared:
+            for name in SHARED:
+                if name in shared:
+                    setattr(self, name, shared[name])
+            return
+        if is_distributed():
+            raise RuntimeError(
+                'persona:meta_memnn trains in one process: its batches are small, and the simulated steps follow each '
+                'other. Use train_model instead of multiprocessing_train.'
+            )
+        self.learner: Learner | None = None
+        self.places: dict[Example, int] = {}  # of the primary task's examples in its table
+        self.bags: dict[int, tuple[list[str], Bags]] = {}  # words of lists of candidates that came with examples
+        self.histograms: list[dict[str, Any]] = []  # of the weights, in training
+        training = self._should_initialize_optimizer() and not opt.get('interactive_mode')
+        if not training and not init_model:
+            raise ValueError(
+                'persona:meta_memnn has learned nothing yet: saw no model file, expected one. Train it first '
+                '(parlai train_model), then name it with -mf'
+            )
+        states = self.load(init_model) if init_model else {}
+        self.met = self.collect() if training else {}
+        self.build(states, training)
+        if training:
+            self.prepare_training({} if is_finetune else states)
+            self.met = {head: [] if head == PRIMARY else met for head, met in self.met.items()}
+
+    # ---------------------------------------------------------------------------------------- building
+
+    def related_tasks(self) -> dict[str, str]:
+        """Head -> task."""
+        tasks = [task.strip() for task in (self.opt['meta_memnn_related'] or '').split(',') if task.strip()]
+        return {RELATED if len(tasks) == 1 else f'{RELATED}{n}': task for n, task in enumerate(tasks)}
+
+    def collect(self) -> dict[str, list[Met]]:
+        """Head -> training examples."""
+        found = {PRIMARY: list(training_examples(self.opt, self.opt['task'], own=True))}
+        if self.opt['meta_memnn_mode'] != 'primary':
+            found |= {head: list(training_examples(self.opt, task)) for head, task in self.related_tasks().items()}
+        for head, met in found.items():
+            task = self.related_tasks().get(head, self.opt['task'])
+            if not met:
+                raise ValueError(f'the training split of {task} has no example with a label: nothing to learn from')
+            logging.info(f'{head}: {len(met)} examples of {task}')
+        return found
+
+    def build(self, states: dict[str, Any], training: bool) -> None:
+        """Vocabulary, candidates and networks: from the checkpoint, or from the training examples."""
+        self.vocabulary = self.dict.vocabulary
+        if states:
+            self.vocabulary.add(states['words'])
+            self.vocabulary.related = states['related_words']
+        self.candidates = self.gather_candidates() if training else states['candidates']
+        if not states:
+            self.gather_words()
+        self.dialog_model, self.weight_model = self.build_dialog_model(), self.build_weight_model()
+        self.model = self.build_model()
+        if states:
+            self.load_state_dict(states['model'])
+        if self.use_cuda:
+            self.model.cuda()
+
+    def build_model(self) -> Network:
+        """First values of all parameters."""
+        related, seed = self.vocabulary.related, int(torch.randint(2**31, ()))
+        words = {'0': related, '1': len(self.vocabulary) - related}
+        return Network(
+            self.dialog_model.init(1, {name: size for name, size in words.items() if size}, seed),
+            self.weight_model.init(1, {'0': related}, seed + 1) if self.opt['meta_memnn_mode'] == 'learned' else {},
+        )
+
+    def gather_candidates(self) -> dict[str, list[str]]:
+        """Head -> what it chooses replies from. With one head for all tasks that is the candidates of all."""
+        inline = self.opt['meta_memnn_candidates'] == 'inline'
+        found = {head: distinct_candidates(met, inline and head == PRIMARY) for head, met in self.met.items()}
+        if self.opt['meta_memnn_mode'] in ONE_HEAD:
+            return {PRIMARY: list(dict.fromkeys(reply for replies in found.values() for reply in replies))}
+        return found
+
+    def gather_words(self) -> None:
+        """The words of the related tasks come first; without related tasks all words are in the first block."""
+        for head in sorted(self.met, key=lambda head: head == PRIMARY):
+            if head == PRIMARY and len(self.met) > 1:
+                self.vocabulary.related = len(self.vocabulary)
+            lines: dict[tuple[str, ...], None] = {}
+            for example in (met.example for met in self.met[head]):
+                lines |= dict.fromkeys((*example.memory, example.query, tuple(tokenize(example.reply))))
+            for line in lines:
+                self.vocabulary.add(line)
+            self.vocabulary.add((USER, SYSTEM))
+        for reply in self.candidates[PRIMARY]:
+            self.vocabulary.add(tokenize(reply))
+        self.vocabulary.related = self.vocabulary.related or len(self.vocabulary)
+
+    def build_dialog_model(self) -> DialogModel:
+        """M_theta, with a head for each list of candidates."""
+        sizes = dict.fromkeys(self.candidates, self.vocabulary.related) | {PRIMARY: len(self.vocabulary)}
+        device = 'cuda' if self.use_cuda else 'cpu'
+        bags = {head: self.bags_of(self.candidates[head], size).to(device) for head, size in sizes.items()}
+        return DialogModel(self.shape, bags)
+
+    def build_weight_model(self) -> WeightModel:
+        """P_eta."""
+        return WeightModel(self.shape)
+
+    def bags_of(self, texts: list[str], size: int) -> Bags:
+        known = (self.vocabulary.ids(tokenize(text)) for text in texts)
+        return Bags.of([[word for word in words if word < size] for words in known], size)
+
+    def table(self, head: str) -> StoryTable:
+        """An empty table for examples of a task."""
+        shared = self.opt['meta_memnn_mode'] in ONE_HEAD
+        list_of = PRIMARY if shared else head
+        places = {reply: place for place, reply in enumerate(self.candidates[list_of])}
+        size = len(self.vocabulary) if head == PRIMARY else self.vocabulary.related
+        return StoryTable(list_of, self.vocabulary, size, places, self.opt['meta_memnn_memory'])
+
+    def prepare_training(self, states: dict[str, Any]) -> None:
+        tables = {head: self.table(head) for head in self.met}
+        for head, met in self.met.items():
+            for one in met:
+                tables[head].add(one.example)
+        seeds = np.random.SeedSequence(int(torch.randint(2**31, ()))).spawn(len(tables) + 1)
+        pools = [
+            Pool(table, [np.arange(len(table))], [np.random.default_rng(seed)])
+            for table, seed in zip(tables.values(), seeds, strict=False)
+        ]
+        self.places = {one.example: place for place, one in enumerate(self.met[PRIMARY])}
+        recipe = self.recipe()
+        self.learner = Learner(
+            recipe, self.dialog_model, self.weight_model, self.model.group('theta'), self.model.group('eta'),
+            pools[0], pools[1:], [int(seeds[-1].generate_state(1)[0])], self.descend, self.device(),
+        )
+        self.init_optim(list(self.learner.theta.values()), states.get('optimizer'), states.get('optimizer_type'))
+        self.build_lr_scheduler(states, hard_reset=not states)
+        if states.get('learner'):
+            self.learner.load_state_dict(states['learner'])
+        self.histograms = list(states.get('histograms', ()))
+
+    def recipe(self) -> Recipe:
+        names = ('mode', 'gamma', 'updates', 'steps', 'inner', 'beta', 'pretraining')
+        values = {name: self.opt[f'meta_memnn_{name}'] for name in names}
+        return Recipe(**values, batch=self.opt['batchsize'], alpha=self.opt['learningrate'])
+
+    def device(self) -> str:
+        return 'cuda' if self.use_cuda else 'cpu'
+
+    def descend(self, loss: Tensor) -> None:
+        """A step of theta with ParlAI's optimiser, clipping and scheduler."""
+        self.zero_grad()
+        self.backward(loss)
+        self.update_params()
+
+    def share(self) -> dict[str, Any]:
+        return {**super().share(), **{name: getattr(self, name) for name in SHARED if hasattr(self, name)}}
+
+    # ---------------------------------------------------------------------------------------- messages
+
+    def vectorize(self, obs, history, **_):
+        """The example that the message poses, with its label if there is one."""
+        labels = obs.get('labels') or obs.get('eval_labels')
+        if 'text' in obs:
+            obs['example'] = history.story.example(labels[0] if labels else '')
+            obs['labelled'] = bool(labels)
+        return obs
+
+    def is_valid(self, obs) -> bool:
+        return 'example' in obs
+
+    def batchify(self, obs_batch, sort=False) -> ParlaiBatch:
+        valid = [(place, obs) for place, obs in enumerate(obs_batch) if self.is_valid(obs)]
+        return ParlaiBatch(
+            batchsize=len(valid), valid_indices=torch.tensor([place for place, _ in valid], dtype=torch.long),
+            observations=[obs for _, obs in valid], is_training=any('labels' in obs for _, obs in valid),
+        )
+
+    def examples(self, observations) -> list[Example]:
+        return [obs['example'] for obs in observations]
+
+    # ---------------------------------------------------------------------------------------- training
+
+    def train_step(self, batch: ParlaiBatch) -> Output | None:
+        learner = self.learner
+        assert learner is not None, 'training without a learner'
+        if not batch.batchsize:
+            return None
+        seen = learner.iterate([self.known(self.examples(batch.observations))])
+        for name, value in seen.items():
+            self.record_local_metric(name, AverageMetric.many([float(value.mean())] * batch.batchsize))
+        loss = seen.get('primary_loss', next(iter(seen.values())))
+        self.record_local_metric('loss', AverageMetric.many([float(loss.mean())] * batch.batchsize))
+        every = self.opt['meta_memnn_histograms']
+        if learner.recipe.mode == 'learned' and every and learner.iteration % every == 0:
+            self.keep_histogram()
+        return None
+
+    def known(self, examples: list[Example]) -> Batch:
+        """The batch in the table of the primary task; examples that it does not have come as a table of their own."""
+        places = [self.places.get(example) for example in examples]
+        assert self.learner is not None
+        if None not in places:
+            return self.learner.primary.table.batch(np.array([places]), self.device())
+        return self.batch(examples)
+
+    def batch(self, examples: list[Example]) -> Batch:
+        table = self.table(PRIMARY)
+        for example in examples:
+            table.add(example)
+        return table.batch(np.arange(len(examples))[None], self.device())
+
+    def keep_histogram(self) -> None:
+        assert self.learner is not None
+        for number, head in enumerate(self.related_tasks()):
+            counts, _ = np.histogram(self.learner.all_weights(number)[0], BINS, (0, 1))
+            self.histograms.append({'iteration': self.learner.iteration, 'head': head, 'counts': counts.tolist()})
+
+    # -------------------------------------------------------------------------------------- evaluation
+
+    def eval_step(self, batch: ParlaiBatch) -> Output | None:
+        if not batch.batchsize:
+            return None
+        theta = self.model.group('theta')
+        state = self.dialog_model.state(theta, self.batch(self.examples(batch.observations)))[0]  # (B, d)
+        said, ranked, scores, losses = [], [], [], []
+        for u, obs in zip(state, batch.observations, strict=True):
+            candidates, c = self.choices(theta, obs.get('label_candidates'))
+            z = c @ u
+            best = z.topk(min(SHOWN, len(candidates)))
+            ranked.append([candidates[place] for place in best.indices.tolist()])
+            scores.append(best.values.tolist())
+            said.append(ranked[-1][0])
+            losses.append(self.loss(z, candidates, obs))
+        if any(loss is not None for loss in losses):
+            counts = [int(loss is not None) for loss in losses]
+            self.record_local_metric('loss', AverageMetric.many([loss or 0.0 for loss in losses], counts))
+        if self.opt.get('return_cand_scores'):
+            return Output(said, text_candidates=ranked, sorted_scores=scores)
+        return Output(said, text_candidates=ranked)
+
+    def choices(self, theta: dict[str, Tensor], inline) -> tuple[list[str], Tensor]:
+        """What to choose from, and W c of each: what came with the message, else what training knew."""
+        if not inline:
+            return self.candidates[PRIMARY], self.dialog_model.candidates(theta, PRIMARY)[0]
+        listed = inline if isinstance(inline, list) else list(inline)
+        if listed == self.candidates[PRIMARY]:
+            return listed, self.dialog_model.candidates(theta, PRIMARY)[0]
+        if len(listed) <= SHOWN:
+            return listed, self.dialog_model.embed(theta, PRIMARY, self.bags_of(listed, len(self.vocabulary)))[0]
+        if id(listed) not in self.bags:  # one list for all examples of a task: its words are looked up once
+            self.bags[id(listed)] = listed, self.bags_of(listed, len(self.vocabulary)).to(self.device())
+        return listed, self.dialog_model.embed(theta, PRIMARY, self.bags[id(listed)][1])[0]
+
+    @staticmethod
+    def loss(z: Tensor, candidates: list[str], obs) -> float | None:
+        """Cross-entropy of the reply; None without a label, or where it is not among the candidates."""
+        if not obs['labelled'] or obs['example'].reply not in candidates:
+            return None
+        return float(z.logsumexp(-1) - z[candidates.index(obs['example'].reply)])
+
+    # ------------------------------------------------------------------------------------------ saving
+
+    def state_dict(self) -> dict[str, Any]:
+        states = super().state_dict()
+        states.update(
+            words=list(self.vocabulary.words), related_words=self.vocabulary.related, candidates=self.candidates,
+            histograms=self.histograms,
+        )
+        if self.learner:
+            states['learner'] = self.learner.state_dict()
+        return states
+
+    def load(self, path: str) -> dict[str, Any]:
+        with PathManager.open(path, 'rb') as file:
+            states = torch.load(file, map_location='cpu', weights_only=False)
+        missing = {'model', 'words', 'candidates'} - set(states)
+        if missing:
+            raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
+        return states
+
+
+SHARED = (
+    'learner', 'vocabulary', 'candidates', 'dialog_model', 'weight_model', 'bags', 'histograms', 'met',
+    'places', 'optimizer', 'scheduler',
+)  # fmt: skip
+
+
+def check(opt: Opt) -> None:
+    """Flags that only make sense together; those in a task string pass no parser."""
+    if opt['meta_memnn_mode'] not in ('primary',) and not opt['meta_memnn_related']:
+        raise ValueError(
+            f"--meta-memnn-mode {opt['meta_memnn_mode']} learns from related tasks: name one with "
+            '--meta-memnn-related, or choose --meta-memnn-mode primary'
+        )
+    for name, least in (('embedding_size', 1), ('hops', 1), ('memory', 1), ('updates', 1), ('steps', 1)):
+        value = opt[f'meta_memnn_{name}']
+        if value < least:
+            raise ValueError(f'--meta-memnn-{name.replace("_", "-")} is {value}; it has to be {least} or more')
