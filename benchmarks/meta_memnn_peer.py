@@ -40,7 +40,8 @@ class Peer:
         logging.disable()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             loop = TrainLoop(setup_args().parse_args(list(words)))
-            self.agent, self.batches, self.done = loop.agent, [], 0
+            self.agent, self.done = loop.agent, 0
+            self.batches: list[list[Any]] = []
 
             def keep(observations: Sequence[Any]) -> list[Message]:
                 self.batches.append(list(observations))
