@@ -5,7 +5,8 @@
 
 A section is a CSV file and task, a table in it is one kind of data and split, a row a method, a column a metric.
 Published figures come from results/paper.csv (method, task, metric, value, source): where the method and task
-are ours, in a column beside our metric, otherwise in a table of their own.
+are ours, in a column beside our metric, otherwise in a table of their own. A task of `name` is beside all our tables
+of it, one of `name (data, split)` beside that one alone.
 """
 
 import argparse
@@ -104,10 +105,15 @@ def markdown(header: list[str], body: Iterable[list[str]]) -> list[str]:
     return [f'| {" | ".join(cells)} |' for cells in (header, marks, *body)]
 
 
+def places(row: Row) -> tuple[str, str]:
+    """What a published figure may have as its task to stand beside this one."""
+    return row.task, f'{row.task} ({row.data}, {row.split})'
+
+
 def table(rows: list[Row], published: list[Published]) -> list[str]:
     """One row a method; beside a metric, what was published for any of these methods."""
     methods = grouped(rows, 'method')
-    relevant = {(p.method, p.metric): p for p in published if (p.method,) in methods and p.task == rows[0].task}
+    relevant = {(p.method, p.metric): p for p in published if (p.method,) in methods and p.task in places(rows[0])}
     metrics = ordered([row.metric for row in rows] + [metric for _, metric in relevant])
     with_paper = {metric for _, metric in relevant}
     header = ['method', 'seeds']
@@ -171,7 +177,8 @@ def generate(folder: Path) -> str:
     lines = INTRODUCTION.splitlines()
     for stem, rows in files.items():
         lines += sections(stem, rows, published)
-    lines += unmatched(published, {(row.method, row.task) for rows in files.values() for row in rows})
+    ours = {(row.method, place) for rows in files.values() for row in rows for place in places(row)}
+    lines += unmatched(published, ours)
     return '\n'.join(lines) + '\n'
 
 

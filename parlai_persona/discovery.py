@@ -7,13 +7,16 @@ not look there, and each derives a module name that we can provide instead of pa
 * `load_world_module('persona:x', interactive_task=True)` looks for `InteractiveXWorld` in
   `parlai.tasks.persona.worlds`: an alias of `task_worlds`, which hands out the `InteractiveWorld` of task `x`.
 
-Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need nothing of this.
+`-o persona:x` is the preset `agents/x/paper.opt`; ParlAI looks for presets by file name and in packages of its own, so
+that one function is extended. Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need nothing of this.
 """
 
 import importlib
 import sys
+from pathlib import Path
 
 from parlai.core.loader import REGISTERED_REPOS
+from parlai.core.opt import Opt
 
 from parlai_persona import task_worlds
 
@@ -26,3 +29,25 @@ def register() -> None:
     REGISTERED_REPOS.setdefault(PREFIX, {'repo': PACKAGE, 'source': 'pip install parlai-persona'})
     sys.modules.setdefault('parlai.zoo.persona', importlib.import_module(f'{PACKAGE}.zoo'))
     sys.modules.setdefault('parlai.tasks.persona.worlds', task_worlds)
+    if Opt.load_init.__func__ is not load_init:
+        Opt.load_init = classmethod(load_init)
+
+
+parlai_load_init = Opt.load_init.__func__
+
+
+def load_init(cls: type[Opt], optfile: str) -> Opt:
+    """ParlAI's, which also takes `persona:x`, alone or in its list of names."""
+    return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
+
+
+def preset(name: str) -> str:
+    """`persona:x` -> the path of `agents/x/paper.opt`; any other name as it is."""
+    if not name.startswith(PREFIX):
+        return name
+    agents = [Path(folder) for folder in importlib.import_module(f'{PACKAGE}.agents').__path__]
+    found = {path.parent.name: path for folder in agents for path in folder.glob('*/paper.opt')}
+    if name.removeprefix(PREFIX) not in found:
+        there = ', '.join(f'{PREFIX}{method}' for method in sorted(found))
+        raise FileNotFoundError(f'-o {name}: there is no such preset; there is {there}')
+    return str(found[name.removeprefix(PREFIX)])

@@ -8,6 +8,7 @@ import pytest
 from conftest import FIXTURES
 from parlai.core.build_data import modelzoo_path
 from parlai.core.loader import load_agent_module, load_teacher_module, load_world_module
+from parlai.core.opt import Opt
 
 import parlai_persona
 from parlai_persona import compat, discovery, requirements, task_worlds
@@ -157,3 +158,14 @@ def test_no_pkg_resources(monkeypatch):
     monkeypatch.setattr(requirements, 'find_spec', lambda name: None if name == 'pkg_resources' else object())
     with pytest.raises(ImportError, match=r"pkg_resources.*: pip install 'setuptools>=70,<80\.9'"):
         requirements.check()
+
+
+def test_presets(tmp_path):
+    """`-o persona:x` is the method's paper.opt, alone or with presets of the user's own."""
+    opt = Opt.load_init('persona:meta_memnn')
+    assert opt['model'] == 'persona:meta_memnn'
+    own = tmp_path / 'own.opt'
+    own.write_text('{"learningrate": 0.5}')
+    assert Opt.load_init(f'persona:meta_memnn,{own}') == {**opt, 'learningrate': 0.5}
+    with pytest.raises(FileNotFoundError, match='there is persona:meta_memnn'):
+        Opt.load_init('persona:nothing')

@@ -127,6 +127,11 @@ class MetaMemnnAgent(TorchAgent):
         )
         group.add_argument('--meta-memnn-memory', type=int, default=250, help='lines to remember, the newest')
         group.add_argument(
+            '--meta-memnn-batch', type=int, default=recipe.batch,
+            help='examples in a related batch, and in the primary batches that judge the weights (B.2); the first '
+            'primary batch of an iteration has --batchsize',
+        )
+        group.add_argument(
             '--meta-memnn-updates', type=int, default=recipe.updates, help='updates of eta in an iteration (B.2)'
         )
         group.add_argument(
@@ -151,7 +156,7 @@ class MetaMemnnAgent(TorchAgent):
             '--meta-memnn-histograms', type=int, default=500, metavar='ITERATIONS',
             help='keep a histogram of all weights so often, for `parlai persona_weights`; 0: never',
         )
-        parser.set_defaults(batchsize=32, optimizer='adam', learningrate=recipe.alpha, gradient_clip=-1.0)
+        parser.set_defaults(optimizer='adam', learningrate=recipe.alpha, gradient_clip=-1.0)
         return parser
 
     @staticmethod
@@ -311,9 +316,9 @@ class MetaMemnnAgent(TorchAgent):
         self.histograms = list(states.get('histograms', ()))
 
     def recipe(self) -> Recipe:
-        names = ('mode', 'gamma', 'updates', 'steps', 'inner', 'beta', 'pretraining')
+        names = ('mode', 'batch', 'gamma', 'updates', 'steps', 'inner', 'beta', 'pretraining')
         values = {name: self.opt[f'meta_memnn_{name}'] for name in names}
-        return Recipe(**values, batch=self.opt['batchsize'], alpha=self.opt['learningrate'])
+        return Recipe(**values, alpha=self.opt['learningrate'])
 
     def device(self) -> str:
         return 'cuda' if self.use_cuda else 'cpu'
@@ -459,12 +464,12 @@ SHARED = (
 
 def check(opt: Opt) -> None:
     """Flags that only make sense together; those in a task string pass no parser."""
-    if opt['meta_memnn_mode'] not in ('primary',) and not opt['meta_memnn_related']:
+    if opt['meta_memnn_mode'] != 'primary' and not opt['meta_memnn_related']:
         raise ValueError(
             f"--meta-memnn-mode {opt['meta_memnn_mode']} learns from related tasks: name one with "
             '--meta-memnn-related, or choose --meta-memnn-mode primary'
         )
-    for name, least in (('embedding_size', 1), ('hops', 1), ('memory', 1), ('updates', 1), ('steps', 1)):
+    for name in ('embedding_size', 'hops', 'memory', 'batch', 'updates', 'steps'):
         value = opt[f'meta_memnn_{name}']
-        if value < least:
-            raise ValueError(f'--meta-memnn-{name.replace("_", "-")} is {value}; it has to be {least} or more')
+        if value < 1:
+            raise ValueError(f'--meta-memnn-{name.replace("_", "-")} is {value}; it has to be 1 or more')

@@ -1,0 +1,92 @@
+"""The learned weights of a checkpoint, for people: which related examples count, and how that changed in training."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from parlai.core.agents import create_agent
+from parlai.core.opt import Opt
+
+COLUMNS = 3  # of histograms in a picture
+MOST = 9  # histograms in a picture
+
+
+def write(opt: Opt, output: str | None, plot: str | None) -> str:
+    """Write one or both; says what was written."""
+    from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
+
+    if not opt.get('model_file') or not os.path.exists(opt['model_file']):
+        raise ValueError(f"saw no model file at {opt.get('model_file')!r}; name one of persona:meta_memnn with -mf")
+    opt = Opt({**opt, 'datatype': 'train', 'interactive_mode': False})
+    agent = create_agent(opt)
+    if not isinstance(agent, MetaMemnnAgent) or opt['meta_memnn_mode'] != 'learned':
+        raise ValueError(
+            f"{opt['model_file']} has no learned weights: it is {type(agent).__name__} in mode "
+            f"{opt.get('meta_memnn_mode')!r}, expected persona:meta_memnn in mode 'learned'"
+        )
+    said = []
+    if output:
+        said.append(f'{write_examples(agent, Path(output))} examples to {output}')
+    if plot:
+        said.append(f'{draw(agent.histograms, Path(plot))} histograms to {plot}')
+    return f"wrote {' and '.join(said)}"
+
+
+def write_examples(agent: Any, path: Path) -> int:
+    """A line an example, heaviest first."""
+    lines = []
+    for number, head in enumerate(agent.related_tasks()):
+        for met, weight in zip(agent.met[head], agent.learner.all_weights(number)[0].tolist(), strict=True):
+            lines.append({
+                'weight': round(weight, 6), 'task': met.task, 'dialogue': met.dialogue, 'turn': met.turn,
+                'text': ' '.join(met.example.query), 'reply': met.example.reply,
+            })
+    lines.sort(key=lambda line: -line['weight'])
+    whole(path, lambda part: part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8'))
+    return len(lines)
+
+
+def draw(histograms: list[dict[str, Any]], path: Path) -> int:
+    """The paper's figure 2: how many examples have which weight, at several points of training."""
+    if not histograms:
+        raise ValueError(
+            'the checkpoint has no histograms: train longer, or with a smaller --meta-memnn-histograms ITERATIONS'
+        )
+    chosen = [histograms[i] for i in np.unique(np.linspace(0, len(histograms) - 1, MOST).round().astype(int))]
+    plt = pyplot()
+    rows = -(-len(chosen) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 2.2 * rows), squeeze=False, layout='constrained')
+    for axis in axes.flat[len(chosen) :]:
+        axis.set_visible(False)
+    for axis, histogram in zip(axes.flat, chosen, strict=False):
+        counts = histogram['counts']
+        axis.bar(np.arange(len(counts)) / len(counts), counts, 1 / len(counts), align='edge', color='#4477aa')
+        axis.set(title=f"{histogram['head']}, iteration {histogram['iteration']}", xlim=(0, 1))
+        axis.title.set_size(9)
+    figure.supxlabel('weight')
+    figure.supylabel('related examples')
+    whole(path, lambda part: figure.savefig(part, dpi=80, format='png'))
+    plt.close(figure)
+    return len(chosen)
+
+
+def pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise ValueError('pictures need matplotlib: saw none, pip install matplotlib') from None
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """The file is written under another name first: it is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.part')
+    write(part)
+    os.replace(part, path)

@@ -1,0 +1,38 @@
+"""`parlai persona_weights`: which related examples a `persona:meta_memnn` learns from, and how that changed in training.
+
+Every `parlai` command imports this module: what the command needs is imported when it runs.
+"""
+
+from parlai.core.params import ParlaiParser
+from parlai.core.script import ParlaiScript, register_script
+
+
+@register_script('persona_weights')
+class PersonaWeights(ParlaiScript):
+    """Writes the related examples of a checkpoint with their weights (JSONL), and histograms over training (PNG)."""
+
+    @classmethod
+    def setup_args(cls) -> ParlaiParser:
+        parser = ParlaiParser(True, True, 'Write the learned weights of related examples')
+        group = parser.add_argument_group('Weights')
+        group.add_argument(
+            '--weights-output', default=None, metavar='FILE', help='JSONL: a related example and its weight a line'
+        )
+        group.add_argument(
+            '--weights-plot', default=None, metavar='FILE', help='PNG: histograms of the weights over training'
+        )
+        return parser
+
+    def run(self) -> str:
+        """What was written, in a sentence."""
+        from parlai_persona.agents.meta_memnn.weights import write
+
+        opt = self.opt
+        if not opt.get('weights_output') and not opt.get('weights_plot'):
+            raise SystemExit('persona_weights: nothing to write: name --weights-output FILE, --weights-plot FILE or both')
+        try:
+            said = write(opt, opt.get('weights_output'), opt.get('weights_plot'))
+        except ValueError as error:
+            raise SystemExit(f'persona_weights: {error}') from None
+        print(said)
+        return said
