@@ -1,0 +1,171 @@
+"""The iteration of every mode: runs side by side are runs alone, resuming changes nothing, what is updated when."""
+
+import numpy as np
+import pytest
+import torch
+from test_meta_memnn_model import candidates, table
+from torch import Tensor
+
+from parlai_persona.agents.meta_memnn import meta
+from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD, Learner, Pool, Recipe
+from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel, stack
+
+TINY = {'batch': 4, 'updates': 2, 'steps': 2, 'beta': 0.1, 'alpha': 0.02, 'gamma': 0.05, 'pretraining': 2}
+SHAPE = Shape(embedding=3, hops=2)
+
+
+def learner(mode: str, seeds=(1,), tasks=1, **options) -> Learner:
+    """Two kinds of synthetic stories; the related ones use the first 8 of 12 words."""
+    heads = ['primary'] * tasks if mode in ONE_HEAD else [f'related{n}' for n in range(tasks)]
+    bags = {'primary': candidates()} | {head: candidates(4, 8) for head in heads if head != 'primary'}
+    model, weigher = DialogModel(SHAPE, bags), WeightModel(SHAPE)
+    theta = stack([model.init(1, {'0': 8, '1': 4}, seed) for seed in seeds])
+    eta = stack([weigher.init(1, {'0': 8}, seed + 100) for seed in seeds])
+
+    def pool(stories, offset):
+        members = [np.random.default_rng((seed, offset)).permutation(len(stories))[: len(stories) - 2] for seed in seeds]
+        return Pool(stories, members, [np.random.default_rng((seed, offset + 1)) for seed in seeds])
+
+    related = [pool(table(20, n + 5, head, 8, 4), 10 + n) for n, head in enumerate(heads)]
+    return Learner(Recipe(mode=mode, **{**TINY, **options}), model, weigher, theta, eta, pool(table(12), 0), related, seeds)
+
+
+def numbers(learner: Learner) -> list[Tensor]:
+    return [*learner.view.values(), *(p.detach() for p in learner.eta.values())]
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_runs_side_by_side_are_runs_alone(mode):
+    together = learner(mode, (1, 2, 3))
+    alone = [learner(mode, (seed,)) for seed in (1, 2, 3)]
+    for _ in range(4):
+        seen = together.iterate()
+        for run, single in enumerate(alone):
+            for name, value in single.iterate().items():
+                if name != 'outer_loss':  # of all runs together
+                    assert value[0] == pytest.approx(seen[name][run].item(), rel=1e-4)
+    for run, single in enumerate(alone):
+        for one, other in zip(numbers(single), numbers(together), strict=True):
+            assert torch.allclose(one[0], other[run], atol=2e-5)
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_resuming_changes_nothing(mode):
+    whole, first, second = (learner(mode, (1, 2)) for _ in range(3))
+    for _ in range(4):
+        whole.iterate()
+    for _ in range(2):
+        first.iterate()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        second.iterate()
+    for one, other in zip(numbers(whole), numbers(second), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize('inner', ['sgd', 'adam'])
+def test_an_iteration_by_the_book(inner):
+    """Eqs. 1-10 with the same batches, in plain autograd over the plain network: the same numbers come out."""
+    fast, book = learner('learned', inner=inner), learner('learned', inner=inner)
+    fast.iterate()
+    model, weigher = DialogModel(SHAPE, book.model.heads, fast=False), WeightModel(SHAPE, fast=False)
+    adam = [torch.optim.Adam(p.values(), lr=rate) for p, rate in ((book.theta, TINY['alpha']), (book.eta, TINY['gamma']))]
+    losses = model.losses(book.theta, book.draw_primary()[0])
+    descend(adam[0], losses.sum())  # eqs. 1, 2
+    batch = book.draw_related()[0]
+    descend(adam[0], (weigher.weights(book.eta, batch).detach() * model.losses(book.theta, batch)).sum())  # eqs. 3-5
+    for update in range(TINY['updates']):
+        theta = {name: p.detach().clone().requires_grad_() for name, p in book.theta.items()}
+        state = {}
+        batches, held = [book.draw_related()[0] for _ in range(TINY['steps'])], book.draw_primary()[0]
+        if update == 0:
+            book.draw_related()  # looked at once to see which parameters the related loss touches
+        for batch in batches:
+            loss = (weigher.weights(book.eta, batch) * model.losses(theta, batch)).sum()  # eq. 6
+            grads = torch.autograd.grad(loss, list(theta.values()), create_graph=True, allow_unused=True)
+            found = {name: g for name, g in zip(theta, grads, strict=True) if g is not None}
+            if inner == 'sgd':
+                theta = {name: p - TINY['beta'] * found[name] if name in found else p for name, p in theta.items()}
+            else:
+                theta, state = meta.Adam(TINY['beta']).step(theta, found, state)
+        descend(adam[1], model.losses(theta, held).sum())  # eqs. 8-10
+    for one, other in zip(numbers(fast), numbers(book), strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def changed(learner: Learner, act) -> set[str]:
+    before = {name: p.clone() for name, p in learner.theta.items()}
+    act()
+    return {name for name, p in learner.theta.items() if not torch.equal(p, before[name])}
+
+
+def test_what_each_update_changes():
+    one = learner('multitask')
+    assert changed(one, one.update_related) == {'A.0', 'H', 'W.related0'}
+    one = learner('primary')
+    assert changed(one, one.iterate) == {'A.0', 'A.1', 'H', 'W.primary'}
+    one = learner('learned')
+    assert changed(one, one.update_weights) == set()
+    one = learner('pretrain')
+    assert changed(one, one.iterate) == {'A.0', 'H', 'W.primary'}  # related data alone, on the only head
+
+
+def test_several_related_tasks_have_heads_of_their_own():
+    one = learner('learned', tasks=2)
+    assert changed(one, one.update_related) == {'A.0', 'H', 'W.related0', 'W.related1'}
+    one.iterate()
+    assert [one.all_weights(n).shape for n in (0, 1)] == [(1, 20), (1, 20)]
+
+
+def test_random_weights():
+    fixed = learner('random_fixed', (1, 2))
+    batch = [fixed.related[0].table.batch(np.array([[0, 1, 0], [0, 1, 0]]))]
+    w = fixed.related_weights(batch)
+    assert torch.equal(w, fixed.related_weights(batch)) and w[0, 0] == w[0, 2] and w[0, 0] != w[1, 0]
+    changing = learner('random_changing')
+    draws = torch.cat([changing.related_weights(changing.draw_related()) for _ in range(500)])
+    assert draws.min() >= 0 and draws.max() < 1 and abs(draws.mean() - 0.5) < 0.02
+    assert len(draws.unique()) > 1900
+
+
+def test_joint_batches_have_each_task_in_its_share():
+    one, seen = learner('joint', batch=28), []
+    one.update = lambda losses, weights: seen.append(weights)  # 10 primary and 18 related members
+    for _ in range(100):
+        one.update_joint(one.draw_primary())
+    assert all(weights.sum() == 28 for weights in seen)
+    assert sum(float(weights[0, :28].sum()) for weights in seen) / 100 == pytest.approx(10, abs=0.8)
+
+
+def test_a_pass_over_the_pool_meets_everybody_once():
+    pool = learner('primary').primary
+    drawn = np.concatenate([pool.draw(5)[0] for _ in range(4)])
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(pool.members[0])
+
+
+def test_any_torch_module_can_be_weighted():
+    """A dialog model and a weigher that are nothing but modules: the meta code sees functions of parameters."""
+    torch.manual_seed(0)
+    dialog = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LayerNorm(8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    weigher = torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Sigmoid())
+
+    def losses(theta, batch):
+        x, y = batch
+        return torch.nn.functional.cross_entropy(torch.func.functional_call(dialog, dict(theta), x), y, reduction='none')
+
+    def weights(eta, batch):
+        return torch.func.functional_call(weigher, dict(eta), batch[0]).squeeze(-1)
+
+    batches = [(torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(3)]
+    eta = dict(weigher.named_parameters())
+    grads, _ = meta.meta_gradient(
+        losses, losses, lambda e: [weights(e, b) for b in batches], dict(dialog.named_parameters()), eta, batches,
+        batches[0], meta.SGD(0.1),
+    )
+    assert set(grads) == set(eta) and all(g.isfinite().all() and g.any() for g in grads.values())
