@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument('--sizes', nargs='+', type=int, choices=SIZES, default=SIZES)
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument('--iterations', type=int, default=3000)
+    parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--validate-every', type=int, default=50)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--variant', default='', help='a name for a changed recipe, e.g. "inner adam"')

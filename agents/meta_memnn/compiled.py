@@ -14,50 +14,48 @@ from numba import njit
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def embed(table, words, start, count, base, out):
-    """out <- the sum of the words' rows."""
-    for i in range(out.shape[0]):
-        out[i] = 0
-    for k in range(start, start + count):
-        row = table[base + words[k]]
-        for i in range(out.shape[0]):
-            out[i] += row[i]
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def unembed(table, words, start, count, base, gradient):
-    """Add the gradient of a line to the rows of its words."""
-    for k in range(start, start + count):
-        row = table[base + words[k]]
-        for i in range(gradient.shape[0]):
-            row[i] += gradient[i]
-
-
-@njit(cache=True, fastmath=True, nogil=True)
 def embed_story(table, data, n, base, reply, memory, query):
-    """Memory lines (J, d) and query (d,) of example n."""
+    """Memory lines (J, d) and query (d,) of example n: sums of their words' rows of the table.
+
+    No row is taken as an array of its own: numba counts references to each, which costs more than adding it up.
+    """
     words, word_start, word_count, rows, row_start, row_count = data[:6]
-    first, length = row_start[n], row_count[n] - 2
+    first, length, d = row_start[n], row_count[n] - 2, query.shape[0]
     for j in range(length):
         row = rows[first + j]
-        embed(table, words, word_start[row], word_count[row], base, memory[j])
-    row = rows[first + length]
-    embed(table, words, word_start[row], word_count[row], base, query)
-    if reply:
-        row = rows[first + length + 1]
+        for i in range(d):
+            memory[j, i] = 0
         for k in range(word_start[row], word_start[row] + word_count[row]):
-            for i in range(query.shape[0]):
-                query[i] += table[base + words[k], i]
+            word = base + words[k]
+            for i in range(d):
+                memory[j, i] += table[word, i]
+    for i in range(d):
+        query[i] = 0
+    for j in range(length, length + 1 + reply):
+        row = rows[first + j]
+        for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = base + words[k]
+            for i in range(d):
+                query[i] += table[word, i]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
 def unembed_story(table, data, n, base, reply, memory, query):
     """Add the gradients of memory and query to the table's."""
     words, word_start, word_count, rows, row_start, row_count = data[:6]
-    first, length = row_start[n], row_count[n] - 2
-    for j in range(length + 1 + reply):
+    first, length, d = row_start[n], row_count[n] - 2, query.shape[0]
+    for j in range(length):
         row = rows[first + j]
-        unembed(table, words, word_start[row], word_count[row], base, memory[j] if j < length else query)
+        for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = base + words[k]
+            for i in range(d):
+                table[word, i] += memory[j, i]
+    for j in range(length, length + 1 + reply):
+        row = rows[first + j]
+        for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = base + words[k]
+            for i in range(d):
+                table[word, i] += query[i]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
