@@ -441,7 +441,7 @@ class MetaMemnnAgent(TorchAgent):
         states = super().state_dict()
         states.update(
             words=list(self.vocabulary.words), related_words=self.vocabulary.related, candidates=self.candidates,
-            histograms=self.histograms,
+            histograms=self.histograms, mode=self.opt['meta_memnn_mode'],
         )
         if self.learner:
             states['learner'] = self.learner.state_dict()
@@ -453,6 +453,11 @@ class MetaMemnnAgent(TorchAgent):
         missing = {'model', 'words', 'candidates'} - set(states)
         if missing:
             raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
+        if states['mode'] != self.opt['meta_memnn_mode']:
+            raise ValueError(
+                f"{path} was trained in mode {states['mode']!r}, with other parameters than "
+                f"{self.opt['meta_memnn_mode']!r} has: leave --meta-memnn-mode out"
+            )
         return states
 
 

@@ -22,10 +22,11 @@ def write(opt: Opt, output: str | None, plot: str | None) -> str:
         raise ValueError(f"saw no model file at {opt.get('model_file')!r}; name one of persona:meta_memnn with -mf")
     opt = Opt({**opt, 'datatype': 'train', 'interactive_mode': False})
     agent = create_agent(opt)
-    if not isinstance(agent, MetaMemnnAgent) or opt['meta_memnn_mode'] != 'learned':
+    mode = agent.opt.get('meta_memnn_mode')  # not the command's, which knows the default only
+    if not isinstance(agent, MetaMemnnAgent) or mode != 'learned':
         raise ValueError(
-            f"{opt['model_file']} has no learned weights: it is {type(agent).__name__} in mode "
-            f"{opt.get('meta_memnn_mode')!r}, expected persona:meta_memnn in mode 'learned'"
+            f"{opt['model_file']} has no learned weights: it is {type(agent).__name__} in mode {mode!r}, expected "
+            "persona:meta_memnn in mode 'learned'"
         )
     said = []
     if output:
@@ -77,7 +78,7 @@ def pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise ValueError('pictures need matplotlib: saw none, pip install matplotlib') from None
+        raise ValueError('pictures need matplotlib: saw none, pip install parlai-persona[plots]') from None
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
@@ -88,5 +89,8 @@ def whole(path: Path, write: Callable[[Path], Any]) -> None:
     """The file is written under another name first: it is either whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.part')
-    write(part)
-    os.replace(part, path)
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

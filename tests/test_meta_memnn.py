@@ -1,0 +1,175 @@
+"""`persona:meta_memnn` as a user meets it: trainings by ParlAI's own scripts, what it says, saves, shows and refuses."""
+
+import json
+
+import pytest
+import torch
+from parlai.core.agents import create_agent, create_agent_from_model_file
+from parlai.core.message import Message
+from parlai.scripts.eval_model import EvalModel
+from parlai.scripts.train_model import TrainModel
+
+from parlai_persona.agents.meta_memnn import weights
+from parlai_persona.agents.meta_memnn.examples import profile_lines, training_examples
+from parlai_persona.agents.meta_memnn.learner import MODES
+from parlai_persona.scripts.persona_weights import PersonaWeights
+
+TASK = 'persona:sample'
+RELATED = 'persona:sample:persona_sample_dialogues=4'
+QUICK = {
+    'task': TASK, 'persona_sample_dialogues': 6, 'model': 'persona:meta_memnn', 'meta_memnn_related': RELATED,
+    'batchsize': 8, 'meta_memnn_batch': 8, 'meta_memnn_updates': 2, 'meta_memnn_steps': 2, 'meta_memnn_beta': 0.1,
+    'meta_memnn_embedding_size': 8, 'meta_memnn_pretraining': 2, 'learningrate': 0.01, 'max_train_steps': 6,
+    'validation_max_exs': 20, 'short_final_eval': True, 'loglevel': 'error', 'seed': 1, 'lr_scheduler': 'none',
+}  # fmt: skip
+
+
+def train(folder, **options):
+    """The model file, and the reports of validation and test."""
+    path = str(folder / 'model')
+    return path, TrainModel.main(**{**QUICK, 'model_file': path, **options})
+
+
+@pytest.fixture(scope='module')
+def learned(tmp_path_factory):
+    return train(tmp_path_factory.mktemp('learned'), meta_memnn_histograms=2)[0]
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_every_mode_trains_and_evaluates(mode, tmp_path):
+    path, (valid, test) = train(tmp_path, meta_memnn_mode=mode)
+    assert 0 <= valid['accuracy'] <= 1 and 'loss' in valid and 'hits@1' in test
+    agent = create_agent_from_model_file(path)
+    assert set(agent.candidates) == ({'primary', 'related'} if 'random' in mode or mode in ('learned', 'multitask')
+                                     else {'primary'})
+    assert ('eta.H' in dict(agent.model.named_parameters())) == (mode == 'learned')
+
+
+def test_two_related_tasks(tmp_path):
+    path, _ = train(tmp_path, meta_memnn_related=f'{RELATED},persona:sample:persona_sample_dialogues=3')
+    assert list(create_agent_from_model_file(path).candidates) == ['primary', 'related0', 'related1']
+
+
+def test_it_learns(tmp_path):
+    """An overfit: the loss on six dialogues falls, and most of their replies are found among twenty candidates."""
+    path, _ = train(tmp_path, max_train_steps=250, meta_memnn_mode='primary', meta_memnn_related=None)
+    report = EvalModel.main(model_file=path, task=TASK, persona_sample_dialogues=6, datatype='train:evalmode',
+                            loglevel='error')  # fmt: skip
+    assert report['accuracy'] > 0.7
+
+
+def test_related_tasks_do_not_take_the_options_of_the_own_task():
+    opt = TrainModel.setup_args().parse_kwargs(**{**QUICK, 'model_file': None})
+    assert len({met.dialogue for met in training_examples(opt, TASK, own=True)}) == 6
+    assert len({met.dialogue for met in training_examples(opt, RELATED)}) == 4
+
+
+def test_lines_about_a_speaker():
+    lines = Message(text='your persona: i ski.\nmale young\nhello', persona=['i ski.'], partner_persona=['male young'])
+    assert profile_lines(lines) == 2
+    assert profile_lines(Message(text='hello')) == 0
+
+
+# ------------------------------------------------------------------------------------------ replies
+
+
+def test_the_candidates_of_the_message_come_first(learned):
+    agent = create_agent_from_model_file(learned, {'datatype': 'valid', 'interactive_mode': False})
+    question = Message(text='do you like music ?', label_candidates=['yes .', 'no .'], episode_done=True)
+    agent.observe(question)
+    reply = agent.act()
+    assert sorted(reply['text_candidates']) == ['no .', 'yes .'] and 'loss' not in reply.get('metrics', {})
+    agent.observe(Message(text='do you like music ?', episode_done=True))
+    assert agent.act()['text'] in agent.candidates['primary']
+
+
+def test_a_label_outside_the_list_has_no_loss_but_counts_as_wrong(learned):
+    agent = create_agent_from_model_file(learned, {'datatype': 'valid'})
+    agent.observe(Message(text='hi', eval_labels=['what nobody ever said'], episode_done=True))
+    reply = agent.act()
+    assert reply['text'] != 'what nobody ever said' and 'loss' not in reply.get('metrics', {})
+
+
+def test_long_lists_of_candidates_are_looked_up_once(learned):
+    agent = create_agent_from_model_file(learned, {'datatype': 'valid'})
+    listed = [f'reply number {n} .' for n in range(150)]
+    for _ in range(2):
+        agent.observe(Message(text='hi', label_candidates=listed, episode_done=True))
+        assert len(agent.act()['text_candidates']) == 100
+    assert [kept is listed for kept, _ in agent.bags.values()] == [True]
+
+
+# ------------------------------------------------------------------------------------------ weights
+
+
+def test_weights_of_related_examples(learned, tmp_path):
+    jsonl, png = tmp_path / 'deep' / 'weights.jsonl', tmp_path / 'weights.png'
+    said = PersonaWeights.main(model_file=learned, weights_output=str(jsonl), loglevel='error')
+    lines = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    assert said == f'wrote {len(lines)} examples to {jsonl}'
+    assert len({(line['dialogue'], line['turn']) for line in lines}) == len(lines) > 20
+    found = [line['weight'] for line in lines]
+    assert found == sorted(found, reverse=True) and 0 < found[-1] < found[0] < 1
+    assert {'task', 'text', 'reply'} < set(lines[0])
+    agent = create_agent_from_model_file(learned, {'datatype': 'train'})
+    assert agent.learner.all_weights()[0].max() == pytest.approx(found[0], abs=1e-6)
+    assert [h['iteration'] for h in agent.histograms] == [2, 4, 6]
+    assert all(sum(h['counts']) == len(lines) for h in agent.histograms)
+    pytest.importorskip('matplotlib', reason='pictures are an extra: pip install parlai-persona[plots]')
+    assert weights.draw(agent.histograms, png) == 3
+    assert png.read_bytes()[:4] == b'\x89PNG'
+
+
+def test_no_histograms_no_picture(tmp_path):
+    with pytest.raises(ValueError, match='--meta-memnn-histograms'):
+        weights.draw([], tmp_path / 'weights.png')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    path = tmp_path / 'weights.jsonl'
+    path.write_text('before')
+
+    def fail(part):
+        part.write_text('half')
+        raise OSError('disk full')
+
+    with pytest.raises(OSError, match='disk full'):
+        weights.whole(path, fail)
+    assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_need_a_model_that_learned_them(tmp_path):
+    with pytest.raises(SystemExit, match='nothing to write'):
+        PersonaWeights.main(model_file='x', loglevel='error')
+    with pytest.raises(SystemExit, match='saw no model file'):
+        PersonaWeights.main(model_file=str(tmp_path / 'none'), weights_output='x', loglevel='error')
+    path, _ = train(tmp_path, meta_memnn_mode='multitask')
+    with pytest.raises(SystemExit, match="in mode 'multitask', expected"):
+        PersonaWeights.main(model_file=path, weights_output='x', loglevel='error')
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+def refuse(match, error=ValueError, **options):
+    opt = TrainModel.setup_args().parse_kwargs(**{**QUICK, **options})
+    with pytest.raises(error, match=match):
+        create_agent(opt)
+
+
+def test_errors_say_what_to_do(tmp_path, monkeypatch):
+    refuse('name one with --meta-memnn-related', meta_memnn_related='')
+    refuse('--meta-memnn-hops is 0; it has to be 1 or more', meta_memnn_hops=0)
+    refuse('has learned nothing yet: saw no model file', datatype='valid')
+    other = tmp_path / 'model'
+    torch.save({'model': {}}, other)
+    refuse('saw no candidates, words; expected a model of persona:meta_memnn', model_file=str(other))
+    monkeypatch.setattr('parlai_persona.agents.meta_memnn.meta_memnn.is_distributed', lambda: True)
+    refuse('Use train_model instead of multiprocessing_train', RuntimeError)
+
+
+def test_another_mode_than_the_checkpoint(learned):
+    """A checkpoint with two heads does not go into a model with one."""
+    with pytest.raises(ValueError, match="was trained in mode 'learned'"):
+        create_agent_from_model_file(learned, {'datatype': 'valid', 'meta_memnn_mode': 'primary'})
