@@ -1,4 +1,4 @@
-"""`persona:meta_memnn` as a user meets it: trainings by ParlAI's own scripts, what it says, saves, shows and refuses."""
+"""`persona:meta_memnn` as a user meets it: trained by ParlAI's scripts; what it says, saves, shows and refuses."""
 
 import json
 

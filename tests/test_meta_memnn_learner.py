@@ -23,11 +23,13 @@ def learner(mode: str, seeds=(1,), tasks=1, **options) -> Learner:
     eta = stack([weigher.init(1, {'0': 8}, seed + 100) for seed in seeds])
 
     def pool(stories, offset):
-        members = [np.random.default_rng((seed, offset)).permutation(len(stories))[: len(stories) - 2] for seed in seeds]
+        count = len(stories) - 2
+        members = [np.random.default_rng((seed, offset)).permutation(len(stories))[:count] for seed in seeds]
         return Pool(stories, members, [np.random.default_rng((seed, offset + 1)) for seed in seeds])
 
     related = [pool(table(20, n + 5, head, 8, 4), 10 + n) for n, head in enumerate(heads)]
-    return Learner(Recipe(mode=mode, **{**TINY, **options}), model, weigher, theta, eta, pool(table(12), 0), related, seeds)
+    recipe = Recipe(mode=mode, **{**TINY, **options})
+    return Learner(recipe, model, weigher, theta, eta, pool(table(12), 0), related, seeds)
 
 
 def numbers(learner: Learner) -> list[Tensor]:
@@ -69,7 +71,8 @@ def test_an_iteration_by_the_book(inner):
     fast, book = learner('learned', inner=inner), learner('learned', inner=inner)
     fast.iterate()
     model, weigher = DialogModel(SHAPE, book.model.heads, fast=False), WeightModel(SHAPE, fast=False)
-    adam = [torch.optim.Adam(p.values(), lr=rate) for p, rate in ((book.theta, TINY['alpha']), (book.eta, TINY['gamma']))]
+    rates = ((book.theta, TINY['alpha']), (book.eta, TINY['gamma']))
+    adam = [torch.optim.Adam(params.values(), lr=rate) for params, rate in rates]
     losses = model.losses(book.theta, book.draw_primary()[0])
     descend(adam[0], losses.sum())  # eqs. 1, 2
     batch = book.draw_related()[0]
@@ -157,7 +160,8 @@ def test_any_torch_module_can_be_weighted():
 
     def losses(theta, batch):
         x, y = batch
-        return torch.nn.functional.cross_entropy(torch.func.functional_call(dialog, dict(theta), x), y, reduction='none')
+        scores = torch.func.functional_call(dialog, dict(theta), x)
+        return torch.nn.functional.cross_entropy(scores, y, reduction='none')
 
     def weights(eta, batch):
         return torch.func.functional_call(weigher, dict(eta), batch[0]).squeeze(-1)

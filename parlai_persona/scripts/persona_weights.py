@@ -1,4 +1,4 @@
-"""`parlai persona_weights`: which related examples a `persona:meta_memnn` learns from, and how that changed in training.
+"""`parlai persona_weights`: which related examples a `persona:meta_memnn` learns from, and how that changed.
 
 Every `parlai` command imports this module: what the command needs is imported when it runs.
 """
@@ -29,7 +29,7 @@ class PersonaWeights(ParlaiScript):
 
         opt = self.opt
         if not opt.get('weights_output') and not opt.get('weights_plot'):
-            raise SystemExit('persona_weights: nothing to write: name --weights-output FILE, --weights-plot FILE or both')
+            raise SystemExit('persona_weights: nothing to write: name --weights-output FILE or --weights-plot FILE')
         try:
             said = write(opt, opt.get('weights_output'), opt.get('weights_plot'))
         except ValueError as error:
