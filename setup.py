@@ -59,6 +59,8 @@ EXTRAS = {
     # `pip install --no-deps parlai==1.7.2`, which is what `make demo` does.
     'parlai': ['parlai==1.7.2'],
     'tensorboard': ['tensorboardX>=2.4'],
+    'fast': ['numba>=0.61'],  # meta_memnn's compiled loops; without it the same in plain torch
+    'plots': ['matplotlib>=3.5'],
     'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
 }
 
