@@ -113,7 +113,7 @@ AGENTS = [
             **TINY, 'meta_memnn_related': 'persona:sample:persona_sample_dialogues=4', 'meta_memnn_updates': 2,
             'meta_memnn_steps': 2, 'meta_memnn_beta': 0.1,
         },
-        shared=('model', 'dict', 'vocabulary', 'candidates'),
+        shared=('model', 'dict', 'corpus'),
         no_gradient={'theta.W_primary': RELATED_LAST, 'theta.A_1': RELATED_LAST},
     ),
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.meta_memnn import weights
 from parlai_persona.agents.meta_memnn.examples import profile_lines, training_examples
-from parlai_persona.agents.meta_memnn.learner import MODES
+from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD
 from parlai_persona.scripts.persona_weights import PersonaWeights
 
 TASK = 'persona:sample'
@@ -40,14 +40,13 @@ def test_every_mode_trains_and_evaluates(mode, tmp_path):
     path, (valid, test) = train(tmp_path, meta_memnn_mode=mode)
     assert 0 <= valid['accuracy'] <= 1 and 'loss' in valid and 'hits@1' in test
     agent = create_agent_from_model_file(path)
-    assert set(agent.candidates) == ({'primary', 'related'} if 'random' in mode or mode in ('learned', 'multitask')
-                                     else {'primary'})
+    assert set(agent.corpus.candidates) == ({'primary'} if mode in ONE_HEAD else {'primary', 'related'})
     assert ('eta.H' in dict(agent.model.named_parameters())) == (mode == 'learned')
 
 
 def test_two_related_tasks(tmp_path):
     path, _ = train(tmp_path, meta_memnn_related=f'{RELATED},persona:sample:persona_sample_dialogues=3')
-    assert list(create_agent_from_model_file(path).candidates) == ['primary', 'related0', 'related1']
+    assert list(create_agent_from_model_file(path).corpus.candidates) == ['primary', 'related0', 'related1']
 
 
 def test_it_learns(tmp_path):
@@ -80,7 +79,7 @@ def test_the_candidates_of_the_message_come_first(learned):
     reply = agent.act()
     assert sorted(reply['text_candidates']) == ['no .', 'yes .'] and 'loss' not in reply.get('metrics', {})
     agent.observe(Message(text='do you like music ?', episode_done=True))
-    assert agent.act()['text'] in agent.candidates['primary']
+    assert agent.act()['text'] in agent.corpus.candidates['primary']
 
 
 def test_a_label_outside_the_list_has_no_loss_but_counts_as_wrong(learned):
@@ -96,7 +95,7 @@ def test_long_lists_of_candidates_are_looked_up_once(learned):
     for _ in range(2):
         agent.observe(Message(text='hi', label_candidates=listed, episode_done=True))
         assert len(agent.act()['text_candidates']) == 100
-    assert [kept is listed for kept, _ in agent.bags.values()] == [True]
+    assert [kept is listed for kept, _ in agent.listed.values()] == [True]
 
 
 # ------------------------------------------------------------------------------------------ weights

@@ -136,11 +136,12 @@ class Choice:
         self.p = z.sub_(top).exp_()
         total = self.p.sum(-1, keepdim=True)
         self.p /= total
-        self.start = total.log() + top - right
+        self.start: Tensor | None = total.log() + top - right
 
     def losses(self) -> Tensor:
         """(N,). Not kept: autograd gives it a history, which would hold this object, and so itself, for ever."""
         start, self.start = self.start, None
+        assert start is not None, 'the losses were taken before'
         return start.flatten()
 
     def label(self, c: Tensor) -> Tensor:

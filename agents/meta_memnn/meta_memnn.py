@@ -4,13 +4,12 @@ The ParlAI side only: flags, messages -> examples, metrics, saving. `model.py` i
 of learning, `learner.py` the iteration.
 """
 
-import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import parlai.utils.logging as logging
 import torch
-from parlai.core.build_data import make_dir
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -18,83 +17,17 @@ from parlai.core.torch_agent import Batch as ParlaiBatch
 from parlai.core.torch_agent import Output, TorchAgent
 from parlai.utils.distributed import is_distributed
 from parlai.utils.io import PathManager
-from torch import Tensor, nn
+from torch import Tensor
 
-from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, profile_lines, training_examples
+from parlai_persona.agents.meta_memnn.corpus import Corpus
+from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, training_examples
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
 from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel
-from parlai_persona.agents.meta_memnn.stories import (
-    SYSTEM,
-    USER,
-    Bags,
-    Batch,
-    Example,
-    Story,
-    StoryTable,
-    Vocabulary,
-    tokenize,
-)
+from parlai_persona.agents.meta_memnn.parts import Network, StoryHistory, Words
+from parlai_persona.agents.meta_memnn.stories import Bags, Batch, Example
 
 SHOWN = 100  # ranked candidates in a reply
 BINS = 20  # of the histograms of weights
-
-
-class StoryHistory:
-    """What a TorchAgent asks of a history, over a `Story`."""
-
-    def __init__(self, opt: Opt, **_):
-        self.reset()
-
-    def reset(self) -> None:
-        self.story = Story()
-
-    def update_history(self, observation, temp_history=None) -> None:
-        self.story.hear(observation.get('text', ''), profile_lines(observation))
-
-    def add_reply(self, text: str) -> None:
-        self.story.say(text)
-
-
-class Words:
-    """The vocabulary where a TorchAgent wants a dictionary; `<model>.dict` is its list of words."""
-
-    null_token, start_token, end_token = '__null__', '__start__', '__end__'
-
-    @classmethod
-    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
-        return parser
-
-    def __init__(self, opt: Opt | None = None):
-        self.vocabulary = Vocabulary()
-
-    def is_prebuilt(self) -> bool:
-        """ParlAI need not pass over the data for it: the agent does, as it has the related tasks to read as well."""
-        return True
-
-    def __getitem__(self, token: str) -> int:
-        return self.vocabulary.words.get(token, 0)
-
-    def __len__(self) -> int:
-        return len(self.vocabulary)
-
-    def save(self, path: str, sort: bool = False) -> None:
-        make_dir(os.path.dirname(path) or '.')
-        with open(path, 'w', encoding='utf-8') as file:
-            file.writelines(f'{word}\t1\n' for word in self.vocabulary.words)
-
-
-class Network(nn.Module):
-    """theta and eta under names that torch accepts."""
-
-    def __init__(self, theta: dict[str, Tensor], eta: dict[str, Tensor]):
-        super().__init__()
-        for group, tensors in (('theta', theta), ('eta', eta)):
-            named = {name.replace('.', '_'): nn.Parameter(p) for name, p in tensors.items()}
-            setattr(self, group, nn.ParameterDict(named))
-        self.names = {'theta': list(theta), 'eta': list(eta)}
-
-    def group(self, which: str) -> dict[str, nn.Parameter]:
-        return {name: getattr(self, which)[name.replace('.', '_')] for name in self.names[which]}
 
 
 class MetaMemnnAgent(TorchAgent):
@@ -168,7 +101,6 @@ class MetaMemnnAgent(TorchAgent):
         return StoryHistory
 
     def __init__(self, opt: Opt, shared=None):
-        self.vocabulary: Vocabulary
         init_model, is_finetune = self._get_init_model(opt, shared)
         super().__init__(opt, shared)
         check(opt)
@@ -188,7 +120,7 @@ class MetaMemnnAgent(TorchAgent):
             )
         self.learner: Learner | None = None
         self.places: dict[Example, int] = {}  # of the primary task's examples in its table
-        self.bags: dict[int, tuple[list[str], Bags]] = {}  # words of lists of candidates that came with examples
+        self.listed: dict[int, tuple[list[str], Bags]] = {}  # words of lists of candidates that came with examples
         self.histograms: list[dict[str, Any]] = []  # of the weights, in training
         training = self._should_initialize_optimizer() and not opt.get('interactive_mode')
         if not training and not init_model:
@@ -198,10 +130,16 @@ class MetaMemnnAgent(TorchAgent):
             )
         states = self.load(init_model) if init_model else {}
         self.met = self.collect() if training else {}
-        self.build(states, training)
+        self.corpus = self.build_corpus(states)
+        self.dialog_model, self.weight_model = self.build_dialog_model(), self.build_weight_model()
+        self.model = self.build_model()
+        if states:
+            self.load_state_dict(states['model'])
+        if self.use_cuda:
+            self.model.cuda()
         if training:
             self.prepare_training({} if is_finetune else states)
-            self.met = {head: [] if head == PRIMARY else met for head, met in self.met.items()}
+            self.met.pop(PRIMARY)  # those of the related tasks are there for `parlai persona_weights`
 
     # ---------------------------------------------------------------------------------------- building
 
@@ -222,82 +160,39 @@ class MetaMemnnAgent(TorchAgent):
             logging.info(f'{head}: {len(met)} examples of {task}')
         return found
 
-    def build(self, states: dict[str, Any], training: bool) -> None:
-        """Vocabulary, candidates and networks: from the checkpoint, or from the training examples."""
-        self.vocabulary = self.dict.vocabulary
+    def build_corpus(self, states: dict[str, Any]) -> Corpus:
+        """Words from the checkpoint if there is one; candidates of the tasks in training, else from the checkpoint."""
+        vocabulary = self.dict.vocabulary
         if states:
-            self.vocabulary.add(states['words'])
-            self.vocabulary.related = states['related_words']
-        self.candidates = self.gather_candidates() if training else states['candidates']
-        if not states:
-            self.gather_words()
-        self.dialog_model, self.weight_model = self.build_dialog_model(), self.build_weight_model()
-        self.model = self.build_model()
-        if states:
-            self.load_state_dict(states['model'])
-        if self.use_cuda:
-            self.model.cuda()
-
-    def build_model(self) -> Network:
-        """First values of all parameters."""
-        related, seed = self.vocabulary.related, int(torch.randint(2**31, ()))
-        words = {'0': related, '1': len(self.vocabulary) - related}
-        return Network(
-            self.dialog_model.init(1, {name: size for name, size in words.items() if size}, seed),
-            self.weight_model.init(1, {'0': related}, seed + 1) if self.opt['meta_memnn_mode'] == 'learned' else {},
-        )
-
-    def gather_candidates(self) -> dict[str, list[str]]:
-        """Head -> what it chooses replies from. With one head for all tasks that is the candidates of all."""
+            vocabulary.add(states['words'])
+            vocabulary.related = states['related_words']
+        one_head, memory = self.opt['meta_memnn_mode'] in ONE_HEAD, self.opt['meta_memnn_memory']
+        if not self.met:
+            return Corpus(vocabulary, states['candidates'], one_head, memory)
         inline = self.opt['meta_memnn_candidates'] == 'inline'
-        found = {head: distinct_candidates(met, inline and head == PRIMARY) for head, met in self.met.items()}
-        if self.opt['meta_memnn_mode'] in ONE_HEAD:
-            return {PRIMARY: list(dict.fromkeys(reply for replies in found.values() for reply in replies))}
-        return found
-
-    def gather_words(self) -> None:
-        """The words of the related tasks come first; without related tasks all words are in the first block."""
-        for head in sorted(self.met, key=lambda head: head == PRIMARY):
-            if head == PRIMARY and len(self.met) > 1:
-                self.vocabulary.related = len(self.vocabulary)
-            lines: dict[tuple[str, ...], None] = {}
-            for example in (met.example for met in self.met[head]):
-                lines |= dict.fromkeys((*example.memory, example.query, tuple(tokenize(example.reply))))
-            for line in lines:
-                self.vocabulary.add(line)
-            self.vocabulary.add((USER, SYSTEM))
-        for reply in self.candidates[PRIMARY]:
-            self.vocabulary.add(tokenize(reply))
-        self.vocabulary.related = self.vocabulary.related or len(self.vocabulary)
+        replies = {head: distinct_candidates(met, inline and head == PRIMARY) for head, met in self.met.items()}
+        examples = {head: [one.example for one in met] for head, met in self.met.items()}
+        return Corpus.gather(vocabulary, examples, replies, one_head, memory)
 
     def build_dialog_model(self) -> DialogModel:
         """M_theta, with a head for each list of candidates."""
-        sizes = dict.fromkeys(self.candidates, self.vocabulary.related) | {PRIMARY: len(self.vocabulary)}
-        device = 'cuda' if self.use_cuda else 'cpu'
-        bags = {head: self.bags_of(self.candidates[head], size).to(device) for head, size in sizes.items()}
+        lists = self.corpus.candidates.items()
+        bags = {head: self.corpus.bags(listed, head).to(self.device()) for head, listed in lists}
         return DialogModel(self.shape, bags)
 
     def build_weight_model(self) -> WeightModel:
         """P_eta."""
         return WeightModel(self.shape)
 
-    def bags_of(self, texts: list[str], size: int) -> Bags:
-        known = (self.vocabulary.ids(tokenize(text)) for text in texts)
-        return Bags.of([[word for word in words if word < size] for words in known], size)
-
-    def table(self, head: str) -> StoryTable:
-        """An empty table for examples of a task."""
-        shared = self.opt['meta_memnn_mode'] in ONE_HEAD
-        list_of = PRIMARY if shared else head
-        places = {reply: place for place, reply in enumerate(self.candidates[list_of])}
-        size = len(self.vocabulary) if head == PRIMARY else self.vocabulary.related
-        return StoryTable(list_of, self.vocabulary, size, places, self.opt['meta_memnn_memory'])
+    def build_model(self) -> Network:
+        """First values of all parameters."""
+        words, seed = self.corpus.blocks(), int(torch.randint(2**31, ()))
+        learned = self.opt['meta_memnn_mode'] == 'learned'
+        eta = self.weight_model.init(1, {'0': words['0']}, seed + 1) if learned else {}
+        return Network(self.dialog_model.init(1, words, seed), eta)
 
     def prepare_training(self, states: dict[str, Any]) -> None:
-        tables = {head: self.table(head) for head in self.met}
-        for head, met in self.met.items():
-            for one in met:
-                tables[head].add(one.example)
+        tables = {head: self.corpus.table(head, (one.example for one in met)) for head, met in self.met.items()}
         seeds = np.random.SeedSequence(int(torch.randint(2**31, ()))).spawn(len(tables) + 1)
         pools = [
             Pool(table, [np.arange(len(table))], [np.random.default_rng(seed)])
@@ -381,9 +276,7 @@ class MetaMemnnAgent(TorchAgent):
         return self.batch(examples)
 
     def batch(self, examples: list[Example]) -> Batch:
-        table = self.table(PRIMARY)
-        for example in examples:
-            table.add(example)
+        table = self.corpus.table(PRIMARY, examples)
         return table.batch(np.arange(len(examples))[None], self.device())
 
     def keep_histogram(self) -> None:
@@ -415,18 +308,17 @@ class MetaMemnnAgent(TorchAgent):
             return Output(said, text_candidates=ranked, sorted_scores=scores)
         return Output(said, text_candidates=ranked)
 
-    def choices(self, theta: dict[str, Tensor], inline) -> tuple[list[str], Tensor]:
+    def choices(self, theta: Mapping[str, Tensor], inline) -> tuple[list[str], Tensor]:
         """What to choose from, and W c of each: what came with the message, else what training knew."""
-        if not inline:
-            return self.candidates[PRIMARY], self.dialog_model.candidates(theta, PRIMARY)[0]
-        listed = inline if isinstance(inline, list) else list(inline)
-        if listed == self.candidates[PRIMARY]:
-            return listed, self.dialog_model.candidates(theta, PRIMARY)[0]
+        own = self.corpus.candidates[PRIMARY]
+        listed = own if not inline else inline if isinstance(inline, list) else list(inline)
+        if listed == own:
+            return own, self.dialog_model.candidates(theta, PRIMARY)[0]
         if len(listed) <= SHOWN:
-            return listed, self.dialog_model.embed(theta, PRIMARY, self.bags_of(listed, len(self.vocabulary)))[0]
-        if id(listed) not in self.bags:  # one list for all examples of a task: its words are looked up once
-            self.bags[id(listed)] = listed, self.bags_of(listed, len(self.vocabulary)).to(self.device())
-        return listed, self.dialog_model.embed(theta, PRIMARY, self.bags[id(listed)][1])[0]
+            bags = self.corpus.bags(listed)
+        else:  # one list for all examples of a task: its words are looked up once
+            bags = self.listed.setdefault(id(listed), (listed, self.corpus.bags(listed)))[1]
+        return listed, self.dialog_model.embed(theta, PRIMARY, bags.to(self.device()))[0]
 
     @staticmethod
     def loss(z: Tensor, candidates: list[str], obs) -> float | None:
@@ -440,8 +332,8 @@ class MetaMemnnAgent(TorchAgent):
     def state_dict(self) -> dict[str, Any]:
         states = super().state_dict()
         states.update(
-            words=list(self.vocabulary.words), related_words=self.vocabulary.related, candidates=self.candidates,
-            histograms=self.histograms, mode=self.opt['meta_memnn_mode'],
+            words=list(self.corpus.vocabulary.words), related_words=self.corpus.vocabulary.related,
+            candidates=self.corpus.candidates, histograms=self.histograms, mode=self.opt['meta_memnn_mode'],
         )
         if self.learner:
             states['learner'] = self.learner.state_dict()
@@ -462,8 +354,8 @@ class MetaMemnnAgent(TorchAgent):
 
 
 SHARED = (
-    'learner', 'vocabulary', 'candidates', 'dialog_model', 'weight_model', 'bags', 'histograms', 'met',
-    'places', 'optimizer', 'scheduler',
+    'learner', 'corpus', 'dialog_model', 'weight_model', 'listed', 'histograms', 'met', 'places', 'optimizer',
+    'scheduler',
 )  # fmt: skip
 
 
