@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from parlai_persona.agents.meta_memnn import meta
 from parlai_persona.agents.meta_memnn.model import DialogModel, WeightModel
@@ -57,6 +58,11 @@ class Pool:
         return drawn
 
 
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)
+
+
 class Learner:
     """theta, eta and their optimisers. `iterate` is one iteration; batches may be given, else they are drawn."""
 
@@ -72,8 +78,8 @@ class Learner:
         self.primary, self.related = primary, list(related)
         self.device = device
         self.descend = descend or self.descend_by_adam
-        self.theta_optimizer = None if descend else torch.optim.Adam(self.theta.values(), lr=recipe.alpha, eps=1e-8)
-        self.eta_optimizer = torch.optim.Adam(self.eta.values(), lr=recipe.gamma, eps=1e-8) if eta else None
+        self.theta_optimizer = None if descend else torch.optim.Adam(self.theta.values(), lr=recipe.alpha, fused=True)
+        self.eta_optimizer = torch.optim.Adam(self.eta.values(), lr=recipe.gamma, fused=True) if eta else None
         self.view = {name: p.detach() for name, p in self.theta.items()}  # the same numbers, without gradient
         self.touched: frozenset[str] | None = None
         self.iteration = 0
@@ -88,10 +94,20 @@ class Learner:
 
     def losses(self, theta: meta.Params, batches: Sequence[Batch]) -> Tensor:
         """(R, B): the losses of the batches one after the other."""
-        return torch.cat([self.model.losses(theta, batch) for batch in batches], -1)
+        return joined([self.model.losses(theta, batch) for batch in batches])
 
     def weights(self, eta: meta.Params, batches: Sequence[Batch]) -> Tensor:
-        return torch.cat([self.weigher.weights(eta, batch) for batch in batches], -1)
+        return joined([self.weigher.weights(eta, batch) for batch in batches])
+
+    def weights_of_steps(self, eta: meta.Params, steps: Sequence[Sequence[Batch]]) -> tuple[Tensor, ...]:
+        """The weights of several batches of each task, from one call of P_eta for each task."""
+        tasks = zip(*steps, strict=True)
+        together = [
+            batches[0].table.batch(np.concatenate([batch.index for batch in batches], 1), self.device)
+            for batches in tasks
+        ]
+        each = [self.weigher.weights(eta, batch).unflatten(1, (len(steps), -1)) for batch in together]  # (R, T, B)
+        return joined(each).unbind(1)
 
     # ------------------------------------------------------------------------------------- batches
 
@@ -110,6 +126,8 @@ class Learner:
         for p in self.eta.values():
             p.grad = None  # or it would count where the gradient of a whole model is clipped
         self.descend(loss.sum())
+        for p in self.theta.values():
+            increment_version(p)  # what was computed from theta is old; fused optimisers do not say so
         return loss.detach()
 
     def descend_by_adam(self, loss: Tensor) -> None:
@@ -140,7 +158,7 @@ class Learner:
         """One update of eta (eqs. 6-10); the loss of the simulated model."""
         batches = [self.draw_related() for _ in range(self.recipe.steps)]
         grads, outer = meta.meta_gradient(
-            self.losses, self.losses, lambda eta: [self.weights(eta, batch) for batch in batches],
+            self.losses, self.losses, lambda eta: self.weights_of_steps(eta, batches),
             self.view, self.eta, batches, self.draw_primary(), self.recipe.rule(), touched=self.related_names(),
         )
         for name, p in self.eta.items():
