@@ -58,8 +58,8 @@ class Runs:
     dialogues: np.ndarray  # which test dialogue each test example belongs to
 
 
-def examples(dialogue: Dialogue) -> list[Example]:
-    story, found = Story(), []
+def examples(dialogue: Dialogue, back: bool) -> list[Example]:
+    story, found = Story(back), []
     for number, turn in enumerate(dialogue.turns):
         profile = list(dialogue.partner_persona) if number == 0 else []
         story.hear('\n'.join([*profile, turn.text]), len(profile))
@@ -68,8 +68,9 @@ def examples(dialogue: Dialogue) -> list[Example]:
     return found
 
 
-def words(example: Example) -> set[str]:
-    return {*example.query, *tokenize(example.reply), *(word for line in example.memory for word in line), USER, SYSTEM}
+def words(examples: Sequence[Example]) -> set[str]:
+    lines = {line for example in examples for line in (*example.memory, example.query, tuple(tokenize(example.reply)))}
+    return {USER, SYSTEM}.union(*lines)
 
 
 def replies(dialogues: Iterable[Dialogue]) -> set[str]:
@@ -84,15 +85,17 @@ class Prepared:
     task: its replies. With one head for both tasks (`one_head`) both have the primary's list.
     """
 
-    def __init__(self, data: Data, size: int, seeds: Sequence[int], one_head: bool, both_lists: bool):
+    def __init__(
+        self, data: Data, size: int, seeds: Sequence[int], one_head: bool, both_lists: bool, back: bool = False
+    ):
         self.chosen = [
             (choose(data.train, size, seed, 'train'), choose(data.valid, size, seed, 'valid')) for seed in seeds
         ]
-        stories = {id(dialogue): examples(dialogue) for split in data.splits() for dialogue in split}
+        stories = {id(dialogue): examples(dialogue, back) for split in data.splits() for dialogue in split}
         self.vocabulary = Vocabulary()
         for split in data.splits():
             for dialogue in split:
-                self.vocabulary.add(sorted(words(stories[id(dialogue)][-1])))  # the last example has all words
+                self.vocabulary.add(sorted(words(stories[id(dialogue)])))
             self.vocabulary.related = self.vocabulary.related or len(self.vocabulary)
         always = replies(data.test) | (replies(data.related) if both_lists else set())
         lists = [replies(train) | replies(valid) | always for train, valid in self.chosen]
@@ -124,9 +127,10 @@ def numbered(replies: Iterable[str]) -> dict[str, int]:
     return {reply: number for number, reply in enumerate(sorted(replies))}
 
 
-def prepare(data: Data, recipe: Recipe, size: int, seeds: Sequence[int], shape: Shape | None = None) -> Runs:
-    shape, one_head = shape or Shape(), recipe.mode in ONE_HEAD
-    made = Prepared(data, size, seeds, one_head, recipe.mode in ('pretrain', 'joint'))
+def prepare(data: Data, recipe: Recipe, size: int, seeds: Sequence[int], back: bool = False) -> Runs:
+    """`back`: time tokens count from the query back."""
+    shape, one_head = Shape(), recipe.mode in ONE_HEAD
+    made = Prepared(data, size, seeds, one_head, recipe.mode in ('pretrain', 'joint'), back)
     words, related = len(made.vocabulary), made.vocabulary.related
     heads = {PRIMARY: made.bags(made.candidates, words)}
     if not one_head:

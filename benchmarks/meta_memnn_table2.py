@@ -114,6 +114,7 @@ def main() -> None:
     for name, value in asdict(Recipe()).items():
         if name != 'mode':
             parser.add_argument(f'--{name}', type=type(value), default=value, help='see learner.Recipe')
+    parser.add_argument('--back', action='store_true', help='time tokens count from the query back')
     parser.add_argument('--no-test', action='store_true', help='stop after training: no look at the test set, no rows')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -133,7 +134,7 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
     name = f'{recipe.mode}{"-" + args.variant.replace(" ", "_") if args.variant else ""}'
     title = f'{name}, {size} dialogues'
     experiment = Experiment(
-        prepare(data, recipe, size, args.seeds),
+        prepare(data, recipe, size, args.seeds, args.back),
         ROOT / 'runs' / 'meta_memnn' / f'{name}-{size}-{"_".join(map(str, args.seeds))}.pt',
     )
     experiment.train(args.iterations, args.validate_every, title)
@@ -148,7 +149,7 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
     command = ' '.join([
         'python benchmarks/meta_memnn_table2.py', f'--modes {recipe.mode}', f'--sizes {size}',
         f'--seeds {" ".join(map(str, args.seeds))}', f'--iterations {args.iterations}', *changed,
-        *([f'--variant "{args.variant}"'] if args.variant else []),
+        *(['--back'] if args.back else []), *([f'--variant "{args.variant}"'] if args.variant else []),
     ])
     values = zip(args.seeds, experiment.best, turns, dialogues, strict=True)
     record.append([

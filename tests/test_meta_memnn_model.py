@@ -174,6 +174,18 @@ def test_story():
     assert story.example('').query == ('bye',)
 
 
+def test_time_counted_back():
+    """The lines of the turn before the query are one ago, whatever came before; alike dialogues look alike."""
+    late, early = Story(back=True), Story(back=True)
+    late.hear('resto_a R_rating 1\nhello')
+    early.hear('hello')
+    for story in (late, early):
+        story.say('hi')
+        story.hear('bye')
+    assert early.example('').memory == (('hello', '$u', '#-1'), ('hi', '$r', '#-1'))
+    assert late.example('').memory == (('resto_a', 'r_rating', '1', '$r', '#-2'), *early.example('').memory)
+
+
 def test_old_lines_go_first_but_the_profile_stays():
     vocabulary = Vocabulary()
     vocabulary.add(WORDS)

@@ -40,7 +40,7 @@ def line_of(line: str, mark: str) -> str:
     return line[len(mark) :] if line.startswith(mark) else line
 
 
-def training_examples(opt: Opt, task: str, own: bool = False) -> Iterator[Met]:
+def training_examples(opt: Opt, task: str, own: bool = False, back: bool = False) -> Iterator[Met]:
     """Every example of the task's training split once, in order.
 
     The options of the task are those of its string alone (`task:option=value`), unless it is the run's `own` task,
@@ -51,7 +51,7 @@ def training_examples(opt: Opt, task: str, own: bool = False) -> Iterator[Met]:
     for name in () if own else task.split(','):
         opt.update(defaults(name, opt))
     for teacher in create_task_agent_from_taskname(opt):
-        yield from examples(teacher)
+        yield from examples(teacher, back)
 
 
 def defaults(task: str, opt: Opt) -> dict:
@@ -61,8 +61,8 @@ def defaults(task: str, opt: Opt) -> dict:
     return {action.dest: action.default for action in parser._actions if action.dest != 'help'}
 
 
-def examples(teacher: Teacher) -> Iterator[Met]:
-    story, number, turn = Story(), 0, 0
+def examples(teacher: Teacher, back: bool) -> Iterator[Met]:
+    story, number, turn = Story(back), 0, 0
     while not teacher.epoch_done():
         message = teacher.act()
         if 'text' not in message:
@@ -77,7 +77,7 @@ def examples(teacher: Teacher) -> Iterator[Met]:
             story.say(labels[0])
         turn += 1
         if message.get('episode_done'):
-            story, number, turn = Story(), number + 1, 0
+            story, number, turn = Story(back), number + 1, 0
 
 
 def distinct_candidates(met: Iterable[Met], inline: bool) -> list[str]:

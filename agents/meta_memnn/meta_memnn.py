@@ -58,6 +58,10 @@ class MetaMemnnAgent(TorchAgent):
             '--meta-memnn-split-memory', type='bool', default=shape.split,
             help='a memory of its own for the lines about the user (Joshi et al. 2017)',
         )
+        group.add_argument(
+            '--meta-memnn-time', choices=('line', 'back'), default='line',
+            help='time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
+        )
         group.add_argument('--meta-memnn-memory', type=int, default=250, help='lines to remember, the newest')
         group.add_argument(
             '--meta-memnn-batch', type=int, default=recipe.batch,
@@ -150,9 +154,11 @@ class MetaMemnnAgent(TorchAgent):
 
     def collect(self) -> dict[str, list[Met]]:
         """Head -> training examples."""
-        found = {PRIMARY: list(training_examples(self.opt, self.opt['task'], own=True))}
+        back = self.opt['meta_memnn_time'] == 'back'
+        found = {PRIMARY: list(training_examples(self.opt, self.opt['task'], own=True, back=back))}
         if self.opt['meta_memnn_mode'] != 'primary':
-            found |= {head: list(training_examples(self.opt, task)) for head, task in self.related_tasks().items()}
+            for head, task in self.related_tasks().items():
+                found[head] = list(training_examples(self.opt, task, back=back))
         for head, met in found.items():
             task = self.related_tasks().get(head, self.opt['task'])
             if not met:

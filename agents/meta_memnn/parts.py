@@ -15,10 +15,11 @@ class StoryHistory:
     """What a TorchAgent asks of a history, over a `Story`."""
 
     def __init__(self, opt: Opt, **_):
+        self.back = opt['meta_memnn_time'] == 'back'
         self.reset()
 
     def reset(self) -> None:
-        self.story = Story()
+        self.story = Story(self.back)
 
     def update_history(self, observation, temp_history=None) -> None:
         self.story.hear(observation.get('text', ''), profile_lines(observation))

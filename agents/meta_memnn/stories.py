@@ -2,7 +2,7 @@
 
 The text form is that of Bordes et al. (2017) and Joshi et al. (2017): a memory line is the bag of its words, a
 speaker token ($u the user, $r the system and the facts it was given) and a time token (#n, the line's number in the
-dialogue); the query is the user's last line, without tokens.
+dialogue, or #-n, how many lines ago it was); the query is the user's last line, without tokens.
 """
 
 import re
@@ -41,7 +41,8 @@ class Example:
 class Story:
     """A dialogue while it goes on. `hear` what the other side said, `query` it, `say` the reply."""
 
-    lines: list[tuple[str, ...]] = field(default_factory=list)
+    back: bool = False  # count time from the query back, not from the start of the dialogue
+    lines: list[tuple[tuple[str, ...], int]] = field(default_factory=list)  # words and speaker; number
     number: int = 0
     heard: tuple[str, ...] = ()
     profile: int = 0
@@ -53,21 +54,20 @@ class Story:
             self.profile = min(profile, len(facts))
         for fact in facts:
             self.number += 1
-            self.lines.append((*tokenize(fact), SYSTEM, time_token(self.number)))
+            self.lines.append(((*tokenize(fact), SYSTEM), self.number))
         self.number += 1
         self.heard = tuple(tokenize(utterance))
 
     def example(self, reply: str) -> Example:
-        return Example(tuple(self.lines), self.heard, reply, self.profile)
+        memory = tuple((*words, self.time(number)) for words, number in self.lines)
+        return Example(memory, self.heard, reply, self.profile)
+
+    def time(self, number: int) -> str:
+        return f'#-{self.number - number}' if self.back else f'#{number}'
 
     def say(self, reply: str) -> None:
-        time = time_token(self.number)
-        self.lines += [(*self.heard, USER, time), (*tokenize(reply), SYSTEM, time)]
+        self.lines += [((*self.heard, USER), self.number), ((*tokenize(reply), SYSTEM), self.number)]
         self.heard = ()
-
-
-def time_token(number: int) -> str:
-    return f'#{number}'
 
 
 @dataclass
