@@ -130,6 +130,11 @@ def main() -> None:
         sys.exit('\nStopped. The same line goes on from the last checkpoint.')
 
 
+def length(recipe: Recipe, iterations: int) -> int:
+    """Pre-training comes on top. Joint batches hold 3 to 9 % of primary examples: they get ten times the number."""
+    return {'pretrain': iterations + recipe.pretraining, 'joint': 10 * iterations}.get(recipe.mode, iterations)
+
+
 def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None:
     name = f'{recipe.mode}{"-" + args.variant.replace(" ", "_") if args.variant else ""}'
     title = f'{name}, {size} dialogues'
@@ -137,7 +142,7 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
         prepare(data, recipe, size, args.seeds, args.back),
         ROOT / 'runs' / 'meta_memnn' / f'{name}-{size}-{"_".join(map(str, args.seeds))}.pt',
     )
-    experiment.train(args.iterations, args.validate_every, title)
+    experiment.train(length(recipe, args.iterations), args.validate_every, title)
     print(f'{title}: best valid {experiment.best.round(4)} at {experiment.when}', flush=True)
     if args.no_test:
         return
