@@ -2,6 +2,7 @@
 
     python benchmarks/meta_memnn_table2.py --datapath data                  # everything, learned weights first
     python benchmarks/meta_memnn_table2.py --datapath data --modes learned  # the 15 runs with learned weights
+    python benchmarks/meta_memnn_table2.py --modes learned --sizes 100 --figure docs/images/meta_memnn_weights.png
 
 The seeds of a row and size train side by side as one computation. Figures are added to results/meta_memnn.csv as
 they come in; Ctrl-C at any time, the same line goes on from the last checkpoint (at most a minute old).
@@ -22,6 +23,7 @@ from meta_memnn_data import Data, Runs, prepare
 from steps import clock
 
 from parlai_persona.agents.meta_memnn.learner import MODES, Recipe
+from parlai_persona.agents.meta_memnn.weights import draw
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'results' / 'meta_memnn.csv'
@@ -91,6 +93,13 @@ class Experiment:
                 saved = now
         self.save()
 
+    def histograms(self) -> list[dict]:
+        """Of the weights of all runs together, over training (the paper's figure 2)."""
+        return [
+            {'iteration': entry['iteration'], 'head': 'related', 'counts': np.sum(entry['weights'], 0).tolist()}
+            for entry in self.curve if 'weights' in entry
+        ]
+
     def test(self) -> tuple[np.ndarray, np.ndarray]:
         """Per-turn and per-dialogue accuracy of each run, of its best parameters on validation."""
         learner, runs = self.runs.learner, self.runs
@@ -115,6 +124,7 @@ def main() -> None:
         if name != 'mode':
             parser.add_argument(f'--{name}', type=type(value), default=value, help='see learner.Recipe')
     parser.add_argument('--back', action='store_true', help='time tokens count from the query back')
+    parser.add_argument('--figure', type=Path, help='PNG: histograms of the learned weights, of all seeds together')
     parser.add_argument('--no-test', action='store_true', help='stop after training: no look at the test set, no rows')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -144,6 +154,8 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
     )
     experiment.train(length(recipe, args.iterations), args.validate_every, title)
     print(f'{title}: best valid {experiment.best.round(4)} at {experiment.when}', flush=True)
+    if args.figure and recipe.mode == 'learned':
+        draw(experiment.histograms(), args.figure)
     if args.no_test:
         return
     turns, dialogues = experiment.test()
