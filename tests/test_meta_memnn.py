@@ -95,7 +95,7 @@ def test_long_lists_of_candidates_are_looked_up_once(learned):
     for _ in range(2):
         agent.observe(Message(text='hi', label_candidates=listed, episode_done=True))
         assert len(agent.act()['text_candidates']) == 100
-    assert [kept is listed for kept, _ in agent.listed.values()] == [True]
+    assert [kept.replies is listed for kept in agent.listed.values()] == [True]
 
 
 # ------------------------------------------------------------------------------------------ weights
@@ -172,3 +172,11 @@ def test_another_mode_than_the_checkpoint(learned):
     """A checkpoint with two heads does not go into a model with one."""
     with pytest.raises(ValueError, match="was trained in mode 'learned'"):
         create_agent_from_model_file(learned, {'datatype': 'valid', 'meta_memnn_mode': 'primary'})
+
+
+def test_an_example_whose_reply_cannot_be_chosen_teaches_nothing(learned):
+    agent = create_agent_from_model_file(learned, {'datatype': 'train'})
+    before = {name: p.clone() for name, p in agent.model.named_parameters()}
+    agent.observe(Message(text='hi', labels=['what nobody ever said'], episode_done=True))
+    agent.act()
+    assert all(torch.equal(p, before[name]) for name, p in agent.model.named_parameters())

@@ -4,7 +4,7 @@ The ParlAI side only: flags, messages -> examples, metrics, saving. `model.py` i
 of learning, `learner.py` the iteration.
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,21 @@ from torch import Tensor
 from parlai_persona.agents.meta_memnn.corpus import Corpus
 from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, training_examples
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
-from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel
+from parlai_persona.agents.meta_memnn.model import KEPT, DialogModel, Shape, WeightModel
 from parlai_persona.agents.meta_memnn.parts import Network, StoryHistory, Words
 from parlai_persona.agents.meta_memnn.stories import Bags, Batch, Example
 
 SHOWN = 100  # ranked candidates in a reply
 BINS = 20  # of the histograms of weights
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Replies to choose from."""
+
+    replies: list[str]
+    places: dict[str, int]
+    bags: Bags
 
 
 class MetaMemnnAgent(TorchAgent):
@@ -124,7 +133,7 @@ class MetaMemnnAgent(TorchAgent):
             )
         self.learner: Learner | None = None
         self.places: dict[Example, int] = {}  # of the primary task's examples in its table
-        self.listed: dict[int, tuple[list[str], Bags]] = {}  # words of lists of candidates that came with examples
+        self.listed: dict[int, Listed] = {}  # long lists of candidates that came with examples
         self.histograms: list[dict[str, Any]] = []  # of the weights, in training
         training = self._should_initialize_optimizer() and not opt.get('interactive_mode')
         if not training and not init_model:
@@ -253,17 +262,16 @@ class MetaMemnnAgent(TorchAgent):
             observations=[obs for _, obs in valid], is_training=any('labels' in obs for _, obs in valid),
         )
 
-    def examples(self, observations) -> list[Example]:
-        return [obs['example'] for obs in observations]
-
     # ---------------------------------------------------------------------------------------- training
 
     def train_step(self, batch: ParlaiBatch) -> Output | None:
         learner = self.learner
         assert learner is not None, 'training without a learner'
-        if not batch.batchsize:
+        known = learner.primary.table.candidates
+        examples = [obs['example'] for obs in batch.observations if obs['example'].reply in known]
+        if not examples:  # nothing that could be chosen
             return None
-        seen = learner.iterate([self.known(self.examples(batch.observations))])
+        seen = learner.iterate([self.known(examples)])
         for name, value in seen.items():
             self.record_local_metric(name, AverageMetric.many([float(value.mean())] * batch.batchsize))
         loss = seen.get('primary_loss', next(iter(seen.values())))
@@ -297,16 +305,16 @@ class MetaMemnnAgent(TorchAgent):
         if not batch.batchsize:
             return None
         theta = self.model.group('theta')
-        state = self.dialog_model.state(theta, self.batch(self.examples(batch.observations)))[0]  # (B, d)
+        state = self.dialog_model.state(theta, self.batch([obs['example'] for obs in batch.observations]))[0]
         said, ranked, scores, losses = [], [], [], []
         for u, obs in zip(state, batch.observations, strict=True):
-            candidates, c = self.choices(theta, obs.get('label_candidates'))
-            z = c @ u
-            best = z.topk(min(SHOWN, len(candidates)))
-            ranked.append([candidates[place] for place in best.indices.tolist()])
+            listed = self.choices(obs.get('label_candidates'))
+            z = self.dialog_model.candidates(theta, PRIMARY, listed.bags)[0] @ u
+            best = z.topk(min(SHOWN, len(listed.replies)))
+            ranked.append([listed.replies[place] for place in best.indices.tolist()])
             scores.append(best.values.tolist())
             said.append(ranked[-1][0])
-            losses.append(self.loss(z, candidates, obs))
+            losses.append(self.loss(z, listed, obs))
         if any(loss is not None for loss in losses):
             counts = [int(loss is not None) for loss in losses]
             self.record_local_metric('loss', AverageMetric.many([loss or 0.0 for loss in losses], counts))
@@ -314,24 +322,27 @@ class MetaMemnnAgent(TorchAgent):
             return Output(said, text_candidates=ranked, sorted_scores=scores)
         return Output(said, text_candidates=ranked)
 
-    def choices(self, theta: Mapping[str, Tensor], inline) -> tuple[list[str], Tensor]:
-        """What to choose from, and W c of each: what came with the message, else what training knew."""
+    def choices(self, inline) -> 'Listed':
+        """What to choose from: what came with the message, else what training knew."""
+        replies = inline if isinstance(inline, list) else list(inline or ())
         own = self.corpus.candidates[PRIMARY]
-        listed = own if not inline else inline if isinstance(inline, list) else list(inline)
-        if listed == own:
-            return own, self.dialog_model.candidates(theta, PRIMARY)[0]
-        if len(listed) <= SHOWN:
-            bags = self.corpus.bags(listed)
-        else:  # one list for all examples of a task: its words are looked up once
-            bags = self.listed.setdefault(id(listed), (listed, self.corpus.bags(listed)))[1]
-        return listed, self.dialog_model.embed(theta, PRIMARY, bags.to(self.device()))[0]
+        if not replies or replies == own:
+            replies = own
+        if id(replies) in self.listed:
+            return self.listed[id(replies)]
+        places = {reply: place for place, reply in enumerate(replies)}
+        listed = Listed(replies, places, self.corpus.bags(replies).to(self.device()))
+        if replies is own or len(replies) > SHOWN:  # one list for all examples of a task: looked up once
+            if len(self.listed) > KEPT:
+                self.listed.clear()
+            self.listed[id(replies)] = listed
+        return listed
 
     @staticmethod
-    def loss(z: Tensor, candidates: list[str], obs) -> float | None:
+    def loss(z: Tensor, listed: 'Listed', obs) -> float | None:
         """Cross-entropy of the reply; None without a label, or where it is not among the candidates."""
-        if not obs['labelled'] or obs['example'].reply not in candidates:
-            return None
-        return float(z.logsumexp(-1) - z[candidates.index(obs['example'].reply)])
+        place = listed.places.get(obs['example'].reply)
+        return float(z.logsumexp(-1) - z[place]) if obs['labelled'] and place is not None else None
 
     # ------------------------------------------------------------------------------------------ saving
 

@@ -19,6 +19,7 @@ except ImportError:  # no numba: the same in plain torch, several times slower
     fused = None
 
 Params = Mapping[str, Tensor]
+KEPT = 8  # lists of candidates, besides the heads' own, whose embeddings are kept
 
 
 class Embed(torch.autograd.Function):
@@ -118,7 +119,7 @@ class DialogModel(MemNN):
         """`known[head]` (R, C) is FAR where a run does not have a candidate of the list, else 0."""
         super().__init__(shape, fast)
         self.heads, self.known = dict(heads), dict(known or {})
-        self.cache: dict[str, tuple[Tensor, int, Tensor]] = {}
+        self.cache: dict[int, tuple[Bags, Tensor, int, Tensor]] = {}
 
     def init(self, runs: int, words: Mapping[str, int], seed: int) -> dict[str, Tensor]:
         rng = torch.Generator().manual_seed(seed)
@@ -127,16 +128,19 @@ class DialogModel(MemNN):
             params[f'W.{head}'] = self.normal(runs, bags.columns, self.shape.embedding, rng)
         return params
 
-    def candidates(self, params: Params, head: str) -> Tensor:
-        """W c for each candidate c, (R, C, d); kept as long as W is the same tensor, unchanged."""
+    def candidates(self, params: Params, head: str, bags: Bags | None = None) -> Tensor:
+        """W c for each candidate c, (R, C, d), of the head's list or of another; kept while W stays as it is."""
         W = params[f'W.{head}']  # (R, V, d)
-        kept = self.cache.get(head)
+        bags = self.heads[head] if bags is None else bags
+        kept = self.cache.get(id(bags))
         keep = not (W.requires_grad and torch.is_grad_enabled())
-        if keep and kept and kept[0] is W and kept[1] == W._version:
-            return kept[2]
-        c = self.embed(params, head, self.heads[head])
+        if keep and kept and kept[0] is bags and kept[1] is W and kept[2] == W._version:
+            return kept[3]
+        c = self.embed(params, head, bags)
         if keep:
-            self.cache[head] = (W, W._version, c)
+            if len(self.cache) > len(self.heads) + KEPT:
+                self.cache.clear()
+            self.cache[id(bags)] = (bags, W, W._version, c)
         return c
 
     @staticmethod
