@@ -127,8 +127,10 @@ def numbered(replies: Iterable[str]) -> dict[str, int]:
     return {reply: number for number, reply in enumerate(sorted(replies))}
 
 
-def prepare(data: Data, recipe: Recipe, size: int, seeds: Sequence[int], back: bool = False) -> Runs:
-    """`back`: time tokens count from the query back."""
+def prepare(
+    data: Data, recipe: Recipe, size: int, seeds: Sequence[int], back: bool = False, held_out: bool = False
+) -> Runs:
+    """`back`: time tokens count from the query back. `held_out`: the valid dialogues judge the weights."""
     shape, one_head = Shape(), recipe.mode in ONE_HEAD
     made = Prepared(data, size, seeds, one_head, recipe.mode in ('pretrain', 'joint'), back)
     words, related = len(made.vocabulary), made.vocabulary.related
@@ -141,7 +143,9 @@ def prepare(data: Data, recipe: Recipe, size: int, seeds: Sequence[int], back: b
     rngs = [[np.random.default_rng((seed, task)) for seed in seeds] for task in (3, 4)]
     primary = Pool(made.primary, [made.examples(train) for train, _ in made.chosen], rngs[0])
     other = Pool(made.related, [np.arange(len(made.related))] * len(seeds), rngs[1])
-    learner = Learner(recipe, model, weigher, theta, eta, primary, [other], seeds)
+    valid = [made.examples(valid) for _, valid in made.chosen]
+    judge = Pool(made.primary, valid, [np.random.default_rng((seed, 5)) for seed in seeds]) if held_out else None
+    learner = Learner(recipe, model, weigher, theta, eta, primary, [other], seeds, judge=judge)
     test = made.examples(data.test)
     dialogues = np.concatenate([np.full(len(d.turns), number) for number, d in enumerate(data.test)])
-    return Runs(learner, made.primary, [made.examples(valid) for _, valid in made.chosen], test, dialogues)
+    return Runs(learner, made.primary, valid, test, dialogues)

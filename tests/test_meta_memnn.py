@@ -10,7 +10,7 @@ from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.meta_memnn import weights
-from parlai_persona.agents.meta_memnn.examples import profile_lines, training_examples
+from parlai_persona.agents.meta_memnn.examples import profile_lines, task_examples
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD
 from parlai_persona.scripts.persona_weights import PersonaWeights
 
@@ -44,6 +44,15 @@ def test_every_mode_trains_and_evaluates(mode, tmp_path):
     assert ('eta.H' in dict(agent.model.named_parameters())) == (mode == 'learned')
 
 
+def test_held_out_examples_judge(tmp_path):
+    path, (valid, _) = train(tmp_path, meta_memnn_judge='valid', meta_memnn_time='back')
+    agent = create_agent_from_model_file(path, {'datatype': 'train'})
+    judge = agent.learner.judge
+    assert len(judge.members[0]) > 0 and judge.table is not agent.learner.primary.table
+    assert agent.learner.draw_judge()[0].table is judge.table
+    assert any(word.startswith('#-') for word in agent.corpus.vocabulary.words) and valid['accuracy'] >= 0
+
+
 def test_two_related_tasks(tmp_path):
     path, _ = train(tmp_path, meta_memnn_related=f'{RELATED},persona:sample:persona_sample_dialogues=3')
     assert list(create_agent_from_model_file(path).corpus.candidates) == ['primary', 'related0', 'related1']
@@ -59,8 +68,8 @@ def test_it_learns(tmp_path):
 
 def test_related_tasks_do_not_take_the_options_of_the_own_task():
     opt = TrainModel.setup_args().parse_kwargs(**{**QUICK, 'model_file': None})
-    assert len({met.dialogue for met in training_examples(opt, TASK, own=True)}) == 6
-    assert len({met.dialogue for met in training_examples(opt, RELATED)}) == 4
+    assert len({met.dialogue for met in task_examples(opt, TASK, own=True)}) == 6
+    assert len({met.dialogue for met in task_examples(opt, RELATED)}) == 4
 
 
 def test_lines_about_a_speaker():

@@ -40,14 +40,16 @@ def line_of(line: str, mark: str) -> str:
     return line[len(mark) :] if line.startswith(mark) else line
 
 
-def training_examples(opt: Opt, task: str, own: bool = False, back: bool = False) -> Iterator[Met]:
-    """Every example of the task's training split once, in order.
+def task_examples(
+    opt: Opt, task: str, own: bool = False, back: bool = False, fold: str = 'train'
+) -> Iterator[Met]:
+    """Every example of a split of the task once, in order.
 
     The options of the task are those of its string alone (`task:option=value`), unless it is the run's `own` task,
     to which the command line speaks.
     """
     opt = Opt(copy.deepcopy(dict(opt)))
-    opt.update({'datatype': 'train:evalmode', 'task': task, 'batchsize': 1})
+    opt.update({'datatype': 'train:evalmode' if fold == 'train' else fold, 'task': task, 'batchsize': 1})
     for name in () if own else task.split(','):
         opt.update(defaults(name, opt))
     for teacher in create_task_agent_from_taskname(opt):

@@ -69,13 +69,14 @@ class Learner:
     def __init__(
         self, recipe: Recipe, model: DialogModel, weigher: WeightModel, theta: dict[str, Tensor],
         eta: dict[str, Tensor], primary: Pool, related: Sequence[Pool], seeds: Sequence[int],
-        descend: Callable[[Tensor], None] | None = None, device: str = 'cpu',
+        descend: Callable[[Tensor], None] | None = None, device: str = 'cpu', judge: Pool | None = None,
     ):
-        """`descend` takes a step of theta down a loss; without it, Adam does."""
+        """`descend` takes a step of theta down a loss; without it, Adam does. `judge` has the examples on which the
+        simulated model is judged (eq. 8); without it, the primary training examples are."""
         self.recipe, self.model, self.weigher = recipe, model, weigher
         self.theta = {name: p.requires_grad_() for name, p in theta.items()}
         self.eta = {name: p.requires_grad_() for name, p in eta.items()}
-        self.primary, self.related = primary, list(related)
+        self.primary, self.related, self.judge = primary, list(related), judge
         self.device = device
         self.descend = descend or self.descend_by_adam
         self.theta_optimizer = None if descend else torch.optim.Adam(self.theta.values(), lr=recipe.alpha, fused=True)
@@ -111,8 +112,16 @@ class Learner:
 
     # ------------------------------------------------------------------------------------- batches
 
+    def pools(self) -> list[Pool]:
+        return [self.primary, *self.related, *([self.judge] if self.judge else [])]
+
     def draw_primary(self) -> list[Batch]:
         return [self.primary.table.batch(self.primary.draw(self.recipe.batch), self.device)]
+
+    def draw_judge(self) -> list[Batch]:
+        """The primary batch of eq. 8."""
+        pool = self.judge or self.primary
+        return [pool.table.batch(pool.draw(self.recipe.batch), self.device)]
 
     def draw_related(self) -> list[Batch]:
         """A batch of each related task."""
@@ -159,7 +168,7 @@ class Learner:
         batches = [self.draw_related() for _ in range(self.recipe.steps)]
         grads, outer = meta.meta_gradient(
             self.losses, self.losses, lambda eta: self.weights_of_steps(eta, batches),
-            self.view, self.eta, batches, self.draw_primary(), self.recipe.rule(), touched=self.related_names(),
+            self.view, self.eta, batches, self.draw_judge(), self.recipe.rule(), touched=self.related_names(),
         )
         for name, p in self.eta.items():
             p.grad = grads.get(name)
@@ -244,7 +253,7 @@ class Learner:
             'rngs': [rng.bit_generator.state for rng in self.rngs],
             'pools': [
                 {'order': pool.order, 'rngs': [rng.bit_generator.state for rng in pool.rngs]}
-                for pool in (self.primary, *self.related)
+                for pool in self.pools()
             ],
         }
 
@@ -259,7 +268,7 @@ class Learner:
         self.iteration, self.touched = state['iteration'], state['touched']
         for rng, kept in zip(self.rngs, state['rngs'], strict=True):
             rng.bit_generator.state = kept
-        for pool, kept in zip((self.primary, *self.related), state['pools'], strict=True):
+        for pool, kept in zip(self.pools(), state['pools'], strict=True):
             pool.order = list(kept['order'])
             for rng, rng_state in zip(pool.rngs, kept['rngs'], strict=True):
                 rng.bit_generator.state = rng_state

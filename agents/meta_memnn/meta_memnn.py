@@ -20,7 +20,7 @@ from parlai.utils.io import PathManager
 from torch import Tensor
 
 from parlai_persona.agents.meta_memnn.corpus import Corpus
-from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, training_examples
+from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, task_examples
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
 from parlai_persona.agents.meta_memnn.model import KEPT, DialogModel, Shape, WeightModel
 from parlai_persona.agents.meta_memnn.parts import Network, StoryHistory, Words
@@ -89,6 +89,11 @@ class MetaMemnnAgent(TorchAgent):
         group.add_argument('--meta-memnn-beta', type=float, default=recipe.beta, help='rate of these steps (eq. 7)')
         group.add_argument(
             '--meta-memnn-gamma', type=float, default=recipe.gamma, help='rate of the updates of eta, by Adam (eq. 9)'
+        )
+        group.add_argument(
+            '--meta-memnn-judge', choices=('train', 'valid'), default='train',
+            help='which primary examples judge the simulated model (eq. 8): those that theta learns from, as in the '
+            'paper, or those of the validation split',
         )
         group.add_argument(
             '--meta-memnn-pretraining', type=int, default=recipe.pretraining,
@@ -164,10 +169,10 @@ class MetaMemnnAgent(TorchAgent):
     def collect(self) -> dict[str, list[Met]]:
         """Head -> training examples."""
         back = self.opt['meta_memnn_time'] == 'back'
-        found = {PRIMARY: list(training_examples(self.opt, self.opt['task'], own=True, back=back))}
+        found = {PRIMARY: list(task_examples(self.opt, self.opt['task'], own=True, back=back))}
         if self.opt['meta_memnn_mode'] != 'primary':
             for head, task in self.related_tasks().items():
-                found[head] = list(training_examples(self.opt, task, back=back))
+                found[head] = list(task_examples(self.opt, task, back=back))
         for head, met in found.items():
             task = self.related_tasks().get(head, self.opt['task'])
             if not met:
@@ -213,17 +218,30 @@ class MetaMemnnAgent(TorchAgent):
             Pool(table, [np.arange(len(table))], [np.random.default_rng(seed)])
             for table, seed in zip(tables.values(), seeds, strict=False)
         ]
+        judge = None
+        if self.opt['meta_memnn_judge'] == 'valid':
+            held = self.corpus.table(PRIMARY, self.held_out())
+            usable = np.flatnonzero(np.array(held.targets) >= 0)
+            judge = Pool(held, [usable], [np.random.default_rng(seeds[-1].spawn(1)[0])])
         self.places = {one.example: place for place, one in enumerate(self.met[PRIMARY])}
         recipe = self.recipe()
         self.learner = Learner(
             recipe, self.dialog_model, self.weight_model, self.model.group('theta'), self.model.group('eta'),
-            pools[0], pools[1:], [int(seeds[-1].generate_state(1)[0])], self.descend, self.device(),
+            pools[0], pools[1:], [int(seeds[-1].generate_state(1)[0])], self.descend, self.device(), judge,
         )
         self.init_optim(list(self.learner.theta.values()), states.get('optimizer'), states.get('optimizer_type'))
         self.build_lr_scheduler(states, hard_reset=not states)
         if states.get('learner'):
             self.learner.load_state_dict(states['learner'])
         self.histograms = list(states.get('histograms', ()))
+
+    def held_out(self) -> list[Example]:
+        """The examples of the primary task's validation split."""
+        back = self.opt['meta_memnn_time'] == 'back'
+        found = [met.example for met in task_examples(self.opt, self.opt['task'], own=True, back=back, fold='valid')]
+        if not found:
+            raise ValueError(f"the validation split of {self.opt['task']} is empty: use --meta-memnn-judge train")
+        return found
 
     def recipe(self) -> Recipe:
         names = ('mode', 'batch', 'gamma', 'updates', 'steps', 'inner', 'beta', 'pretraining')
