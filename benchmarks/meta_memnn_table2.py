@@ -124,6 +124,7 @@ def main() -> None:
         if name != 'mode':
             parser.add_argument(f'--{name}', type=type(value), default=value, help='see learner.Recipe')
     parser.add_argument('--back', action='store_true', help='time tokens count from the query back')
+    parser.add_argument('--shared', action='store_true', help='one matrix for the candidates of both heads')
     parser.add_argument('--held-out', action='store_true', help='the valid dialogues judge the weights (eq. 8)')
     parser.add_argument('--figure', type=Path, help='PNG: histograms of the learned weights, of all seeds together')
     parser.add_argument('--no-test', action='store_true', help='stop after training: no look at the test set, no rows')
@@ -150,7 +151,7 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
     name = f'{recipe.mode}{"-" + args.variant.replace(" ", "_") if args.variant else ""}'
     title = f'{name}, {size} dialogues'
     experiment = Experiment(
-        prepare(data, recipe, size, args.seeds, args.back, args.held_out),
+        prepare(data, recipe, size, args.seeds, args.back, args.held_out, args.shared),
         ROOT / 'runs' / 'meta_memnn' / f'{name}-{size}-{"_".join(map(str, args.seeds))}.pt',
     )
     experiment.train(length(recipe, args.iterations), args.validate_every, title)
@@ -168,7 +169,7 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
         'python benchmarks/meta_memnn_table2.py', f'--modes {recipe.mode}', f'--sizes {size}',
         f'--seeds {" ".join(map(str, args.seeds))}', f'--iterations {args.iterations}', *changed,
         *(['--back'] if args.back else []), *(['--held-out'] if args.held_out else []),
-        *([f'--variant "{args.variant}"'] if args.variant else []),
+        *(['--shared'] if args.shared else []),         *([f'--variant "{args.variant}"'] if args.variant else []),
     ])
     values = zip(args.seeds, experiment.best, turns, dialogues, strict=True)
     record.append([

@@ -14,11 +14,11 @@ TINY = {'batch': 4, 'updates': 2, 'steps': 2, 'beta': 0.1, 'alpha': 0.02, 'gamma
 SHAPE = Shape(embedding=3, hops=2)
 
 
-def learner(mode: str, seeds=(1,), tasks=1, **options) -> Learner:
+def learner(mode: str, seeds=(1,), tasks=1, shape=SHAPE, **options) -> Learner:
     """Two kinds of synthetic stories; the related ones use the first 8 of 12 words."""
     heads = ['primary'] * tasks if mode in ONE_HEAD else [f'related{n}' for n in range(tasks)]
     bags = {'primary': candidates()} | {head: candidates(4, 8) for head in heads if head != 'primary'}
-    model, weigher = DialogModel(SHAPE, bags), WeightModel(SHAPE)
+    model, weigher = DialogModel(shape, bags), WeightModel(shape)
     theta = stack([model.init(1, {'0': 8, '1': 4}, seed) for seed in seeds])
     eta = stack([weigher.init(1, {'0': 8}, seed + 100) for seed in seeds])
 
@@ -65,12 +65,14 @@ def test_resuming_changes_nothing(mode):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('inner', ['sgd', 'adam'])
-def test_an_iteration_by_the_book(inner):
+def test_an_iteration_by_the_book(inner, shared):
     """Eqs. 1-10 with the same batches, in plain autograd over the plain network: the same numbers come out."""
-    fast, book = learner('learned', inner=inner), learner('learned', inner=inner)
+    shape = SHARED if shared else SHAPE
+    fast, book = (learner('learned', inner=inner, shape=shape) for _ in range(2))
     fast.iterate()
-    model, weigher = DialogModel(SHAPE, book.model.heads, fast=False), WeightModel(SHAPE, fast=False)
+    model, weigher = DialogModel(shape, book.model.heads, fast=False), WeightModel(shape, fast=False)
     rates = ((book.theta, TINY['alpha']), (book.eta, TINY['gamma']))
     adam = [torch.optim.Adam(params.values(), lr=rate) for params, rate in rates]
     losses = model.losses(book.theta, book.draw_primary()[0])
@@ -117,6 +119,23 @@ def test_what_each_update_changes():
     assert changed(one, one.update_weights) == set()
     one = learner('pretrain')
     assert changed(one, one.iterate) == {'A.0', 'H', 'W.primary'}  # related data alone, on the only head
+
+
+SHARED = Shape(embedding=3, hops=2, shared=True)
+
+
+def test_one_matrix_for_the_candidates_of_all_heads():
+    one = learner('learned', shape=SHARED)
+    assert set(one.theta) == {'A.0', 'A.1', 'H', 'W.0', 'W.1'}
+    assert changed(one, one.update_related) == {'A.0', 'H', 'W.0'}
+    batch = one.draw_primary()
+    fast = one.losses(one.view, batch)
+    one.model.fast = False
+    assert torch.allclose(fast, one.losses(one.view, batch), atol=1e-5)
+    with torch.no_grad():
+        before = one.model.candidates(one.view, 'primary')
+        one.theta['W.0'].add_(1)
+        assert not torch.equal(before, one.model.candidates(one.view, 'primary'))
 
 
 def test_several_related_tasks_have_heads_of_their_own():

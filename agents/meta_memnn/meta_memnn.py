@@ -68,6 +68,10 @@ class MetaMemnnAgent(TorchAgent):
             help='a memory of its own for the lines about the user (Joshi et al. 2017)',
         )
         group.add_argument(
+            '--meta-memnn-shared-candidates', type='bool', default=shape.shared,
+            help='one matrix of word vectors for the candidates of all tasks, which keep their own lists (B.2)',
+        )
+        group.add_argument(
             '--meta-memnn-time', choices=('line', 'back'), default='line',
             help='time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
         )
@@ -123,7 +127,8 @@ class MetaMemnnAgent(TorchAgent):
         super().__init__(opt, shared)
         check(opt)
         self.shape = Shape(
-            opt['meta_memnn_embedding_size'], opt['meta_memnn_hops'], opt['meta_memnn_split_memory']
+            opt['meta_memnn_embedding_size'], opt['meta_memnn_hops'], opt['meta_memnn_split_memory'],
+            opt['meta_memnn_shared_candidates'],
         )
         self.criterion = None
         if shared:

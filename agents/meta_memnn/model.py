@@ -43,6 +43,7 @@ class Shape:
     embedding: int = 20
     hops: int = 3
     split: bool = False  # Joshi et al.'s split memory: the profile (first line) has a memory of its own
+    shared: bool = False  # one W for the candidates of all heads, else one each
     scale: float = 0.1  # standard deviation of the first weights (Joshi et al.'s code)
 
 
@@ -103,12 +104,21 @@ def read(rows: Tensor, H: Tensor, batch: Batch, shape: Shape, reply: bool = Fals
 
 def embedding(params: Params, batch: Batch) -> Tensor:
     """The blocks of A that the batch's words come from, (R, V, d)."""
-    blocks, words = [], 0
-    for name in sorted(name for name in params if name.startswith('A.')):
-        if words < batch.table.size:
-            blocks.append(params[name])
-            words += params[name].shape[1]
-    return torch.cat(blocks, 1) if len(blocks) > 1 else blocks[0]
+    return joined(blocks(params, 'A', batch.table.size))
+
+
+def blocks(params: Params, letter: str, words: int) -> list[Tensor]:
+    """The blocks of a matrix that hold its first `words` words: X.0 has those of the related tasks, X.1 the others."""
+    found, have = [], 0
+    for name in sorted(name for name in params if name.startswith(f'{letter}.')):
+        if have < words:
+            found.append(params[name])
+            have += params[name].shape[1]
+    return found
+
+
+def joined(found: Sequence[Tensor]) -> Tensor:
+    return found[0] if len(found) == 1 else torch.cat(list(found), 1)
 
 
 class DialogModel(MemNN):
@@ -119,36 +129,35 @@ class DialogModel(MemNN):
         """`known[head]` (R, C) is FAR where a run does not have a candidate of the list, else 0."""
         super().__init__(shape, fast)
         self.heads, self.known = dict(heads), dict(known or {})
-        self.cache: dict[int, tuple[Bags, Tensor, int, Tensor]] = {}
+        self.cache: dict[int, tuple[Bags, list[Tensor], list[tuple[int, int]], Tensor]] = {}
 
     def init(self, runs: int, words: Mapping[str, int], seed: int) -> dict[str, Tensor]:
         rng = torch.Generator().manual_seed(seed)
         params = self.body(runs, words, rng)
-        for head, bags in self.heads.items():
-            params[f'W.{head}'] = self.normal(runs, bags.columns, self.shape.embedding, rng)
+        sizes = words if self.shape.shared else {head: bags.columns for head, bags in self.heads.items()}
+        for name, size in sizes.items():
+            params[f'W.{name}'] = self.normal(runs, size, self.shape.embedding, rng)
         return params
+
+    def matrix(self, params: Params, head: str, bags: Bags) -> list[Tensor]:
+        """The blocks of W that these words of the head come from."""
+        return blocks(params, 'W', bags.columns) if self.shape.shared else [params[f'W.{head}']]
 
     def candidates(self, params: Params, head: str, bags: Bags | None = None) -> Tensor:
         """W c for each candidate c, (R, C, d), of the head's list or of another; kept while W stays as it is."""
-        W = params[f'W.{head}']  # (R, V, d)
         bags = self.heads[head] if bags is None else bags
+        W = self.matrix(params, head, bags)
+        versions = [(id(block), block._version) for block in W]
         kept = self.cache.get(id(bags))
-        keep = not (W.requires_grad and torch.is_grad_enabled())
-        if keep and kept and kept[0] is bags and kept[1] is W and kept[2] == W._version:
+        keep = not (torch.is_grad_enabled() and any(block.requires_grad for block in W))
+        if keep and kept and kept[0] is bags and kept[2] == versions:
             return kept[3]
-        c = self.embed(params, head, bags)
+        c = embed(joined(W), bags)
         if keep:
             if len(self.cache) > len(self.heads) + KEPT:
                 self.cache.clear()
-            self.cache[id(bags)] = (bags, W, W._version, c)
+            self.cache[id(bags)] = (bags, W, versions, c)  # W is held, so that nothing else takes its identity
         return c
-
-    @staticmethod
-    def embed(params: Params, head: str, bags: Bags) -> Tensor:
-        """W c for each bag of words c, (R, C, d)."""
-        W = params[f'W.{head}']  # (R, V, d)
-        flat = W.transpose(0, 1).flatten(1)  # (V, R * d)
-        return Embed.apply(flat.contiguous(), bags).view(bags.rows, *W.shape[::2]).transpose(0, 1)
 
     def scores(self, params: Params, batch: Batch) -> Tensor:
         """(R, B, C)"""
@@ -167,6 +176,12 @@ class DialogModel(MemNN):
             return losses.view(batch.index.shape)
         scores = self.scores(params, batch)
         return torch.logsumexp(scores, -1) - scores.gather(-1, batch.target.unsqueeze(-1)).squeeze(-1)
+
+
+def embed(W: Tensor, bags: Bags) -> Tensor:
+    """W c for each bag of words c, (R, C, d); W is (R, V, d)."""
+    flat = W.transpose(0, 1).flatten(1)  # (V, R * d)
+    return Embed.apply(flat.contiguous(), bags).view(bags.rows, *W.shape[::2]).transpose(0, 1)
 
 
 class WeightModel(MemNN):
