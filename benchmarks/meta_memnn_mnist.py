@@ -19,7 +19,6 @@ data/mnist it is scikit-learn's digits, 8 x 8 pixels.
 
 import argparse
 import gzip
-import os
 import signal
 import struct
 import sys
@@ -38,6 +37,7 @@ from steps import clock
 from torch import Tensor
 
 from parlai_persona.agents.meta_memnn import meta
+from parlai_persona.files import draft
 
 ROOT = Path(__file__).resolve().parent.parent
 MODES = ('learned', 'oracle', 'ones', 'random_fixed', 'random_changing')
@@ -364,15 +364,12 @@ class Training:
     def save(self) -> None:
         if self.checkpoint is None:
             return
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        part = self.checkpoint.with_suffix('.part')
         state = {name: getattr(self, name) for name in self.KEPT}
         theta = {name: p.detach() for name, p in self.theta.items()}
         optimizers = [self.theta_optimizer.state_dict(), self.eta_optimizer.state_dict()]
-        torch.save(
-            {**state, 'identity': self.identity(), 'theta': theta, 'eta': self.eta, 'optimizers': optimizers}, part
-        )
-        os.replace(part, self.checkpoint)
+        state |= {'identity': self.identity(), 'theta': theta, 'eta': self.eta, 'optimizers': optimizers}
+        with draft(self.checkpoint) as part:
+            torch.save(state, part)
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""

@@ -9,7 +9,6 @@ they come in; Ctrl-C at any time, the same line goes on from the last checkpoint
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -24,11 +23,11 @@ from steps import clock
 
 from parlai_persona.agents.meta_memnn.learner import MODES, Recipe
 from parlai_persona.agents.meta_memnn.weights import draw
+from parlai_persona.files import draft
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'results' / 'meta_memnn.csv'
 SIZES = (50, 100, 150)
-BINS = 20
 
 
 class Experiment:
@@ -49,11 +48,9 @@ class Experiment:
                 setattr(self, name, state[name])
 
     def save(self) -> None:
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        part = self.checkpoint.with_suffix('.part')
         state = {name: getattr(self, name) for name in ('best', 'kept', 'when', 'curve', 'seconds')}
-        torch.save({**state, 'learner': self.runs.learner.state_dict()}, part)
-        os.replace(part, self.checkpoint)
+        with draft(self.checkpoint) as part:
+            torch.save({**state, 'learner': self.runs.learner.state_dict()}, part)
 
     def validate(self, seen: dict[str, torch.Tensor]) -> None:
         learner, runs = self.runs.learner, self.runs
@@ -70,7 +67,7 @@ class Experiment:
         entry |= {name: value.tolist() for name, value in seen.items()}
         if learner.recipe.mode == 'learned' and learner.iteration % 500 == 0:
             weights = learner.all_weights()
-            entry['weights'] = [np.histogram(w, BINS, (0, 1))[0].tolist() for w in weights]
+            entry['weights'] = learner.histogram().tolist()
             entry['mean weight'] = weights.mean(1).tolist()
         self.curve.append(entry)
 

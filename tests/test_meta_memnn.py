@@ -12,6 +12,7 @@ from parlai.scripts.train_model import TrainModel
 from parlai_persona.agents.meta_memnn import weights
 from parlai_persona.agents.meta_memnn.examples import profile_lines, task_examples
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD
+from parlai_persona.files import draft
 from parlai_persona.scripts.persona_weights import PersonaWeights
 
 TASK = 'persona:sample'
@@ -138,12 +139,9 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
     path = tmp_path / 'weights.jsonl'
     path.write_text('before')
 
-    def fail(part):
+    with pytest.raises(OSError, match='disk full'), draft(path) as part:
         part.write_text('half')
         raise OSError('disk full')
-
-    with pytest.raises(OSError, match='disk full'):
-        weights.whole(path, fail)
     assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
 
 

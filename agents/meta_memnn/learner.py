@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from parlai_persona.agents.meta_memnn import meta
-from parlai_persona.agents.meta_memnn.model import DialogModel, WeightModel
+from parlai_persona.agents.meta_memnn.model import DialogModel, WeightModel, joined
 from parlai_persona.agents.meta_memnn.stories import Batch, StoryTable
 
 MODES = ('learned', 'primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing')
 ONE_HEAD = ('primary', 'pretrain', 'joint')  # the others have a head for each task
+BINS = 20  # of the histograms of weights
 PRIMARY, RELATED = 'primary', 'related'  # names of heads
 
 
@@ -58,11 +59,6 @@ class Pool:
         return drawn
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """One after the other; a single one as it is."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)
-
-
 class Learner:
     """theta, eta and their optimisers. `iterate` is one iteration; batches may be given, else they are drawn."""
 
@@ -95,10 +91,10 @@ class Learner:
 
     def losses(self, theta: meta.Params, batches: Sequence[Batch]) -> Tensor:
         """(R, B): the losses of the batches one after the other."""
-        return joined([self.model.losses(theta, batch) for batch in batches])
+        return joined([self.model.losses(theta, batch) for batch in batches], -1)
 
     def weights(self, eta: meta.Params, batches: Sequence[Batch]) -> Tensor:
-        return joined([self.weigher.weights(eta, batch) for batch in batches])
+        return joined([self.weigher.weights(eta, batch) for batch in batches], -1)
 
     def weights_of_steps(self, eta: meta.Params, steps: Sequence[Sequence[Batch]]) -> tuple[Tensor, ...]:
         """The weights of several batches of each task, from one call of P_eta for each task."""
@@ -108,24 +104,26 @@ class Learner:
             for batches in tasks
         ]
         each = [self.weigher.weights(eta, batch).unflatten(1, (len(steps), -1)) for batch in together]  # (R, T, B)
-        return joined(each).unbind(1)
+        return joined(each, -1).unbind(1)
 
     # ------------------------------------------------------------------------------------- batches
 
     def pools(self) -> list[Pool]:
         return [self.primary, *self.related, *([self.judge] if self.judge else [])]
 
+    def draw(self, pool: Pool) -> Batch:
+        return pool.table.batch(pool.draw(self.recipe.batch), self.device)
+
     def draw_primary(self) -> list[Batch]:
-        return [self.primary.table.batch(self.primary.draw(self.recipe.batch), self.device)]
+        return [self.draw(self.primary)]
 
     def draw_judge(self) -> list[Batch]:
         """The primary batch of eq. 8."""
-        pool = self.judge or self.primary
-        return [pool.table.batch(pool.draw(self.recipe.batch), self.device)]
+        return [self.draw(self.judge or self.primary)]
 
     def draw_related(self) -> list[Batch]:
         """A batch of each related task."""
-        return [pool.table.batch(pool.draw(self.recipe.batch), self.device) for pool in self.related]
+        return [self.draw(pool) for pool in self.related]
 
     # ------------------------------------------------------------------------------------- updates
 
@@ -204,9 +202,7 @@ class Learner:
 
     def update_joint(self, batch: list[Batch]) -> Tensor:
         """A batch of the two data sets shuffled together: each task has its share of it, drawn for each run."""
-        losses = torch.cat(
-            [self.losses(self.theta, batch), self.losses(self.theta, self.draw_related())], -1
-        )
+        losses = self.losses(self.theta, [*batch, *self.draw_related()])
         size = self.recipe.batch
         kept = np.zeros(losses.shape, np.float32)
         for run, rng in enumerate(self.rngs):
@@ -240,6 +236,10 @@ class Learner:
             index = np.tile(np.arange(start, min(start + chunk, len(table))), (runs, 1))
             found.append(self.weigher.weights(self.eta, table.batch(index, self.device)).cpu().numpy())
         return np.concatenate(found, 1)
+
+    def histogram(self, number: int = 0) -> np.ndarray:
+        """How many examples of a related task have a weight in each of equal bins, (R, BINS)."""
+        return np.stack([np.histogram(own, BINS, (0, 1))[0] for own in self.all_weights(number)])
 
     # ------------------------------------------------------------------------------------- saving
 

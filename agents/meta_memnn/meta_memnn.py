@@ -27,7 +27,6 @@ from parlai_persona.agents.meta_memnn.parts import Network, StoryHistory, Words
 from parlai_persona.agents.meta_memnn.stories import Bags, Batch, Example
 
 SHOWN = 100  # ranked candidates in a reply
-BINS = 20  # of the histograms of weights
 
 
 @dataclass(frozen=True)
@@ -319,7 +318,7 @@ class MetaMemnnAgent(TorchAgent):
     def keep_histogram(self) -> None:
         assert self.learner is not None
         for number, head in enumerate(self.related_tasks()):
-            counts, _ = np.histogram(self.learner.all_weights(number)[0], BINS, (0, 1))
+            counts = self.learner.histogram(number)[0]
             self.histograms.append({'iteration': self.learner.iteration, 'head': head, 'counts': counts.tolist()})
 
     # -------------------------------------------------------------------------------------- evaluation

@@ -91,20 +91,18 @@ def read(rows: Tensor, H: Tensor, batch: Batch, shape: Shape, reply: bool = Fals
     if shape.split:
         profile = torch.arange(batch.width, device=rows.device) < batch.profile
         masks = [batch.mask.masked_fill(other, FAR) for other in (~profile, profile)]
-    for _ in range(shape.hops if batch.width else 0):
+    for _ in range(shape.hops):
         scores = (memory @ u.unsqueeze(-1)).squeeze(-1)  # (R, B, J)
         u = u @ H.transpose(1, 2)
         for mask in masks:
             p = torch.softmax(scores + mask, -1) * (mask == 0).any(-1, keepdim=True)
             u = u + (p.unsqueeze(-2) @ memory).squeeze(-2)
-    for _ in range(0 if batch.width else shape.hops):
-        u = u @ H.transpose(1, 2)
     return u.flatten(0, 1)
 
 
 def embedding(params: Params, batch: Batch) -> Tensor:
     """The blocks of A that the batch's words come from, (R, V, d)."""
-    return joined(blocks(params, 'A', batch.table.size))
+    return joined(blocks(params, 'A', batch.table.size), 1)
 
 
 def blocks(params: Params, letter: str, words: int) -> list[Tensor]:
@@ -117,8 +115,9 @@ def blocks(params: Params, letter: str, words: int) -> list[Tensor]:
     return found
 
 
-def joined(found: Sequence[Tensor]) -> Tensor:
-    return found[0] if len(found) == 1 else torch.cat(list(found), 1)
+def joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """One after the other; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
 class DialogModel(MemNN):
@@ -152,7 +151,7 @@ class DialogModel(MemNN):
         keep = not (torch.is_grad_enabled() and any(block.requires_grad for block in W))
         if keep and kept and kept[0] is bags and kept[2] == versions:
             return kept[3]
-        c = embed(joined(W), bags)
+        c = embed(joined(W, 1), bags)
         if keep:
             if len(self.cache) > len(self.heads) + KEPT:
                 self.cache.clear()

@@ -133,10 +133,21 @@ class Batch:
 
     def __init__(self, table: 'StoryTable', index: np.ndarray, device: torch.device | str = 'cpu'):
         self.table, self.index, self.device = table, index, device
-        *_, row_start, row_count, targets, profiles = table.arrays()
-        self.length = row_count[index] - 2  # (R, B) memory lines
-        self.width = int(self.length.max(initial=0))  # J
-        self.target = torch.from_numpy(targets[index]).to(device)  # (R, B): the reply's place in the list, or -1
+
+    @cached_property
+    def target(self) -> Tensor:
+        """(R, B): the reply's place in the list, or -1."""
+        return torch.from_numpy(self.table.arrays()[6][self.index]).to(self.device)
+
+    @cached_property
+    def length(self) -> np.ndarray:
+        """(R, B): memory lines."""
+        return self.table.arrays()[5][self.index] - 2
+
+    @cached_property
+    def width(self) -> int:
+        """J, the most of them."""
+        return int(self.length.max(initial=0))
 
     @property
     def mask(self) -> Tensor:
@@ -147,7 +158,7 @@ class Batch:
     @property
     def profile(self) -> Tensor:
         """(R, B, 1): the first so many lines are about the user."""
-        return torch.from_numpy(self.table.arrays()[-1][self.index][..., None]).to(self.device)
+        return torch.from_numpy(self.table.arrays()[7][self.index][..., None]).to(self.device)
 
     @cached_property
     def bags(self) -> Bags:

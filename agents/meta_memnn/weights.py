@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from parlai.core.agents import create_agent
 from parlai.core.opt import Opt
+
+from parlai_persona.files import draft
 
 COLUMNS = 3  # of histograms in a picture
 MOST = 9  # histograms in a picture
@@ -46,7 +47,8 @@ def write_examples(agent: Any, path: Path) -> int:
                 'text': ' '.join(met.example.query), 'reply': met.example.reply,
             })
     lines.sort(key=lambda line: -line['weight'])
-    whole(path, lambda part: part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8'))
+    with draft(path) as part:
+        part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
     return len(lines)
 
 
@@ -69,7 +71,8 @@ def draw(histograms: list[dict[str, Any]], path: Path) -> int:
         axis.title.set_size(9)
     figure.supxlabel('weight')
     figure.supylabel('related examples')
-    whole(path, lambda part: figure.savefig(part, dpi=80, format='png'))
+    with draft(path) as part:
+        figure.savefig(part, dpi=80, format='png')
     plt.close(figure)
     return len(chosen)
 
@@ -83,14 +86,3 @@ def pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
-
-
-def whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """The file is written under another name first: it is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

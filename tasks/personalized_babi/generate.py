@@ -4,7 +4,6 @@ Each dialogue is drawn with a generator of its own, seeded by the seed, the task
 on every machine, and not another one when more dialogues are asked for or fewer files.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from parlai_persona.dialogue import DataError, Dialogue
 from parlai_persona.fbdialog import Line, read_episodes, shorten
+from parlai_persona.files import draft
 from parlai_persona.tasks.personalized_babi.build import PLAIN_TASKS, RELEASES, TASKS
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SPLITS, Facts, fact, read_dialogues, read_kb
 from parlai_persona.tasks.personalized_babi.personalize import personalize, plain_act
@@ -170,14 +170,8 @@ def watched(
 
 
 def write(path: Path, lines: Iterable[str]) -> None:
-    """Under another name until it is complete."""
-    draft = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        with draft.open('w', encoding='utf-8', newline='\n') as file:
-            file.writelines(lines)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(path) as part, part.open('w', encoding='utf-8', newline='\n') as file:
+        file.writelines(lines)
 
 
 # ------------------------------------------------------------------------------------------------- what is read
