@@ -128,12 +128,11 @@ def numbered(replies: Iterable[str]) -> dict[str, int]:
 
 
 def prepare(
-    data: Data, recipe: Recipe, size: int, seeds: Sequence[int], back: bool = False, held_out: bool = False,
-    shared: bool = False,
+    data: Data, recipe: Recipe, size: int, seeds: Sequence[int], shape: Shape | None = None, back: bool = False,
+    held_out: bool = False,
 ) -> Runs:
-    """`back`: time tokens count from the query back. `held_out`: the valid dialogues judge the weights. `shared`: one
-    matrix for the candidates of both heads."""
-    shape, one_head = Shape(shared=shared), recipe.mode in ONE_HEAD
+    """`back`: time tokens count from the query back. `held_out`: the valid dialogues judge the weights."""
+    shape, one_head = shape or Shape(), recipe.mode in ONE_HEAD
     made = Prepared(data, size, seeds, one_head, recipe.mode in ('pretrain', 'joint'), back)
     words, related = len(made.vocabulary), made.vocabulary.related
     heads = {PRIMARY: made.bags(made.candidates, words)}

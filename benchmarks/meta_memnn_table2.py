@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import record
@@ -22,6 +23,7 @@ from meta_memnn_data import Data, Runs, prepare
 from steps import clock
 
 from parlai_persona.agents.meta_memnn.learner import MODES, Recipe
+from parlai_persona.agents.meta_memnn.model import Shape
 from parlai_persona.agents.meta_memnn.weights import draw
 from parlai_persona.files import draft
 
@@ -33,8 +35,9 @@ SIZES = (50, 100, 150)
 class Experiment:
     """One row of the table at one size: all seeds, with the best parameters on validation so far."""
 
-    def __init__(self, runs: Runs, checkpoint: Path):
-        self.runs, self.checkpoint = runs, checkpoint
+    def __init__(self, runs: Runs, checkpoint: Path, identity: dict[str, Any]):
+        """`identity`: what is trained, so that no other training goes on from its checkpoint."""
+        self.runs, self.checkpoint, self.identity = runs, checkpoint, identity
         count = len(runs.learner.rngs)
         self.best = np.full(count, -1.0)
         self.kept = {name: p.clone() for name, p in runs.learner.view.items()}
@@ -43,12 +46,16 @@ class Experiment:
         self.seconds = 0.0
         if checkpoint.exists():
             state = torch.load(checkpoint, weights_only=False)
+            if state['identity'] != identity:
+                other = {key: value for key, value in state['identity'].items() if value != identity.get(key)}
+                sys.exit(f'{checkpoint} is a training with {other}, not with '
+                         f'{ {key: identity.get(key) for key in other} }: name this one with --variant, or remove it')
             runs.learner.load_state_dict(state['learner'])
             for name in ('best', 'kept', 'when', 'curve', 'seconds'):
                 setattr(self, name, state[name])
 
     def save(self) -> None:
-        state = {name: getattr(self, name) for name in ('best', 'kept', 'when', 'curve', 'seconds')}
+        state = {name: getattr(self, name) for name in ('identity', 'best', 'kept', 'when', 'curve', 'seconds')}
         with draft(self.checkpoint) as part:
             torch.save({**state, 'learner': self.runs.learner.state_dict()}, part)
 
@@ -111,17 +118,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--datapath', type=Path, default=ROOT / 'data')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
-    parser.add_argument('--sizes', nargs='+', type=int, choices=SIZES, default=SIZES)
+    parser.add_argument('--sizes', nargs='+', type=int, default=SIZES,
+                        help='dialogues of train and of valid, 1 to 1,000')
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--validate-every', type=int, default=50)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--variant', default='', help='a name for a changed recipe, e.g. "inner adam"')
-    for name, value in asdict(Recipe()).items():
-        if name != 'mode':
-            parser.add_argument(f'--{name}', type=type(value), default=value, help='see learner.Recipe')
+    for kind in (Recipe, Shape):
+        for name, value in own(kind()).items():
+            how = {'action': 'store_true'} if value is False else {'type': type(value), 'default': value}
+            parser.add_argument(f'--{name}', **how, help=f'see {kind.__name__}')
     parser.add_argument('--back', action='store_true', help='time tokens count from the query back')
-    parser.add_argument('--shared', action='store_true', help='one matrix for the candidates of both heads')
     parser.add_argument('--held-out', action='store_true', help='the valid dialogues judge the weights (eq. 8)')
     parser.add_argument('--figure', type=Path, help='PNG: histograms of the learned weights, of all seeds together')
     parser.add_argument('--no-test', action='store_true', help='stop after training: no look at the test set, no rows')
@@ -129,14 +137,19 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe()) if name != 'mode'})
+    recipe, shape = (kind(**{name: getattr(args, name) for name in own(kind())}) for kind in (Recipe, Shape))
     data = Data.read(args.datapath)
     try:
         for mode in args.modes:
             for size in args.sizes:
-                run(data, replace(recipe, mode=mode), size, args)
+                run(data, replace(recipe, mode=mode), shape, size, args)
     except KeyboardInterrupt:
         sys.exit('\nStopped. The same line goes on from the last checkpoint.')
+
+
+def own(kind: Recipe | Shape) -> dict[str, Any]:
+    """What flags set."""
+    return {name: value for name, value in asdict(kind).items() if name != 'mode'}
 
 
 def length(recipe: Recipe, iterations: int) -> int:
@@ -144,12 +157,13 @@ def length(recipe: Recipe, iterations: int) -> int:
     return {'pretrain': iterations + recipe.pretraining, 'joint': 10 * iterations}.get(recipe.mode, iterations)
 
 
-def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None:
+def run(data: Data, recipe: Recipe, shape: Shape, size: int, args: argparse.Namespace) -> None:
     name = f'{recipe.mode}{"-" + args.variant.replace(" ", "_") if args.variant else ""}'
     title = f'{name}, {size} dialogues'
     experiment = Experiment(
-        prepare(data, recipe, size, args.seeds, args.back, args.held_out, args.shared),
+        prepare(data, recipe, size, args.seeds, shape, args.back, args.held_out),
         ROOT / 'runs' / 'meta_memnn' / f'{name}-{size}-{"_".join(map(str, args.seeds))}.pt',
+        {**asdict(recipe), **asdict(shape), 'back': args.back, 'held_out': args.held_out},
     )
     experiment.train(length(recipe, args.iterations), args.validate_every, title)
     print(f'{title}: best valid {experiment.best.round(4)} at {experiment.when}', flush=True)
@@ -161,12 +175,13 @@ def run(data: Data, recipe: Recipe, size: int, args: argparse.Namespace) -> None
     print(f'{title}: test {100 * turns.mean():.1f} ± {100 * turns.std(ddof=1):.1f} per turn, '
           f'{100 * dialogues.mean():.1f} per dialogue', flush=True)
     method = f'{recipe.mode} ({args.variant})' if args.variant else recipe.mode
-    changed = [f'--{k} {v}' for k, v in asdict(recipe).items() if k != 'mode' and v != getattr(Recipe(), k)]
+    flags = {**own(recipe), **own(shape), 'back': args.back, 'held-out': args.held_out}
+    usual = {**own(Recipe()), **own(Shape()), 'back': False, 'held-out': False}
     command = ' '.join([
         'python benchmarks/meta_memnn_table2.py', f'--modes {recipe.mode}', f'--sizes {size}',
-        f'--seeds {" ".join(map(str, args.seeds))}', f'--iterations {args.iterations}', *changed,
-        *(['--back'] if args.back else []), *(['--held-out'] if args.held_out else []),
-        *(['--shared'] if args.shared else []),         *([f'--variant "{args.variant}"'] if args.variant else []),
+        f'--seeds {" ".join(map(str, args.seeds))}', f'--iterations {args.iterations}',
+        *(f'--{k}' if v is True else f'--{k} {v}' for k, v in flags.items() if v != usual[k]),
+        *([f'--variant "{args.variant}"'] if args.variant else []),
     ])
     values = zip(args.seeds, experiment.best, turns, dialogues, strict=True)
     record.append([

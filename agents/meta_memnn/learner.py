@@ -12,6 +12,7 @@ from torch.autograd.graph import increment_version
 from parlai_persona.agents.meta_memnn import meta
 from parlai_persona.agents.meta_memnn.model import DialogModel, WeightModel, joined
 from parlai_persona.agents.meta_memnn.stories import Batch, StoryTable
+from parlai_persona.flags import flag
 
 MODES = ('learned', 'primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing')
 ONE_HEAD = ('primary', 'pretrain', 'joint')  # the others have a head for each task
@@ -23,15 +24,18 @@ PRIMARY, RELATED = 'primary', 'related'  # names of heads
 class Recipe:
     """How to learn; the paper's values (sec. 3.3, appendix B.2)."""
 
-    mode: str = 'learned'
-    batch: int = 32
+    mode: str = flag('learned', "how to use related tasks: the rows of the paper's Table 2", choices=MODES)
+    batch: int = flag(
+        32, 'examples in a related batch, and in the primary batches that judge the weights (B.2); the first primary '
+        'batch of an iteration has --batchsize', least=1,
+    )  # fmt: skip
     alpha: float = 1e-3  # rate of the primary and related updates (Adam); the paper's alpha and beta
-    gamma: float = 1e-3  # rate of the updates of eta (Adam)
-    updates: int = 10  # of eta in an iteration
-    steps: int = 5  # simulated for each of them
-    inner: str = 'sgd'  # rule of the simulated steps: sgd or adam
-    beta: float = 1e-3  # rate of the simulated steps
-    pretraining: int = 2000  # iterations on related data alone (mode pretrain)
+    gamma: float = flag(1e-3, 'rate of the updates of eta, by Adam (eq. 9)')
+    updates: int = flag(10, 'updates of eta in an iteration (B.2)', least=1)
+    steps: int = flag(5, 'steps simulated for each of them (B.2)', least=1)
+    inner: str = flag('sgd', 'rule of the simulated steps (eq. 7)', choices=('sgd', 'adam'))
+    beta: float = flag(1e-3, 'rate of the simulated steps (eq. 7)')
+    pretraining: int = flag(2000, 'iterations on related examples alone (mode pretrain)')
 
     def rule(self) -> meta.Rule:
         return meta.SGD(self.beta) if self.inner == 'sgd' else meta.Adam(self.beta)

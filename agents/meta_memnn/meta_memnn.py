@@ -21,12 +21,48 @@ from torch import Tensor
 
 from parlai_persona.agents.meta_memnn.corpus import Corpus
 from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, task_examples
-from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
+from parlai_persona.agents.meta_memnn.learner import ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
 from parlai_persona.agents.meta_memnn.model import KEPT, DialogModel, Shape, WeightModel
 from parlai_persona.agents.meta_memnn.parts import Network, StoryHistory, Words
 from parlai_persona.agents.meta_memnn.stories import Bags, Batch, Example
+from parlai_persona.flags import add_flags, flag, from_opt
 
+PREFIX = 'meta_memnn'
 SHOWN = 100  # ranked candidates in a reply
+
+
+@dataclass(frozen=True)
+class Material:
+    """What to learn from, and what to keep of it."""
+
+    related: str | None = flag(
+        None, 'related tasks, each with its options in its name (persona:personalized_babi:babi_task=5)',
+        metavar='TASK[,TASK]',
+    )  # fmt: skip
+    time: str = flag(
+        'line', 'time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
+        choices=('line', 'back'),
+    )  # fmt: skip
+    memory: int = flag(250, 'lines to remember, the newest', least=1)
+    judge: str = flag(
+        'train', 'which primary examples judge the simulated model (eq. 8): those that theta learns from, as in the '
+        'paper, or those of the validation split', choices=('train', 'valid'),
+    )  # fmt: skip
+    candidates: str = flag(
+        'inline', 'what to choose replies from: all candidates that come with the training examples, or their labels',
+        choices=('inline', 'labels'),
+    )  # fmt: skip
+    histograms: int = flag(
+        500, 'keep a histogram of all weights so often, for `parlai persona_weights`; 0: never', metavar='ITERATIONS'
+    )
+
+    def back(self) -> bool:
+        return self.time == 'back'
+
+    def tasks(self) -> dict[str, str]:
+        """Head -> related task."""
+        tasks = [task.strip() for task in (self.related or '').split(',') if task.strip()]
+        return {RELATED if len(tasks) == 1 else f'{RELATED}{n}': task for n, task in enumerate(tasks)}
 
 
 @dataclass(frozen=True)
@@ -48,69 +84,8 @@ class MetaMemnnAgent(TorchAgent):
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        recipe, shape = Recipe(), Shape()
-        group = parser.add_argument_group('Meta-weighted memory network')
-        group.add_argument(
-            '--meta-memnn-related', default=None, metavar='TASK[,TASK]',
-            help='related tasks, each with its options in its name (persona:personalized_babi:babi_task=5)',
-        )
-        group.add_argument(
-            '--meta-memnn-mode', choices=MODES, default=recipe.mode,
-            help="how to use them: the rows of the paper's Table 2",
-        )
-        group.add_argument(
-            '--meta-memnn-embedding-size', type=int, default=shape.embedding, help='d (appendix B.2)'
-        )
-        group.add_argument('--meta-memnn-hops', type=int, default=shape.hops, help='readings of the memory (B.2)')
-        group.add_argument(
-            '--meta-memnn-split-memory', type='bool', default=shape.split,
-            help='a memory of its own for the lines about the user (Joshi et al. 2017)',
-        )
-        group.add_argument(
-            '--meta-memnn-shared-candidates', type='bool', default=shape.shared,
-            help='one matrix of word vectors for the candidates of all tasks, which keep their own lists (B.2)',
-        )
-        group.add_argument(
-            '--meta-memnn-time', choices=('line', 'back'), default='line',
-            help='time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
-        )
-        group.add_argument('--meta-memnn-memory', type=int, default=250, help='lines to remember, the newest')
-        group.add_argument(
-            '--meta-memnn-batch', type=int, default=recipe.batch,
-            help='examples in a related batch, and in the primary batches that judge the weights (B.2); the first '
-            'primary batch of an iteration has --batchsize',
-        )
-        group.add_argument(
-            '--meta-memnn-updates', type=int, default=recipe.updates, help='updates of eta in an iteration (B.2)'
-        )
-        group.add_argument(
-            '--meta-memnn-steps', type=int, default=recipe.steps, help='steps simulated for each of them (B.2)'
-        )
-        group.add_argument(
-            '--meta-memnn-inner', choices=('sgd', 'adam'), default=recipe.inner, help='rule of these steps (eq. 7)'
-        )
-        group.add_argument('--meta-memnn-beta', type=float, default=recipe.beta, help='rate of these steps (eq. 7)')
-        group.add_argument(
-            '--meta-memnn-gamma', type=float, default=recipe.gamma, help='rate of the updates of eta, by Adam (eq. 9)'
-        )
-        group.add_argument(
-            '--meta-memnn-judge', choices=('train', 'valid'), default='train',
-            help='which primary examples judge the simulated model (eq. 8): those that theta learns from, as in the '
-            'paper, or those of the validation split',
-        )
-        group.add_argument(
-            '--meta-memnn-pretraining', type=int, default=recipe.pretraining,
-            help='iterations on related examples alone (mode pretrain)',
-        )
-        group.add_argument(
-            '--meta-memnn-candidates', choices=('inline', 'labels'), default='inline',
-            help='what to choose replies from: all candidates that come with the training examples, or their labels',
-        )
-        group.add_argument(
-            '--meta-memnn-histograms', type=int, default=500, metavar='ITERATIONS',
-            help='keep a histogram of all weights so often, for `parlai persona_weights`; 0: never',
-        )
-        parser.set_defaults(optimizer='adam', learningrate=recipe.alpha, gradient_clip=-1.0)
+        add_flags(parser.add_argument_group('Meta-weighted memory network'), PREFIX, Material, Recipe, Shape)
+        parser.set_defaults(optimizer='adam', learningrate=Recipe().alpha, gradient_clip=-1.0)
         return parser
 
     @staticmethod
@@ -124,11 +99,9 @@ class MetaMemnnAgent(TorchAgent):
     def __init__(self, opt: Opt, shared=None):
         init_model, is_finetune = self._get_init_model(opt, shared)
         super().__init__(opt, shared)
-        check(opt)
-        self.shape = Shape(
-            opt['meta_memnn_embedding_size'], opt['meta_memnn_hops'], opt['meta_memnn_split_memory'],
-            opt['meta_memnn_shared_candidates'],
-        )
+        self.material, self.shape = (from_opt(kind, opt, PREFIX) for kind in (Material, Shape))
+        self.recipe = from_opt(Recipe, opt, PREFIX, alpha=opt['learningrate'])
+        self.check()
         self.criterion = None
         if shared:
             for name in SHARED:
@@ -163,22 +136,25 @@ class MetaMemnnAgent(TorchAgent):
             self.prepare_training({} if is_finetune else states)
             self.met.pop(PRIMARY)  # those of the related tasks are there for `parlai persona_weights`
 
-    # ---------------------------------------------------------------------------------------- building
+    def check(self) -> None:
+        """Flags that only make sense together."""
+        if self.recipe.mode != 'primary' and not self.material.tasks():
+            raise ValueError(
+                f'--meta-memnn-mode {self.recipe.mode} learns from related tasks: name one with '
+                '--meta-memnn-related, or choose --meta-memnn-mode primary'
+            )
 
-    def related_tasks(self) -> dict[str, str]:
-        """Head -> task."""
-        tasks = [task.strip() for task in (self.opt['meta_memnn_related'] or '').split(',') if task.strip()]
-        return {RELATED if len(tasks) == 1 else f'{RELATED}{n}': task for n, task in enumerate(tasks)}
+    # ---------------------------------------------------------------------------------------- building
 
     def collect(self) -> dict[str, list[Met]]:
         """Head -> training examples."""
-        back = self.opt['meta_memnn_time'] == 'back'
+        back, tasks = self.material.back(), self.material.tasks()
         found = {PRIMARY: list(task_examples(self.opt, self.opt['task'], own=True, back=back))}
-        if self.opt['meta_memnn_mode'] != 'primary':
-            for head, task in self.related_tasks().items():
+        if self.recipe.mode != 'primary':
+            for head, task in tasks.items():
                 found[head] = list(task_examples(self.opt, task, back=back))
         for head, met in found.items():
-            task = self.related_tasks().get(head, self.opt['task'])
+            task = tasks.get(head, self.opt['task'])
             if not met:
                 raise ValueError(f'the training split of {task} has no example with a label: nothing to learn from')
             logging.info(f'{head}: {len(met)} examples of {task}')
@@ -190,10 +166,10 @@ class MetaMemnnAgent(TorchAgent):
         if states:
             vocabulary.add(states['words'])
             vocabulary.related = states['related_words']
-        one_head, memory = self.opt['meta_memnn_mode'] in ONE_HEAD, self.opt['meta_memnn_memory']
+        one_head, memory = self.recipe.mode in ONE_HEAD, self.material.memory
         if not self.met:
             return Corpus(vocabulary, states['candidates'], one_head, memory)
-        inline = self.opt['meta_memnn_candidates'] == 'inline'
+        inline = self.material.candidates == 'inline'
         replies = {head: distinct_candidates(met, inline and head == PRIMARY) for head, met in self.met.items()}
         examples = {head: [one.example for one in met] for head, met in self.met.items()}
         return Corpus.gather(vocabulary, examples, replies, one_head, memory)
@@ -211,7 +187,7 @@ class MetaMemnnAgent(TorchAgent):
     def build_model(self) -> Network:
         """First values of all parameters."""
         words, seed = self.corpus.blocks(), int(torch.randint(2**31, ()))
-        learned = self.opt['meta_memnn_mode'] == 'learned'
+        learned = self.recipe.mode == 'learned'
         eta = self.weight_model.init(1, {'0': words['0']}, seed + 1) if learned else {}
         return Network(self.dialog_model.init(1, words, seed), eta)
 
@@ -223,14 +199,13 @@ class MetaMemnnAgent(TorchAgent):
             for table, seed in zip(tables.values(), seeds, strict=False)
         ]
         judge = None
-        if self.opt['meta_memnn_judge'] == 'valid':
+        if self.material.judge == 'valid':
             held = self.corpus.table(PRIMARY, self.held_out())
             usable = np.flatnonzero(np.array(held.targets) >= 0)
             judge = Pool(held, [usable], [np.random.default_rng(seeds[-1].spawn(1)[0])])
         self.places = {one.example: place for place, one in enumerate(self.met[PRIMARY])}
-        recipe = self.recipe()
         self.learner = Learner(
-            recipe, self.dialog_model, self.weight_model, self.model.group('theta'), self.model.group('eta'),
+            self.recipe, self.dialog_model, self.weight_model, self.model.group('theta'), self.model.group('eta'),
             pools[0], pools[1:], [int(seeds[-1].generate_state(1)[0])], self.descend, self.device(), judge,
         )
         self.init_optim(list(self.learner.theta.values()), states.get('optimizer'), states.get('optimizer_type'))
@@ -241,16 +216,11 @@ class MetaMemnnAgent(TorchAgent):
 
     def held_out(self) -> list[Example]:
         """The examples of the primary task's validation split."""
-        back = self.opt['meta_memnn_time'] == 'back'
-        found = [met.example for met in task_examples(self.opt, self.opt['task'], own=True, back=back, fold='valid')]
+        met = task_examples(self.opt, self.opt['task'], own=True, back=self.material.back(), fold='valid')
+        found = [one.example for one in met]
         if not found:
             raise ValueError(f"the validation split of {self.opt['task']} is empty: use --meta-memnn-judge train")
         return found
-
-    def recipe(self) -> Recipe:
-        names = ('mode', 'batch', 'gamma', 'updates', 'steps', 'inner', 'beta', 'pretraining')
-        values = {name: self.opt[f'meta_memnn_{name}'] for name in names}
-        return Recipe(**values, alpha=self.opt['learningrate'])
 
     def device(self) -> str:
         return 'cuda' if self.use_cuda else 'cpu'
@@ -298,7 +268,7 @@ class MetaMemnnAgent(TorchAgent):
             self.record_local_metric(name, AverageMetric.many([float(value.mean())] * batch.batchsize))
         loss = seen.get('primary_loss', next(iter(seen.values())))
         self.record_local_metric('loss', AverageMetric.many([float(loss.mean())] * batch.batchsize))
-        every = self.opt['meta_memnn_histograms']
+        every = self.material.histograms
         if learner.recipe.mode == 'learned' and every and learner.iteration % every == 0:
             self.keep_histogram()
         return None
@@ -317,7 +287,7 @@ class MetaMemnnAgent(TorchAgent):
 
     def keep_histogram(self) -> None:
         assert self.learner is not None
-        for number, head in enumerate(self.related_tasks()):
+        for number, head in enumerate(self.material.tasks()):
             counts = self.learner.histogram(number)[0]
             self.histograms.append({'iteration': self.learner.iteration, 'head': head, 'counts': counts.tolist()})
 
@@ -372,7 +342,7 @@ class MetaMemnnAgent(TorchAgent):
         states = super().state_dict()
         states.update(
             words=list(self.corpus.vocabulary.words), related_words=self.corpus.vocabulary.related,
-            candidates=self.corpus.candidates, histograms=self.histograms, mode=self.opt['meta_memnn_mode'],
+            candidates=self.corpus.candidates, histograms=self.histograms, mode=self.recipe.mode,
         )
         if self.learner:
             states['learner'] = self.learner.state_dict()
@@ -384,10 +354,10 @@ class MetaMemnnAgent(TorchAgent):
         missing = {'model', 'words', 'candidates'} - set(states)
         if missing:
             raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
-        if states['mode'] != self.opt['meta_memnn_mode']:
+        if states['mode'] != self.recipe.mode:
             raise ValueError(
                 f"{path} was trained in mode {states['mode']!r}, with other parameters than "
-                f"{self.opt['meta_memnn_mode']!r} has: leave --meta-memnn-mode out"
+                f"{self.recipe.mode!r} has: leave --meta-memnn-mode out"
             )
         return states
 
@@ -396,16 +366,3 @@ SHARED = (
     'learner', 'corpus', 'dialog_model', 'weight_model', 'listed', 'histograms', 'met', 'places', 'optimizer',
     'scheduler',
 )  # fmt: skip
-
-
-def check(opt: Opt) -> None:
-    """Flags that only make sense together; those in a task string pass no parser."""
-    if opt['meta_memnn_mode'] != 'primary' and not opt['meta_memnn_related']:
-        raise ValueError(
-            f"--meta-memnn-mode {opt['meta_memnn_mode']} learns from related tasks: name one with "
-            '--meta-memnn-related, or choose --meta-memnn-mode primary'
-        )
-    for name in ('embedding_size', 'hops', 'memory', 'batch', 'updates', 'steps'):
-        value = opt[f'meta_memnn_{name}']
-        if value < 1:
-            raise ValueError(f'--meta-memnn-{name.replace("_", "-")} is {value}; it has to be 1 or more')

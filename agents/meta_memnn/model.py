@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from parlai_persona.agents.meta_memnn.stories import FAR, Bags, Batch
+from parlai_persona.flags import flag
 
 try:
     from parlai_persona.agents.meta_memnn import fused
@@ -40,10 +41,13 @@ class Embed(torch.autograd.Function):
 class Shape:
     """Sizes, with the paper's values."""
 
-    embedding: int = 20
-    hops: int = 3
-    split: bool = False  # Joshi et al.'s split memory: the profile (first line) has a memory of its own
-    shared: bool = False  # one W for the candidates of all heads, else one each
+    embedding: int = flag(20, 'd (appendix B.2)', 'embedding_size', least=1)
+    hops: int = flag(3, 'readings of the memory (B.2)', least=1)
+    split: bool = flag(False, 'a memory of its own for the lines about the user (Joshi et al. 2017)', 'split_memory')
+    shared: bool = flag(
+        False, 'one matrix of word vectors for the candidates of all tasks, which keep their own lists (B.2)',
+        'shared_candidates',
+    )  # fmt: skip
     scale: float = 0.1  # standard deviation of the first weights (Joshi et al.'s code)
 
 

@@ -40,7 +40,7 @@ def write(opt: Opt, output: str | None, plot: str | None) -> str:
 def write_examples(agent: Any, path: Path) -> int:
     """A line an example, heaviest first."""
     lines = []
-    for number, head in enumerate(agent.related_tasks()):
+    for number, head in enumerate(agent.material.tasks()):
         for met, weight in zip(agent.met[head], agent.learner.all_weights(number)[0].tolist(), strict=True):
             lines.append({
                 'weight': round(weight, 6), 'task': met.task, 'dialogue': met.dialogue, 'turn': met.turn,
