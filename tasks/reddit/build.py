@@ -1,0 +1,301 @@
+"""Raw comment dumps -> a data set of personas, contexts and responses; `parlai persona_reddit build`.
+
+Three steps, each in pieces that are whole or not there, in a folder beside the output: blocks of lines -> clean
+comments (stage.py), parts -> pairs, shelves -> personas and examples (plan.py, engines.py). A build that was stopped
+goes on where it was. The output takes its name when all is there.
+"""
+
+import json
+import secrets
+import shutil
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from parlai_persona.dialogue import DataError
+from parlai_persona.files import draft
+from parlai_persona.flags import flag
+from parlai_persona.tasks.reddit import dump, manifest, plan
+from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine
+from parlai_persona.tasks.reddit.stage import BOTS, Job, Stage
+from parlai_persona.tasks.reddit.text import Cleaning
+from parlai_persona.tasks.reddit.verbs import verbs
+
+BLOCK = 64 << 20  # bytes of lines
+PART = 1 << 30  # bytes of lines, about, that are computed together
+EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows when unpacked, about
+WORDS = 250_000  # of the dictionary (sec. 3.1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to build; the paper's values (sec. 3)."""
+
+    selection: str = flag('rules', 'which sentences make a persona (sec. 3.2)', choices=plan.SELECTIONS)
+    persona_size: int = flag(100, 'sentences of a persona, at most (N of sec. 3.2)', least=1)
+    valid: float = flag(50_000, 'examples of the valid split; below 1: a share of all', least=0)
+    test: float = flag(50_000, 'examples of the test split; below 1: a share of all', least=0)
+    seed: int = flag(0, 'of the choice of splits and sentences')
+    threshold: float = flag(0.0, "score that a sentence needs with rules+classifier: log odds, 0 is 'as likely as not'")
+    bot_rule: bool = flag(True, 'drop authors whose name says that they are bots')
+    bot_list: str | None = flag(None, 'more authors to drop, one a line', metavar='FILE')
+    drop_urls: bool = flag(True, 'write URL where one stands')
+    drop_emails: bool = flag(True, 'write EMAIL where an address stands')
+    drop_quotes: bool = flag(True, 'leave out lines that quote another comment')
+
+    def cleaning(self) -> Cleaning:
+        return Cleaning(self.drop_quotes, self.drop_urls, self.drop_emails)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how; changes nothing in what comes out."""
+
+    engine: str = flag('duckdb', 'duckdb: this machine; spark: a cluster', choices=('duckdb', 'spark'))
+    workers: int = flag(2, 'processes', least=1)
+    memory: str = flag('2GB', 'of the duckdb engine; the rest goes to disk')
+    master: str = flag('local[*]', 'of the spark engine')
+    parts: int = flag(0, 'in how many pieces to compute and to write; 0: by the size of the dumps', least=0)
+
+
+def build(patterns: list[str], output: Path, options: Options, machine: Machine, key: bytes | None = None) -> Path:
+    """The data set's folder. `key`: of the hash of authors' names; without it a new one, kept nowhere."""
+    if output.exists():
+        raise DataError(f'{output} is there already; name another --output, or remove it')
+    started = time.monotonic()
+    work = output.with_name(output.name + '.building')
+    folders = Folders(work)
+    files = dump.find(patterns)
+    parts = machine.parts or default_parts(files)
+    key = begin(work, files, options, parts, key)
+    job = job_of(options, parts, key)
+    engine = engine_of(machine, folders)
+    counts, sources = stage(files, job, folders, machine, engine)
+    choice = plan.Choice(parts, options.selection, options.persona_size)
+    engine.pairs(parts, choice)
+    choice = replace(choice, cuts=cuts(engine, options, rows(folders.pairs)))
+    engine.examples(choice)
+    finish(folders, output, options, machine, counts, sources, engine.words(WORDS), time.monotonic() - started)
+    return output
+
+
+def default_parts(files: list[Path]) -> int:
+    size = sum(path.stat().st_size * EXPANDS.get(path.suffix.lower(), 1) for path in files)
+    return max(1, round(size / PART))
+
+
+def begin(work: Path, files: list[Path], options: Options, parts: int, key: bytes | None) -> bytes:
+    """A new build, or the one of these files and options that was stopped; its key."""
+    mine = {
+        'inputs': [{'path': str(path.resolve()), 'bytes': path.stat().st_size} for path in files],
+        'options': asdict(options), 'parts': parts,
+    }  # fmt: skip
+    if (work / 'build.json').exists():
+        theirs = json.loads((work / 'build.json').read_text())
+        other = [name for name in mine if mine[name] != theirs[name]]
+        if other:
+            raise DataError(
+                f'{work} holds an unfinished build with other {" and ".join(other)}: saw {theirs[other[0]]}, expected '
+                f'{mine[other[0]]}. Give the same ones to go on with it, or remove it'
+            )
+        return (work / 'key').read_bytes()
+    work.mkdir(parents=True, exist_ok=True)
+    key = key or secrets.token_bytes(32)
+    (work / 'key').touch(mode=0o600)
+    (work / 'key').write_bytes(key)
+    write_json(work / 'build.json', mine)
+    return key
+
+
+def job_of(options: Options, parts: int, key: bytes) -> Job:
+    bots = set(BOTS)
+    if options.bot_list:
+        path = Path(options.bot_list)
+        if not path.exists():
+            raise DataError(f'--bot-list {path}: saw no such file; expected one author a line')
+        bots.update(path.read_text(encoding='utf-8').split())
+    return Job(
+        key, parts, options.seed, options.selection, options.cleaning(), options.bot_rule, frozenset(bots), verbs()
+    )
+
+
+def engine_of(machine: Machine, folders: Folders) -> DuckEngine | SparkEngine:
+    if machine.engine == 'spark':
+        return SparkEngine(folders, machine.master, shown())
+    return DuckEngine(folders, machine.memory, machine.workers, shown())
+
+
+def shown() -> Any:
+    """A bar a step."""
+    bars: dict[str, tqdm] = {}
+
+    def progress(step: str, done: int, of: int) -> None:
+        if step not in bars:
+            bars[step] = tqdm(total=of, desc=step)
+        bar = bars[step]
+        bar.update(done - bar.n)
+        if done == of:
+            bar.close()
+
+    return progress
+
+
+# --------------------------------------------------------------------------------------- lines -> comments
+
+
+def stage(
+    files: list[Path], job: Job, folders: Folders, machine: Machine, engine: DuckEngine | SparkEngine
+) -> tuple[Counter[str], list[dict[str, Any]]]:
+    """All blocks of all files; what was counted, and the files' checksums."""
+    if isinstance(engine, SparkEngine):
+        items = [(number, path) for number, path in enumerate(files)]
+        list(engine.each(lambda item: read_file(item[0], item[1], Stage(job), folders), items))
+    else:
+        with bar(files) as progress, blocks_done(job, machine.workers) as submit:
+            for number, path in enumerate(files):
+                submit_file(number, path, folders, submit, progress)
+    counts: Counter[str] = Counter()
+    for path in sorted(folders.stage.glob('*.json')):
+        counts.update(json.loads(path.read_text())['counts'])
+    if not counts['comments']:
+        raise DataError(
+            f'no comment in {", ".join(map(str, files))}: saw {counts["lines"]:,} lines, of which '
+            f'{counts["broken"]:,} are broken; expected JSON with author, body, id, link_id and parent_id'
+        )
+    return counts, [json.loads(path.read_text()) for path in sorted(folders.stage.glob('*.source'))]
+
+
+def paths(folders: Folders, file: int, block: int) -> tuple[Path, Path]:
+    name = f'{file:05}-{block:06}'
+    return folders.stage / f'{name}.parquet', folders.stage / f'{name}.json'
+
+
+def read_file(number: int, path: Path, reader: Stage, folders: Folders) -> None:
+    """A whole file in this process."""
+    submit_file(number, path, folders, lambda *block: finish_block(reader, *block), lambda _: None)
+
+
+def submit_file(number: int, path: Path, folders: Folders, submit: Any, progress: Any) -> None:
+    done = folders.stage / f'{number:05}.source'
+    source = dump.Source(path)
+    if done.exists():
+        progress(source.size)
+        return
+    before = 0
+    for block, lines in enumerate(dump.blocks(source, BLOCK)):
+        data, counted = paths(folders, number, block)
+        if not counted.exists():
+            submit(lines, data, counted)
+        progress(source.read - before)
+        before = source.read
+    submit(None, None, None)  # until all of the file is there
+    write_json(done, {'path': path.name, 'bytes': source.size, 'sha256': source.checksum.hexdigest()})
+
+
+def finish_block(reader: Stage, lines: bytes | None, data: Path, counted: Path) -> None:
+    if lines is None:
+        return
+    counts, broken = reader(lines, data)
+    if broken:
+        with draft(counted.with_suffix('.broken')) as unfinished:
+            unfinished.write_bytes(b'\n'.join(broken) + b'\n')
+    write_json(counted, {'counts': counts})
+
+
+@contextmanager
+def blocks_done(job: Job, workers: int) -> Iterator[Any]:
+    """A function that has blocks read, several at a time; called without one it waits for those on their way."""
+    if workers == 1:
+        reader = Stage(job)
+        yield lambda *block: finish_block(reader, *block)
+        return
+    waiting: deque[Future] = deque()
+    with ProcessPoolExecutor(workers, get_context('spawn'), start_worker, (job,)) as pool:
+
+        def submit(lines: bytes | None, data: Path, counted: Path) -> None:
+            if lines is not None:
+                waiting.append(pool.submit(in_worker, lines, data, counted))
+            while waiting and (lines is None or len(waiting) > workers):
+                waiting.popleft().result()
+
+        try:
+            yield submit
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def start_worker(job: Job) -> None:
+    global READER
+    READER = Stage(job)
+
+
+def in_worker(lines: bytes, data: Path, counted: Path) -> None:
+    finish_block(READER, lines, data, counted)
+
+
+READER: Stage
+
+
+@contextmanager
+def bar(files: list[Path]) -> Iterator[Any]:
+    total = sum(path.stat().st_size for path in files)
+    with tqdm(total=total, desc='lines of dumps', unit='B', unit_scale=True) as shown_bar:
+        yield shown_bar.update
+
+
+# ------------------------------------------------------------------------------------------ folds, the end
+
+
+def cuts(engine: DuckEngine | SparkEngine, options: Options, pairs: int) -> tuple[int, int]:
+    """The numbers below which comments are held out, for test and for valid."""
+    if not pairs:
+        raise DataError('no comment answers another one in these dumps: saw 0 pairs, expected some. Are files missing?')
+    test, valid = (int(size) if size >= 1 else round(size * pairs) for size in (options.test, options.valid))
+    both = test + valid
+    if both >= pairs:
+        raise DataError(
+            f'--valid and --test ask for {both:,} examples, but the dumps have {pairs:,} in all: lower them, or give '
+            'shares (--valid 0.05 --test 0.05)'
+        )
+    return engine.cut(test) if test else 0, engine.cut(both) if both else 0
+
+
+def rows(folder: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob('*.parquet'))
+
+
+def finish(
+    folders: Folders, output: Path, options: Options, machine: Machine, counts: Counter[str],
+    sources: list[dict[str, Any]], words: list[tuple[str, int]], seconds: float,
+) -> None:
+    """Dictionary and manifest; then the output takes its name and the rest goes."""
+    with draft(folders.data / 'dictionary') as unfinished:
+        unfinished.write_text(''.join(f'{word}\t{count}\n' for word, count in words), encoding='utf-8')
+    write_json(folders.data / 'manifest.json', manifest.of(folders, options, machine, counts, sources, seconds))
+    broken = sorted(folders.stage.glob('*.broken'))
+    if broken:
+        with draft(output.with_name(output.name + '.broken')) as unfinished, unfinished.open('wb') as file:
+            for path in broken:
+                file.write(path.read_bytes())
+        print(
+            f'{counts["broken"]:,} broken lines stand in {output}.broken, as they came, names and all: look at them, '
+            'then remove them', file=sys.stderr,
+        )  # fmt: skip
+    folders.data.rename(output)
+    shutil.rmtree(folders.work)
+
+
+def write_json(path: Path, content: Any) -> None:
+    with draft(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

@@ -1,0 +1,142 @@
+"""Raw comment dumps -> blocks of whole lines: any compression, streamed, with an error where an archive is cut off."""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from glob import glob
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from parlai_persona.dialogue import DataError
+
+PIECE = 1 << 20  # bytes read at once
+WINDOW = 31  # bits; the public dumps are compressed with `zstd --long=31`
+HOW = 'expected .zst, .bz2, .xz, .gz or plain JSON lines'
+
+
+@dataclass
+class Source:
+    """A dump that is being read: how far, and the checksum of what was read."""
+
+    path: Path
+    size: int = 0
+    read: int = 0  # bytes of the file
+    checksum: Any = field(default_factory=hashlib.sha256)
+
+    def __post_init__(self) -> None:
+        self.size = self.path.stat().st_size
+
+    def pieces(self, file: BinaryIO) -> Iterator[bytes]:
+        while piece := file.read(PIECE):
+            self.read += len(piece)
+            self.checksum.update(piece)
+            yield piece
+
+    def cut_off(self, reason: object) -> DataError:
+        return DataError(
+            f'{self.path}: the archive is broken or cut off at byte {self.read:,} of {self.size:,} ({reason}); '
+            'expected it to end whole. Download it again, or leave it out. Nothing was published.'
+        )
+
+
+def find(patterns: list[str]) -> list[Path]:
+    """The files that paths and globs name, in the order of their names."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        matched = sorted(Path(path) for path in glob(pattern, recursive=True))
+        if not matched:
+            raise DataError(f'--input {pattern}: saw no such file; {HOW}')
+        for path in matched:
+            if path.is_dir():
+                raise DataError(f'--input {path}: saw a folder; name its files ({path}/*.zst)')
+            found[path] = None
+    same = [name for name in {path.resolve() for path in found} if sum(p.resolve() == name for p in found) > 1]
+    if same:
+        raise DataError(f'--input names {same[0]} more than once, by different paths; name it once')
+    return list(found)
+
+
+def blocks(source: Source, size: int) -> Iterator[bytes]:
+    """Whole lines, about `size` bytes at a time. Where a block ends depends on file and size alone."""
+    kept: list[bytes] = []
+    length = 0
+    with source.path.open('rb') as file:
+        for data in decompressed(source, file):
+            kept.append(data)
+            length += len(data)
+            while length >= size:
+                whole = b''.join(kept)
+                end = whole.rfind(b'\n', 0, size) + 1 or whole.find(b'\n', size) + 1
+                if not end:  # a line longer than a block: wait for its end
+                    kept = [whole]
+                    break
+                yield whole[:end]
+                kept, length = [whole[end:]], length - end
+    if length:
+        yield b''.join(kept)
+
+
+def decompressed(source: Source, file: BinaryIO) -> Iterator[bytes]:
+    """By what the file begins with: names of dumps are not always right."""
+    pieces = source.pieces(file)
+    first = next(pieces, b'')
+    starts: dict[str, tuple[bytes, Callable[[], Any]]] = {
+        '.gz': (b'\x1f\x8b', lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
+        '.bz2': (b'BZh', bz2.BZ2Decompressor),
+        '.xz': (b'\xfd7zXZ\0', lzma.LZMADecompressor),
+        '.zst': (b'\x28\xb5\x2f\xfd', zstd),
+    }
+    for magic, start in starts.values():
+        if first.startswith(magic):
+            return members(source, chain([first], pieces), start)
+    suffix = source.path.suffix.lower()
+    if suffix in starts:
+        raise source.cut_off(f'it begins with {first[:8]!r}, which is no {suffix} archive')
+    return chain([first], pieces)
+
+
+def zstd() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise DataError(
+            "reading .zst files needs the package zstandard: pip install 'parlai-persona[reddit]'"
+        ) from None
+    return zstandard.ZstdDecompressor(max_window_size=1 << WINDOW).decompressobj()
+
+
+def broken() -> tuple[type[Exception], ...]:
+    """What the decompressors raise."""
+    kinds: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile]
+    try:
+        import zstandard
+    except ImportError:
+        return tuple(kinds)
+    return (*kinds, zstandard.ZstdError)
+
+
+def members(source: Source, pieces: Iterator[bytes], start: Callable[[], Any]) -> Iterator[bytes]:
+    """The contents of an archive's parts one after the other: compressed files may be joined to one."""
+    errors = broken()
+    member = None
+    for piece in pieces:
+        while piece:
+            try:
+                member = member or start()
+                data = member.decompress(piece)
+            except errors as error:
+                raise source.cut_off(error) from None
+            if data:
+                yield data
+            if not member.eof:
+                break
+            piece, member = member.unused_data, None
+            if source.path.suffix.lower() != '.zst':
+                piece = piece.lstrip(b'\0')  # padding between parts
+    if member is not None or not source.read:
+        raise source.cut_off('it ends in the middle')

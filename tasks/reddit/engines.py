@@ -1,0 +1,193 @@
+"""Where the plan is computed: DuckDB on this machine, or Spark on a cluster. What is computed stands in plan.py."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ibis
+from ibis import Table
+
+from parlai_persona.dialogue import DataError
+from parlai_persona.files import draft
+from parlai_persona.tasks.reddit import plan
+
+GROUP = 20_000  # rows read at once of what is read by shelf
+Progress = Callable[[str, int, int], None]  # step, done, all
+
+
+class Folders:
+    """Where a build keeps what it has finished."""
+
+    def __init__(self, work: Path):
+        self.work = work
+        self.stage, self.unique, self.pairs = work / 'stage', work / 'unique', work / 'pairs'
+        self.sentences, self.words, self.data = work / 'sentences', work / 'words', work / 'data'
+
+
+def shard(kind: str, number: int, count: int) -> str:
+    return f'{kind}-{number:05}-of-{count:05}.parquet'
+
+
+class DuckEngine:
+    """One part or shelf after the other, each a file that is whole or not there; what is there is not done again."""
+
+    def __init__(self, folders: Folders, memory: str, threads: int, progress: Progress):
+        self.folders, self.progress = folders, progress
+        spill = folders.work / 'spill'
+        spill.mkdir(parents=True, exist_ok=True)
+        self.connection = ibis.duckdb.connect(
+            memory_limit=memory, threads=threads, temp_directory=str(spill), preserve_insertion_order=False
+        )
+
+    def read(self, folder: Path, **where: int) -> Table:
+        table = self.connection.read_parquet(str(folder / '*.parquet'))
+        return table.filter(*(table[name] == value for name, value in where.items())) if where else table
+
+    def pairs(self, parts: int, choice: plan.Choice) -> None:
+        for part in range(parts):
+            name = f'{part:05}.parquet'
+            if not (self.folders.pairs / name).exists():
+                comments = self.kept(plan.unique(self.read(self.folders.stage, part=part)))
+                self.write(plan.counted(comments), self.folders.unique / name, 'part')
+                self.write(plan.sentences(comments, choice), self.folders.sentences / name, 'shelf')
+                self.write(plan.pairs(comments, choice), self.folders.pairs / name, 'shelf')  # the last: all are there
+                self.drop(comments)
+            self.progress('pairs of comments', part + 1, parts)
+
+    def cut(self, count: int) -> int:
+        """The number that `count` pairs lie below."""
+        return int(plan.cut(self.read(self.folders.pairs), count).to_pyarrow().as_py())
+
+    def examples(self, choice: plan.Choice) -> None:
+        for shelf in range(choice.shelves):
+            paths = {kind: self.folders.data / shard(kind, shelf, choice.shelves) for kind in (*plan.FOLDS, 'personas')}
+            words = self.folders.words / f'{shelf:05}.parquet'
+            if not words.exists():
+                self.shelf(choice, shelf, paths, words)
+            self.progress('personas and examples', shelf + 1, choice.shelves)
+
+    def shelf(self, choice: plan.Choice, shelf: int, paths: dict[str, Path], words: Path) -> None:
+        sentences = self.read(self.folders.sentences, shelf=shelf)
+        chosen = self.kept(plan.chosen(sentences, choice))
+        personas = self.kept(plan.personas(chosen))
+        examples = self.kept(
+            plan.examples(self.read(self.folders.pairs, shelf=shelf), sentences, chosen, choice)
+        )  # fmt: skip
+        self.write(personas.drop('shelf'), paths['personas'], 'persona_id')
+        for fold in plan.FOLDS:
+            self.write(examples.filter(examples.fold == fold).drop('shelf', 'fold'), paths[fold], 'order')
+        self.write(plan.words(examples, personas), words, 'word')  # the last one: it says that all are there
+        for table in (chosen, personas, examples):
+            self.drop(table)
+
+    def words(self, most: int) -> list[tuple[str, int]]:
+        """The most frequent words of all shelves."""
+        return frequent(self.read(self.folders.words), most)
+
+    def kept(self, table: Table) -> Table:
+        return self.connection.create_table(ibis.util.gen_name('kept'), table, temp=True)
+
+    def drop(self, table: Table) -> None:
+        self.connection.raw_sql(f'DROP TABLE {table.get_name()}')
+
+    def write(self, table: Table, path: Path, order: str) -> None:
+        with draft(path) as unfinished:
+            self.connection.to_parquet(
+                table.order_by(order), unfinished, compression='zstd', row_group_size=GROUP
+            )  # fmt: skip
+
+
+def frequent(words: Table, most: int) -> list[tuple[str, int]]:
+    total = words.group_by('word').agg(count=words['count'].sum())
+    total = total.filter(total.word != '').order_by([ibis.desc('count'), 'word']).limit(most)
+    return [(row['word'], int(row['count'])) for row in total.to_pyarrow().to_pylist()]
+
+
+class SparkEngine:
+    """All parts and shelves at once, shared out by Spark. Its workers have to see the folders under the same names."""
+
+    def __init__(self, folders: Folders, master: str, progress: Progress):
+        self.folders, self.progress = folders, progress
+        self.session = session(master)
+        self.connection = ibis.pyspark.connect(self.session)
+
+    def read(self, folder: Path) -> Table:
+        return self.connection.read_parquet(str(folder / '*.parquet'))
+
+    def each(self, function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
+        """function(item) on the cluster's workers."""
+        return self.session.sparkContext.parallelize(items, max(1, len(items))).map(function).toLocalIterator()
+
+    def pairs(self, parts: int, choice: plan.Choice) -> None:
+        comments = plan.unique(self.read(self.folders.stage))
+        self.saved(plan.counted(comments), self.folders.unique)
+        self.saved(plan.sentences(comments, choice), self.folders.sentences)
+        self.progress('pairs of comments', 1, 2)
+        self.saved(plan.pairs(comments, choice), self.folders.pairs)
+        self.progress('pairs of comments', 2, 2)
+
+    def cut(self, count: int) -> int:
+        return int(plan.cut(self.read(self.folders.pairs), count).to_pyarrow().as_py())
+
+    def examples(self, choice: plan.Choice) -> None:
+        sentences, pairs = self.read(self.folders.sentences), self.read(self.folders.pairs)
+        work = self.folders.work
+        chosen = self.saved(plan.chosen(sentences, choice), work / 'chosen')
+        personas = self.saved(plan.personas(chosen), work / 'personas')
+        examples = self.saved(plan.examples(pairs, sentences, chosen, choice), work / 'examples')
+        self.progress('personas and examples', 1, 3)
+        self.publish(examples, plan.FOLDS, 'order', choice.shelves)
+        self.publish(personas.mutate(fold=ibis.literal('personas')), ('personas',), 'persona_id', choice.shelves)
+        self.progress('personas and examples', 2, 3)
+        self.saved(plan.words(examples, personas), self.folders.words)
+        self.progress('personas and examples', 3, 3)
+
+    def words(self, most: int) -> list[tuple[str, int]]:
+        return frequent(self.read(self.folders.words), most)
+
+    def saved(self, table: Table, folder: Path) -> Table:
+        if not (folder / '_SUCCESS').exists():
+            self.frame(table).write.mode('overwrite').parquet(str(folder), compression='zstd')
+        return self.read(folder)
+
+    def frame(self, table: Table) -> Any:
+        return self.session.sql(ibis.to_sql(table, dialect='pyspark'))
+
+    def publish(self, table: Table, kinds: tuple[str, ...], order: str, shelves: int) -> None:
+        """A sorted file for each fold and shelf; those that hold nothing, too."""
+        by, folder = ['fold', 'shelf'], self.folders.work / 'sorted'
+        shutil.rmtree(folder, ignore_errors=True)
+        frame = self.frame(table).repartition(*by).sortWithinPartitions(*by, order)
+        frame.write.partitionBy(*by).parquet(str(folder), compression='zstd')
+        self.folders.data.mkdir(parents=True, exist_ok=True)
+        frame.drop(*by).limit(0).coalesce(1).write.parquet(str(folder / 'nothing'))
+        nothing = next((folder / 'nothing').glob('*.parquet'))
+        for kind in kinds:
+            for number in range(shelves):
+                found = list((folder / f'fold={kind}' / f'shelf={number}').glob('*.parquet'))
+                assert len(found) <= 1, found
+                shutil.copyfile(found[0] if found else nothing, self.folders.data / shard(kind, number, shelves))
+        shutil.rmtree(folder)
+
+
+def session(master: str) -> Any:
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise DataError(
+            "--engine spark needs the package pyspark: pip install 'parlai-persona[spark]'"
+        ) from None
+    if master.startswith('local'):
+        os.environ.setdefault('PYSPARK_PYTHON', sys.executable)  # else the first python3 of the path
+    built = (
+        SparkSession.builder.master(master).appName('parlai persona_reddit').config('spark.ui.enabled', 'false')
+        .config('spark.sql.adaptive.enabled', 'true')  # joins even where a thread or an author is huge
+        .config('spark.sql.adaptive.skewJoin.enabled', 'true')
+        .config('spark.sql.session.timeZone', 'UTC')
+    )  # fmt: skip
+    found = built.getOrCreate()
+    found.sparkContext.setLogLevel('ERROR')
+    return found
