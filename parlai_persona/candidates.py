@@ -2,8 +2,11 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from parlai_persona.dialogue import DataError, Dialogue
+
+T = TypeVar('T')
 
 
 class Distractors:
@@ -49,7 +52,7 @@ def example_rng(seed: int, dialogue_id: str, turn: int) -> random.Random:
     return random.Random(f'{seed}/{dialogue_id}/{turn}')
 
 
-def shuffled(candidates: Sequence[str], rng: random.Random) -> list[str]:
+def shuffled(candidates: Sequence[T], rng: random.Random) -> list[T]:
     """The same candidates in a random order: in the released files the reply is always the last one."""
     mixed = list(candidates)
     rng.shuffle(mixed)

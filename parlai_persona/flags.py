@@ -37,7 +37,8 @@ def flagged(kind: type) -> list[Field]:
 
 
 def dest(prefix: str, one: Field) -> str:
-    return f'{prefix}_{one.metadata["name"] or one.name}'
+    name = one.metadata['name'] or one.name
+    return f'{prefix}_{name}' if prefix else name
 
 
 def option(prefix: str, one: Field) -> str:

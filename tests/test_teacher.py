@@ -11,7 +11,7 @@ from parlai.scripts.display_data import setup_args
 import parlai_persona.teacher as teacher_module
 from parlai_persona import fields
 from parlai_persona.dialogue import DataError, Dialogue, Turn
-from parlai_persona.teacher import persona_lines
+from parlai_persona.messages import persona_lines
 
 DIALOGUES = 7
 

@@ -6,9 +6,10 @@ from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
 from parlai_persona.dialogue import Dialogue
+from parlai_persona.messages import check_choice
 from parlai_persona.tasks.personachat.build import SOURCES, paths
 from parlai_persona.tasks.personachat.parse import read_views
-from parlai_persona.teacher import PersonaTeacher, check_choice
+from parlai_persona.teacher import PersonaTeacher
 
 FORMS = ('original', 'revised')
 

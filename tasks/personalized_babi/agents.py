@@ -12,9 +12,10 @@ from parlai.core.params import ParlaiParser
 from parlai_persona import fields
 from parlai_persona.candidates import Distractors, shuffled
 from parlai_persona.dialogue import DataError, Dialogue, NoSplit, Turn
+from parlai_persona.messages import check_choice
 from parlai_persona.tasks.personalized_babi.build import SIZES, TASKS, candidates_path, split_path
 from parlai_persona.tasks.personalized_babi.parse import KINDS, read_candidates, read_dialogues
-from parlai_persona.teacher import PersonaTeacher, check_choice
+from parlai_persona.teacher import PersonaTeacher
 
 CANDIDATES = ('released', 'task')
 FOLDS = ('train', 'valid', 'test')

@@ -14,20 +14,24 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import parlai.utils.logging as logging
 import pyarrow.parquet as pq
+from parlai.core.opt import Opt
 from tqdm import tqdm
 
 from parlai_persona.dialogue import DataError
 from parlai_persona.files import draft
-from parlai_persona.flags import flag
-from parlai_persona.tasks.reddit import dump, manifest, plan
+from parlai_persona.tasks.reddit import classifier, dump, manifest, plan
+from parlai_persona.tasks.reddit.classifier import Classifier
 from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine
+from parlai_persona.tasks.reddit.options import Machine, Options
 from parlai_persona.tasks.reddit.stage import BOTS, Job, Stage
+from parlai_persona.tasks.reddit.tagger import choose
 from parlai_persona.tasks.reddit.text import Cleaning
 from parlai_persona.tasks.reddit.verbs import verbs
 
@@ -37,39 +41,11 @@ EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows 
 WORDS = 250_000  # of the dictionary (sec. 3.1)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to build; the paper's values (sec. 3)."""
-
-    selection: str = flag('rules', 'which sentences make a persona (sec. 3.2)', choices=plan.SELECTIONS)
-    persona_size: int = flag(100, 'sentences of a persona, at most (N of sec. 3.2)', least=1)
-    valid: float = flag(50_000, 'examples of the valid split; below 1: a share of all', least=0)
-    test: float = flag(50_000, 'examples of the test split; below 1: a share of all', least=0)
-    seed: int = flag(0, 'of the choice of splits and sentences')
-    threshold: float = flag(0.0, "score that a sentence needs with rules+classifier: log odds, 0 is 'as likely as not'")
-    bot_rule: bool = flag(True, 'drop authors whose name says that they are bots')
-    bot_list: str | None = flag(None, 'more authors to drop, one a line', metavar='FILE')
-    drop_urls: bool = flag(True, 'write URL where one stands')
-    drop_emails: bool = flag(True, 'write EMAIL where an address stands')
-    drop_quotes: bool = flag(True, 'leave out lines that quote another comment')
-
-    def cleaning(self) -> Cleaning:
-        return Cleaning(self.drop_quotes, self.drop_urls, self.drop_emails)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and how; changes nothing in what comes out."""
-
-    engine: str = flag('duckdb', 'duckdb: this machine; spark: a cluster', choices=('duckdb', 'spark'))
-    workers: int = flag(2, 'processes', least=1)
-    memory: str = flag('2GB', 'of the duckdb engine; the rest goes to disk')
-    master: str = flag('local[*]', 'of the spark engine')
-    parts: int = flag(0, 'in how many pieces to compute and to write; 0: by the size of the dumps', least=0)
-
-
-def build(patterns: list[str], output: Path, options: Options, machine: Machine, key: bytes | None = None) -> Path:
-    """The data set's folder. `key`: of the hash of authors' names; without it a new one, kept nowhere."""
+def build(
+    patterns: list[str], output: Path, options: Options, machine: Machine, opt: Opt, key: bytes | None = None
+) -> Path:
+    """The data set's folder. `opt`: ParlAI's, for the data of Persona-Chat. `key`: of the hash of authors' names;
+    without it a new one, kept nowhere."""
     if output.exists():
         raise DataError(f'{output} is there already; name another --output, or remove it')
     started = time.monotonic()
@@ -77,8 +53,11 @@ def build(patterns: list[str], output: Path, options: Options, machine: Machine,
     folders = Folders(work)
     files = dump.find(patterns)
     parts = machine.parts or default_parts(files)
+    tagger = choose(options.tagger, options.spacy_model)
+    logging.info(f'verbs are found by {f"spaCy, model {tagger}" if tagger else "a lexicon"}')
+    options = replace(options, tagger='spacy' if tagger else 'lexicon')
     key = begin(work, files, options, parts, key)
-    job = job_of(options, parts, key)
+    job = job_of(options, parts, key, tagger, classifier_of(options, files, folders, opt))
     engine = engine_of(machine, folders)
     counts, sources = stage(files, job, folders, machine, engine)
     choice = plan.Choice(parts, options.selection, options.persona_size)
@@ -87,6 +66,10 @@ def build(patterns: list[str], output: Path, options: Options, machine: Machine,
     engine.examples(choice)
     finish(folders, output, options, machine, counts, sources, engine.words(WORDS), time.monotonic() - started)
     return output
+
+
+def cleaning(options: Options) -> Cleaning:
+    return Cleaning(options.drop_quotes, options.drop_urls, options.drop_emails)
 
 
 def default_parts(files: list[Path]) -> int:
@@ -117,16 +100,31 @@ def begin(work: Path, files: list[Path], options: Options, parts: int, key: byte
     return key
 
 
-def job_of(options: Options, parts: int, key: bytes) -> Job:
+def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Opt) -> Classifier | None:
+    if options.selection != 'rules+classifier':
+        return None
+    kept = folders.data / 'classifier.json'
+    if not kept.exists():
+        if options.classifier:
+            found = Classifier.load(Path(options.classifier))
+        else:
+            found = classifier.from_data(opt, files, cleaning(options), options.seed)
+        found.save(kept)
+    return Classifier.load(kept)
+
+
+def job_of(options: Options, parts: int, key: bytes, tagger: str | None, judge: Classifier | None) -> Job:
     bots = set(BOTS)
     if options.bot_list:
         path = Path(options.bot_list)
         if not path.exists():
             raise DataError(f'--bot-list {path}: saw no such file; expected one author a line')
         bots.update(path.read_text(encoding='utf-8').split())
+    scoring = {'weights': judge.weights, 'bias': judge.bias, 'threshold': options.threshold} if judge else {}
     return Job(
-        key, parts, options.seed, options.selection, options.cleaning(), options.bot_rule, frozenset(bots), verbs()
-    )
+        key, parts, options.seed, options.selection, cleaning(options), options.bot_rule, frozenset(bots), verbs(),
+        tagger=tagger, **scoring,
+    )  # fmt: skip
 
 
 def engine_of(machine: Machine, folders: Folders) -> DuckEngine | SparkEngine:

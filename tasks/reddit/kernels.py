@@ -16,7 +16,7 @@ EMPTY = np.uint64(0)
 K1, K2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 START, PRIME = np.uint64(text.OFFSET), np.uint64(text.PRIME)
 S30, S27, S31, S1 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(1)
-RULES, LENGTH = 0, 1  # which sentences to keep: rules (i)-(iv), or (i) alone
+RULES, ABOUT_ME, LENGTH = 0, 1, 2  # which sentences to keep: rules (i)-(iv), (i) and (ii), or (i) alone
 
 
 def character_kinds() -> np.ndarray:
@@ -129,6 +129,11 @@ def hash_of(data, start, end):
 
 
 @njit(cache=True, nogil=True)
+def wanted(rule, me, verb):
+    return rule == LENGTH or (me and (verb or rule == ABOUT_ME))
+
+
+@njit(cache=True, nogil=True)
 def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, shortest_s, longest_s):
     """Tokenise every row and judge its sentences.
 
@@ -199,7 +204,7 @@ def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, short
                 place += length
                 ends = code == NEWLINE and n > 0
             if ends:
-                if shortest_s <= n <= longest_s and (rule == LENGTH or (me and verb)):
+                if shortest_s <= n <= longest_s and wanted(rule, me, verb):
                     s_row[kept], s_place[kept], s_start[kept], s_end[kept] = row, number, s0, written
                     s_hash[kept], s_score[kept] = hash_of(out, s0, written), score / n + bias
                     kept += 1
@@ -211,7 +216,7 @@ def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, short
             rest = kinds[code] != 2
             closed = closed or code == NEWLINE
             place += length
-        if n > 0 and (closed or not rest) and shortest_s <= n <= longest_s and (rule == LENGTH or (me and verb)):
+        if (closed or not rest) and shortest_s <= n <= longest_s and wanted(rule, me, verb):
             s_row[kept], s_place[kept], s_start[kept], s_end[kept] = row, number, s0, written
             s_hash[kept], s_score[kept] = hash_of(out, s0, written), score / n + bias
             kept += 1

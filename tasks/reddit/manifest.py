@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from parlai_persona.tasks.reddit import plan
 from parlai_persona.tasks.reddit.engines import Folders
+from parlai_persona.tasks.reddit.options import Machine, Options
 
 FORMAT = 1
 PACKAGES = ('parlai-persona', 'numpy', 'pyarrow', 'ibis-framework', 'lemminflect', 'msgspec')
@@ -18,7 +19,8 @@ ENGINES = {'duckdb': 'duckdb', 'spark': 'pyspark'}
 
 
 def of(
-    folders: Folders, options: Any, machine: Any, counts: Counter[str], sources: list[dict[str, Any]], seconds: float
+    folders: Folders, options: Options, machine: Machine, counts: Counter[str], sources: list[dict[str, Any]],
+    seconds: float,
 ) -> dict[str, Any]:
     packages = (*PACKAGES, ENGINES[machine.engine])
     return {

@@ -19,8 +19,6 @@ from ibis import Table
 from ibis.expr.types import IntegerValue
 
 FOLDS = ('train', 'valid', 'test')
-SELECTIONS = ('rules', 'rules+classifier', 'random-user', 'random-dataset')  # sec. 3.2
-RANGE = 2**63  # `order` lies below
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from parlai_persona.files import draft
 from parlai_persona.tasks.reddit import kernels, text
+from parlai_persona.tasks.reddit.tagger import Tagger
 from parlai_persona.tasks.reddit.verbs import words
 
 GONE = frozenset({'[deleted]', '[removed]', '[ Removed by Reddit ]', ''})
@@ -54,6 +55,7 @@ class Job:
     verbs: frozenset[str] = frozenset()
     weights: dict[str, float] = field(default_factory=dict)
     bias: float = 0.0
+    tagger: str | None = None  # spaCy's model for rules (iii) and (iv); without it, `verbs`
     threshold: float | None = None  # of a sentence's score
 
 
@@ -63,6 +65,8 @@ class Stage:
     def __init__(self, job: Job):
         self.job = job
         rule = kernels.LENGTH if job.selection.startswith('random') else kernels.RULES
+        self.tagger = Tagger(job.tagger) if job.tagger and rule == kernels.RULES else None
+        rule = kernels.ABOUT_ME if self.tagger else rule
         self.reader = kernels.Reader(kernels.Words(dict.fromkeys(job.verbs, 1.0)), rule, job.weights, job.bias)
         self.decoder = msgspec.json.Decoder(Comment)
         self.authors: dict[str, int] = {}  # names -> keyed hashes, of this process
@@ -120,13 +124,16 @@ class Stage:
         })  # fmt: skip
         written = np.diff(read.offsets) > 0
         self.counts['empty'] = len(comments) - int(written.sum())
-        self.counts['sentences'] = len(read.row)
         return table if written.all() else table.filter(written)
 
     def sentences(self, read: kernels.Read, ids: np.ndarray) -> pa.Array:
         """A list for each comment, of the sentences that may stand in a persona."""
         job = self.job
         keep = np.ones(len(read.row), bool) if job.threshold is None else read.score >= job.threshold
+        if self.tagger:
+            texts = slices(read.out, read.start[keep], read.end[keep]).to_pylist()
+            keep[keep] = self.tagger(texts)
+        self.counts['sentences'] = int(keep.sum())
         row, starts, ends = read.row[keep], read.start[keep], read.end[keep]
         lots = kernels.shuffled(ids[row], read.place[keep], job.seed + 1)
         score = read.score[keep] if job.weights else np.zeros(len(row), np.float32)

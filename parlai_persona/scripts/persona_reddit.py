@@ -1,0 +1,74 @@
+"""`parlai persona_reddit`: personas, contexts and responses out of raw comment dumps; see tasks/reddit/README.md.
+
+Every `parlai` command imports this module: what the command needs is imported when it runs.
+"""
+
+from parlai.core.params import ParlaiParser
+from parlai.core.script import ParlaiScript, register_script
+
+from parlai_persona.flags import add_flags, from_opt
+from parlai_persona.tasks.reddit.options import Machine, Options
+
+ACTIONS = ('build', 'export')
+
+
+@register_script('persona_reddit')
+class PersonaReddit(ParlaiScript):
+    """build: dumps -> a folder for `-t persona:reddit --reddit-data DIR`. export: such a folder -> JSON lines."""
+
+    @classmethod
+    def setup_args(cls) -> ParlaiParser:
+        parser = ParlaiParser(True, False, 'Make a data set of personas from raw comment dumps')
+        parser.add_argument('action', nargs='*', metavar='|'.join(ACTIONS), help='build or export a data set')
+        group = parser.add_argument_group('Reddit')
+        group.add_argument(
+            '--input', nargs='+', default=None, metavar='FILE',
+            help='build: dumps of comments, paths or globs (.zst, .bz2, .xz, .gz, plain JSON lines); export: the data '
+            'set',
+        )
+        group.add_argument('--output', default=None, help='what to write; nothing is overwritten')
+        group.add_argument('--split', choices=('train', 'valid', 'test'), default='train', help='what to export')
+        group.add_argument(
+            '--author-key', default=None, metavar='FILE',
+            help="secret key of the hash of authors' names, so that several builds name them alike; without it a new "
+            'one that is kept nowhere',
+        )
+        add_flags(group, '', Options, Machine)
+        return parser
+
+    def run(self) -> str:
+        """The path of what was written."""
+        from pathlib import Path
+
+        from parlai_persona.dialogue import DataError
+
+        opt = self.opt
+        action = [word for word in opt['action'] or () if word != 'persona_reddit'] or ['build']  # ParlAI leaves it in
+        if len(action) > 1 or action[0] not in ACTIONS:
+            raise SystemExit(f'persona_reddit {" ".join(action)}: expected {" or ".join(ACTIONS)}')
+        for key in ('input', 'output'):
+            if not opt[key]:
+                raise SystemExit(f'persona_reddit: --{key} is missing; parlai persona_reddit --help')
+        try:
+            from parlai_persona.tasks.reddit import build, export
+        except ImportError as error:
+            raise SystemExit(
+                f"persona_reddit needs {error.name}, which is not installed: pip install 'parlai-persona[reddit]'"
+            ) from None
+        output = Path(opt['output']).expanduser()
+        try:
+            if action == ['export']:
+                return str(export.export(Path(opt['input'][0]).expanduser(), opt['split'], output))
+            options, machine = (from_opt(kind, opt, '') for kind in (Options, Machine))
+            secret = Path(opt['author_key']).read_bytes() if opt['author_key'] else None
+            made = build.build(opt['input'], output, options, machine, opt, secret)
+        except (DataError, OSError, ValueError) as error:
+            raise SystemExit(f'persona_reddit: {error}') from None
+        except KeyboardInterrupt:
+            raise SystemExit('\npersona_reddit: stopped. The same command goes on where it was.') from None
+        print((made / 'manifest.json').read_text())
+        return str(made)
+
+
+if __name__ == '__main__':
+    PersonaReddit.main()

@@ -1,0 +1,134 @@
+"""`-t persona:reddit`: comments answered by people of whom some sentences are known (Mazaré et al. 2018)."""
+
+import copy
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import parlai.utils.logging as logging
+from parlai.core.message import Message
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import ChunkTeacher
+from parlai.utils.data import DatatypeHelper
+from parlai.utils.distributed import get_rank, num_workers
+
+from parlai_persona.candidates import Distractors, shuffled
+from parlai_persona.dialogue import DataError, Dialogue, NoSplit
+from parlai_persona.messages import DialogueMessages
+from parlai_persona.tasks.reddit.parse import CHUNK, Chunk, chunks, read
+from parlai_persona.teacher_metrics import PersonaMetrics
+
+
+class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
+    """Streams the shards of a data set that `parlai persona_reddit build` made; an example is an episode.
+
+    In training every worker has pieces of its own, in an order that depends on seed and epoch, each of them shuffled.
+    """
+
+    SIDE = 'none'  # a persona of a hundred sentences is longer than what agents read of a text
+    COUNT = 100  # sec. 5
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        group = parser.add_argument_group('Reddit')
+        group.add_argument(
+            '--reddit-data', default=None, metavar='DIR',
+            help='made by `parlai persona_reddit build`; or a folder of <split>.jsonl with persona, context, response',
+        )
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        opt = copy.deepcopy(opt)
+        if not opt.get('reddit_data'):
+            raise DataError(
+                '--reddit-data is missing: name a folder that `parlai persona_reddit build --input DUMPS --output DIR` '
+                'made'
+            )
+        training = DatatypeHelper.is_training(opt['datatype'])
+        if opt.get('persona_candidates') in (None, 'inline'):  # none come with the data
+            opt['persona_candidates'] = 'none' if training else 'sampled'
+        self.settle(opt)
+        self.epoch = 0
+        self.distractors: Distractors | None = shared['distractors'] if shared else None
+        super().__init__(opt, shared)
+        if not shared and opt['persona_candidates'] == 'sampled':
+            dialogues = (dialogue for piece in self.pieces for dialogue in read(piece))
+            self.distractors = Distractors(dialogues, opt['persona_candidates_seed'])
+
+    def split(self, fold: str) -> list[Chunk]:
+        """The pieces of a split. A missing test is an error only for someone who asked for it."""
+        try:
+            return chunks(self._get_data_folder(), fold)
+        except NoSplit as error:
+            asked = self.opt.get('override', {}).get('datatype', '')
+            if fold != 'test' or DatatypeHelper.fold(asked) == 'test':
+                raise
+            logging.error(f'No final test. {error}')
+            return []
+
+    def training_texts(self) -> Iterator[str]:
+        """Of the first pieces of the training split: enough to know how frequent words are."""
+        for piece in self.split('train')[:10]:
+            for dialogue in read(piece):
+                yield dialogue.turns[0].text
+                yield dialogue.turns[0].reply
+
+    def share(self):
+        return {**super().share(), 'distractors': self.distractors}
+
+    # ------------------------------------------------------------------------------------- ChunkTeacher
+
+    def _get_data_folder(self) -> Path:
+        return Path(self.opt['reddit_data']).expanduser()
+
+    def get_num_samples(self, opt: Opt) -> tuple[int, int]:
+        self.pieces = self.split(DatatypeHelper.fold(opt['datatype']))
+        count = sum(piece.count for piece in self.pieces)
+        return count, count
+
+    def get_fold_chunks(self, opt: Opt) -> list[int]:
+        numbers, workers = list(range(len(self.pieces))), num_workers()
+        if not DatatypeHelper.is_training(opt['datatype']) or workers == 1:
+            return numbers
+        if len(numbers) < workers:
+            raise DataError(
+                f'{workers} workers, but the training split comes in {len(numbers)} pieces: build it with --parts '
+                f'{workers} or more'
+            )
+        return numbers[get_rank() :: workers]
+
+    def get_buffersize(self) -> int:
+        return 2 * CHUNK
+
+    def _enqueue_chunks(self) -> None:
+        """Seeded, where ParlAI draws another order at every start."""
+        self.epoch += 1
+        seed = self.opt.get('seed')
+        self.key = f"{self.opt.get('starttime') if seed is None else seed}/{self.epoch}"
+        self.fold_chunks.sort()
+        self.rng.seed(self.key)
+        super()._enqueue_chunks()
+
+    def get_chunk(self):
+        """As ParlAI's, but for the seed of the order within a piece."""
+        piece, resets = self.chunks.get()
+        if piece is None and DatatypeHelper.should_cycle(self.datatype):
+            self._enqueue_chunks()
+            while piece is None:
+                piece, resets = self.chunks.get()
+        if piece is None:
+            return None, resets
+        found = self.load_from_chunk(piece)
+        if DatatypeHelper.should_shuffle(self.datatype):
+            found = shuffled(found, random.Random(f'{self.key}/{piece}'))
+        return found, resets
+
+    def load_from_chunk(self, chunk_idx: int) -> list[Dialogue]:
+        return read(self.pieces[chunk_idx])
+
+    def create_message(self, queue_output: Dialogue, entry_idx: int = 0) -> Message:
+        message = self.message(queue_output, 0, self.distractors)
+        message['episode_done'] = True
+        return message
