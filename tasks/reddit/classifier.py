@@ -16,7 +16,7 @@ from parlai_persona.files import draft
 from parlai_persona.tasks.personachat.build import paths
 from parlai_persona.tasks.personachat.parse import read_views
 from parlai_persona.tasks.reddit import dump, text
-from parlai_persona.tasks.reddit.stage import GONE, Comment
+from parlai_persona.tasks.reddit.stage import GONE, UNREADABLE, Comment
 
 LINES = 50_000  # of each dump, to draw random sentences from
 PER_PERSONA = 3  # random sentences for each of a persona
@@ -91,7 +91,7 @@ def first_sentences(path: Path, cleaning: text.Cleaning) -> Iterator[str]:
     for line in islice((line for block in blocks for line in block.split(b'\n')), LINES):
         try:
             comment = decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         if comment.body not in GONE:
             _, sentences = text.read(text.clean(comment.body, cleaning))

