@@ -139,8 +139,9 @@ class SparkEngine:
         personas = self.saved(plan.personas(chosen), work / 'personas')
         examples = self.saved(plan.examples(pairs, sentences, chosen, choice), work / 'examples')
         self.progress('personas and examples', 1, 3)
-        self.publish(examples, plan.FOLDS, 'order', choice.shelves)
-        self.publish(personas.mutate(fold=ibis.literal('personas')), ('personas',), 'persona_id', choice.shelves)
+        self.publish(personas, 'personas', 'persona_id', choice.shelves)
+        for fold in plan.FOLDS:
+            self.publish(examples.filter(examples.fold == fold).drop('fold'), fold, 'order', choice.shelves)
         self.progress('personas and examples', 2, 3)
         self.saved(plan.words(examples, personas), self.folders.words)
         self.progress('personas and examples', 3, 3)
@@ -156,20 +157,18 @@ class SparkEngine:
     def frame(self, table: Table) -> Any:
         return self.session.sql(ibis.to_sql(table, dialect='pyspark'))
 
-    def publish(self, table: Table, kinds: tuple[str, ...], order: str, shelves: int) -> None:
-        """A sorted file for each fold and shelf; those that hold nothing, too."""
-        by, folder = ['fold', 'shelf'], self.folders.work / 'sorted'
+    def publish(self, table: Table, kind: str, order: str, shelves: int) -> None:
+        """A sorted file for each shelf; those that hold nothing, too."""
+        folder = self.folders.work / 'sorted'
         shutil.rmtree(folder, ignore_errors=True)
-        frame = self.frame(table).repartition(*by).sortWithinPartitions(*by, order)
-        frame.write.partitionBy(*by).parquet(str(folder), compression='zstd')
+        frame = self.frame(table).repartition('shelf').sortWithinPartitions('shelf', order)
+        frame.write.partitionBy('shelf').parquet(str(folder), compression='zstd')
+        frame.drop('shelf').limit(0).coalesce(1).write.parquet(str(folder / 'nothing'))
         self.folders.data.mkdir(parents=True, exist_ok=True)
-        frame.drop(*by).limit(0).coalesce(1).write.parquet(str(folder / 'nothing'))
-        nothing = next((folder / 'nothing').glob('*.parquet'))
-        for kind in kinds:
-            for number in range(shelves):
-                found = list((folder / f'fold={kind}' / f'shelf={number}').glob('*.parquet'))
-                assert len(found) <= 1, found
-                shutil.copyfile(found[0] if found else nothing, self.folders.data / shard(kind, number, shelves))
+        for number in range(shelves):
+            found = list((folder / f'shelf={number}').glob('*.parquet')) or list((folder / 'nothing').glob('*.parquet'))
+            assert len(found) == 1, found
+            shutil.copyfile(found[0], self.folders.data / shard(kind, number, shelves))
         shutil.rmtree(folder)
 
 
