@@ -87,7 +87,7 @@ def test_golden(tmp_path):
     }  # fmt: skip
     assert (tmp_path / 'data.broken').read_text().splitlines() == ['not json', '{"author": "Ann"}']
     words = dict(line.split('\t') for line in (folder / 'dictionary').read_text().splitlines())
-    assert words['tea'] == '6' and words['i'] == '4'
+    assert words['tea'] == '4' and words['i'] == '2' and words['url'] == '1'  # as often as in the lines
     assert {path.name for path in tmp_path.iterdir()} == {'data', 'data.broken', 'dumps'}
 
 

@@ -1,6 +1,7 @@
 """Tokens, sentences, rules: by hand for the definitions, and the compiled loops held to them."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -114,7 +115,8 @@ def bodies(count: int) -> list[str]:
 
 
 def read_all(texts: list[str], reader: kernels.Reader) -> list[tuple[str, list[tuple[int, str, int, float]]]]:
-    read = reader(*packed(texts))
+    data, offsets = packed(texts)
+    read = reader(data, offsets[:-1], offsets[1:])
     out = read.out.tobytes()
     found: list[tuple[str, list]] = [
         (out[start:end].decode(), []) for start, end in zip(read.offsets, read.offsets[1:], strict=False)
@@ -146,6 +148,25 @@ def test_loops_are_the_definitions(rule):
         assert [score for *_, score in found] == pytest.approx(scores, abs=1e-6)
         total += len(found)
     assert total > 500
+
+
+def test_words_are_counted():
+    texts = bodies(500)
+    data, offsets = packed(texts)
+    reader = kernels.Reader(kernels.Words({}))
+    for _ in range(2):  # the second time, nothing is left of the first
+        read = reader(data, offsets[:-1], offsets[1:])
+    limits = zip(read.words.start, read.words.end, strict=True)
+    words = [read.out[start:end].tobytes().decode() for start, end in limits]
+    expected = Counter(text.lower(token) for body in texts for token in text.read(body)[0].split())
+    assert {text.lower(word): int(n) for word, n in zip(words, read.words.count, strict=True)} == expected
+
+
+def test_keyed_hash_has_the_published_values():
+    """SipHash-2-4 of the bytes 0, 1, … with the key 0, 1, … 15 (appendix A of the paper, and of no bytes at all)."""
+    key, data = np.frombuffer(bytes(range(16)), np.uint64), np.arange(15, dtype=np.uint8)
+    found = kernels.keyed(data, np.array([0, 0]), np.array([15, 0]), key)
+    assert [hex(number) for number in found] == ['0xa129ca6149be45e5', '0x726fdb47dd0e0e31']
 
 
 def test_kinds_of_all_characters():

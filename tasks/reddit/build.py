@@ -14,25 +14,25 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import parlai.utils.logging as logging
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from parlai.core.opt import Opt
 from tqdm import tqdm
 
 from parlai_persona.dialogue import DataError
 from parlai_persona.files import draft
-from parlai_persona.tasks.reddit import classifier, dump, manifest, plan
+from parlai_persona.tasks.reddit import classifier, dump, manifest, plan, text
 from parlai_persona.tasks.reddit.classifier import Classifier
 from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine
 from parlai_persona.tasks.reddit.options import Machine, Options
 from parlai_persona.tasks.reddit.stage import BOTS, Job, Stage
 from parlai_persona.tasks.reddit.tagger import choose
-from parlai_persona.tasks.reddit.text import Cleaning
 from parlai_persona.tasks.reddit.verbs import verbs
 
 BLOCK = 64 << 20  # bytes of lines
@@ -64,12 +64,12 @@ def build(
     engine.pairs(parts, choice)
     choice = replace(choice, cuts=cuts(engine, options, rows(folders.pairs)))
     engine.examples(choice)
-    finish(folders, output, options, machine, counts, sources, engine.words(WORDS), time.monotonic() - started)
+    finish(folders, output, options, machine, counts, sources, engine.words(2 * WORDS), time.monotonic() - started)
     return output
 
 
-def cleaning(options: Options) -> Cleaning:
-    return Cleaning(options.drop_quotes, options.drop_urls, options.drop_emails)
+def cleaning(options: Options) -> text.Cleaning:
+    return text.Cleaning(options.drop_quotes, options.drop_urls, options.drop_emails)
 
 
 def default_parts(files: list[Path]) -> int:
@@ -173,9 +173,24 @@ def stage(
     return counts, [json.loads(path.read_text()) for path in sorted(folders.stage.glob('*.source'))]
 
 
-def paths(folders: Folders, file: int, block: int) -> tuple[Path, Path]:
-    name = f'{file:05}-{block:06}'
-    return folders.stage / f'{name}.parquet', folders.stage / f'{name}.json'
+@dataclass(frozen=True)
+class Block:
+    """Where the block of a file goes."""
+
+    folders: Folders
+    file: int
+    place: int
+
+    def path(self, folder: str, suffix: str) -> Path:
+        return self.folders.work / folder / f'{self.file:05}-{self.place:06}{suffix}'
+
+    @property
+    def number(self) -> int:
+        return (self.file << 18) + self.place
+
+    @property
+    def done(self) -> Path:
+        return self.path('stage', '.json')
 
 
 def read_file(number: int, path: Path, reader: Stage, folders: Folders) -> None:
@@ -190,24 +205,24 @@ def submit_file(number: int, path: Path, folders: Folders, submit: Any, progress
         progress(source.size)
         return
     before = 0
-    for block, lines in enumerate(dump.blocks(source, BLOCK)):
-        data, counted = paths(folders, number, block)
-        if not counted.exists():
-            submit(lines, data, counted)
+    for place, lines in enumerate(dump.blocks(source, BLOCK)):
+        block = Block(folders, number, place)
+        if not block.done.exists():
+            submit(lines, block)
         progress(source.read - before)
         before = source.read
-    submit(None, None, None)  # until all of the file is there
+    submit(None, None)  # until all of the file is there
     write_json(done, {'path': path.name, 'bytes': source.size, 'sha256': source.checksum.hexdigest()})
 
 
-def finish_block(reader: Stage, lines: bytes | None, data: Path, counted: Path) -> None:
-    if lines is None:
+def finish_block(reader: Stage, lines: bytes | None, block: Block | None) -> None:
+    if lines is None or block is None:
         return
-    counts, broken = reader(lines, data)
+    counts, broken = reader(lines, block.number, block.path('stage', '.parquet'), block.path('words', '.parquet'))
     if broken:
-        with draft(counted.with_suffix('.broken')) as unfinished:
+        with draft(block.path('stage', '.broken')) as unfinished:
             unfinished.write_bytes(b'\n'.join(broken) + b'\n')
-    write_json(counted, {'counts': counts})
+    write_json(block.done, {'counts': counts})
 
 
 @contextmanager
@@ -220,9 +235,9 @@ def blocks_done(job: Job, workers: int) -> Iterator[Any]:
     waiting: deque[Future] = deque()
     with ProcessPoolExecutor(workers, get_context('spawn'), start_worker, (job,)) as pool:
 
-        def submit(lines: bytes | None, data: Path, counted: Path) -> None:
-            if lines is not None:
-                waiting.append(pool.submit(in_worker, lines, data, counted))
+        def submit(lines: bytes | None, block: Block | None) -> None:
+            if lines is not None and block is not None:
+                waiting.append(pool.submit(in_worker, lines, block))
             while waiting and (lines is None or len(waiting) > workers):
                 waiting.popleft().result()
 
@@ -238,8 +253,8 @@ def start_worker(job: Job) -> None:
     READER = Stage(job)
 
 
-def in_worker(lines: bytes, data: Path, counted: Path) -> None:
-    finish_block(READER, lines, data, counted)
+def in_worker(lines: bytes, block: Block) -> None:
+    finish_block(READER, lines, block)
 
 
 READER: Stage
@@ -279,7 +294,8 @@ def finish(
 ) -> None:
     """Dictionary and manifest; then the output takes its name and the rest goes."""
     with draft(folders.data / 'dictionary') as unfinished:
-        unfinished.write_text(''.join(f'{word}\t{count}\n' for word, count in words), encoding='utf-8')
+        lines = (f'{word}\t{count}\n' for word, count in without_held_out(words, folders)[:WORDS])
+        unfinished.write_text(''.join(lines), encoding='utf-8')
     write_json(folders.data / 'manifest.json', manifest.of(folders, options, machine, counts, sources, seconds))
     broken = sorted(folders.stage.glob('*.broken'))
     if broken:
@@ -292,6 +308,18 @@ def finish(
         )  # fmt: skip
     folders.data.rename(output)
     shutil.rmtree(folders.work)
+
+
+def without_held_out(words: list[tuple[str, int]], folders: Folders) -> list[tuple[str, int]]:
+    """The dictionary knows nothing of the responses of valid and test."""
+    counts = dict(words)
+    for path in (*folders.data.glob('valid-*'), *folders.data.glob('test-*')):
+        responses = pq.read_table(path, columns=['response']).column('response')
+        said = pc.value_counts(pc.list_flatten(pc.split_pattern(pc.ascii_lower(responses), ' ')))
+        for word, count in zip(said.field('values').to_pylist(), said.field('counts').to_pylist(), strict=True):
+            if word in counts:
+                counts[word] -= count
+    return sorted(((word, count) for word, count in counts.items() if count > 0), key=lambda one: (-one[1], one[0]))
 
 
 def write_json(path: Path, content: Any) -> None:

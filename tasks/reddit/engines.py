@@ -50,11 +50,13 @@ class DuckEngine:
         for part in range(parts):
             name = f'{part:05}.parquet'
             if not (self.folders.pairs / name).exists():
-                comments = self.kept(plan.unique(self.read(self.folders.stage, part=part)))
-                self.write(plan.counted(comments), self.folders.unique / name, 'part')
-                self.write(plan.sentences(comments, choice), self.folders.sentences / name, 'shelf')
-                self.write(plan.pairs(comments, choice), self.folders.pairs / name, 'shelf')  # the last: all are there
-                self.drop(comments)
+                comments = self.read(self.folders.stage, part=part)
+                if plan.copied(comments).count().to_pyarrow().as_py():
+                    comments = plan.unique(comments)
+                self.write(plan.counted(comments), self.folders.unique / name)
+                shelf = 'shelf' if choice.shelves > 1 else None
+                self.write(plan.sentences(comments, choice), self.folders.sentences / name, shelf)
+                self.write(plan.pairs(comments, choice), self.folders.pairs / name, shelf)  # the last: all are there
             self.progress('pairs of comments', part + 1, parts)
 
     def cut(self, count: int) -> int:
@@ -64,28 +66,26 @@ class DuckEngine:
     def examples(self, choice: plan.Choice) -> None:
         for shelf in range(choice.shelves):
             paths = {kind: self.folders.data / shard(kind, shelf, choice.shelves) for kind in (*plan.FOLDS, 'personas')}
-            words = self.folders.words / f'{shelf:05}.parquet'
-            if not words.exists():
-                self.shelf(choice, shelf, paths, words)
+            if not paths['personas'].exists():
+                self.shelf(choice, shelf, paths)
             self.progress('personas and examples', shelf + 1, choice.shelves)
 
-    def shelf(self, choice: plan.Choice, shelf: int, paths: dict[str, Path], words: Path) -> None:
+    def shelf(self, choice: plan.Choice, shelf: int, paths: dict[str, Path]) -> None:
         sentences = self.read(self.folders.sentences, shelf=shelf)
         chosen = self.kept(plan.chosen(sentences, choice))
         personas = self.kept(plan.personas(chosen))
         examples = self.kept(
             plan.examples(self.read(self.folders.pairs, shelf=shelf), sentences, chosen, choice)
         )  # fmt: skip
-        self.write(personas.drop('shelf'), paths['personas'], 'persona_id')
         for fold in plan.FOLDS:
-            self.write(examples.filter(examples.fold == fold).drop('shelf', 'fold'), paths[fold], 'order')
-        self.write(plan.words(examples, personas), words, 'word')  # the last one: it says that all are there
+            found = examples.filter(examples.fold == fold).drop('shelf', 'fold')
+            self.write(found, paths[fold], 'order', 'zstd')
+        self.write(personas.drop('shelf'), paths['personas'], 'persona_id', 'zstd')  # the last one: all are there
         for table in (chosen, personas, examples):
             self.drop(table)
 
     def words(self, most: int) -> list[tuple[str, int]]:
-        """The most frequent words of all shelves."""
-        return frequent(self.read(self.folders.words), most)
+        return pairs_of(plan.frequent(self.read(self.folders.words), most))
 
     def kept(self, table: Table) -> Table:
         return self.connection.create_table(ibis.util.gen_name('kept'), table, temp=True)
@@ -93,17 +93,14 @@ class DuckEngine:
     def drop(self, table: Table) -> None:
         self.connection.raw_sql(f'DROP TABLE {table.get_name()}')
 
-    def write(self, table: Table, path: Path, order: str) -> None:
+    def write(self, table: Table, path: Path, order: str | None = None, compression: str = 'lz4') -> None:
         with draft(path) as unfinished:
-            self.connection.to_parquet(
-                table.order_by(order), unfinished, compression='zstd', row_group_size=GROUP
-            )  # fmt: skip
+            table = table.order_by(order) if order else table
+            self.connection.to_parquet(table, unfinished, compression=compression, row_group_size=GROUP)
 
 
-def frequent(words: Table, most: int) -> list[tuple[str, int]]:
-    total = words.group_by('word').agg(count=words['count'].sum())
-    total = total.filter(total.word != '').order_by([ibis.desc('count'), 'word']).limit(most)
-    return [(row['word'], int(row['count'])) for row in total.to_pyarrow().to_pylist()]
+def pairs_of(words: Table) -> list[tuple[str, int]]:
+    return [(row['word'], int(row['count'])) for row in words.to_pyarrow().to_pylist()]
 
 
 class SparkEngine:
@@ -138,16 +135,14 @@ class SparkEngine:
         chosen = self.saved(plan.chosen(sentences, choice), work / 'chosen')
         personas = self.saved(plan.personas(chosen), work / 'personas')
         examples = self.saved(plan.examples(pairs, sentences, chosen, choice), work / 'examples')
-        self.progress('personas and examples', 1, 3)
+        self.progress('personas and examples', 1, 2)
         self.publish(personas, 'personas', 'persona_id', choice.shelves)
         for fold in plan.FOLDS:
             self.publish(examples.filter(examples.fold == fold).drop('fold'), fold, 'order', choice.shelves)
-        self.progress('personas and examples', 2, 3)
-        self.saved(plan.words(examples, personas), self.folders.words)
-        self.progress('personas and examples', 3, 3)
+        self.progress('personas and examples', 2, 2)
 
     def words(self, most: int) -> list[tuple[str, int]]:
-        return frequent(self.read(self.folders.words), most)
+        return pairs_of(plan.frequent(self.read(self.folders.words), most))
 
     def saved(self, table: Table, folder: Path) -> Table:
         if not (folder / '_SUCCESS').exists():

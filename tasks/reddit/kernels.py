@@ -3,7 +3,6 @@
 One pass writes the tokens of all comments into one buffer and decides about each sentence as it ends.
 """
 
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +15,16 @@ EMPTY = np.uint64(0)
 K1, K2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 START, PRIME = np.uint64(text.OFFSET), np.uint64(text.PRIME)
 S30, S27, S31, S1 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(1)
+TABLE = 1 << 19  # places of the table of words
 RULES, ABOUT_ME, LENGTH = 0, 1, 2  # which sentences to keep: rules (i)-(iv), (i) and (ii), or (i) alone
 
 
 def character_kinds() -> np.ndarray:
-    """text.kind of every code point."""
-    sort = {'L': text.WORD, 'N': text.WORD, 'M': text.WORD, 'Z': text.SPACE, 'C': text.SPACE}
-    return np.array([sort.get(unicodedata.category(chr(c))[0], text.SPECIAL) for c in range(0x110000)], np.uint8)
+    """text.kind of every code point. Those of whole planes are unassigned or private: spaces."""
+    kinds = np.full(0x110000, text.SPACE, np.uint8)
+    for start, end in ((0, 0x40000), (0xE0000, 0xE1000)):
+        kinds[start:end] = [text.kind(chr(code)) for code in range(start, end)]
+    return kinds
 
 
 @njit(cache=True, nogil=True)
@@ -33,11 +35,57 @@ def mix(h):
 
 
 @njit(cache=True, nogil=True)
-def hash_rows(data, offsets):
-    """text.hashed of each row."""
-    found = np.empty(len(offsets) - 1, np.int64)
-    for row in range(len(found)):
-        found[row] = hash_of(data, offsets[row], offsets[row + 1])
+def hash_rows(data, starts, ends):
+    """text.hashed of data[start:end] of each row."""
+    found = np.empty(len(starts), np.int64)
+    for row in range(len(starts)):
+        found[row] = hash_of(data, starts[row], ends[row])
+    return found
+
+
+@njit(cache=True, nogil=True)
+def rotated(x, bits):
+    return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
+
+
+@njit(cache=True, nogil=True)
+def sip_round(v0, v1, v2, v3):
+    v0 += v1
+    v1 = rotated(v1, 13) ^ v0
+    v0 = rotated(v0, 32)
+    v2 += v3
+    v3 = rotated(v3, 16) ^ v2
+    v0 += v3
+    v3 = rotated(v3, 21) ^ v0
+    v2 += v1
+    v1 = rotated(v1, 17) ^ v2
+    v2 = rotated(v2, 32)
+    return v0, v1, v2, v3
+
+
+@njit(cache=True, nogil=True)
+def keyed(data, starts, ends, key):
+    """SipHash-2-4 (Aumasson and Bernstein 2012) of data[start:end] of each row: a hash that nobody can invert or test
+    guesses of without the key, two numbers of 64 bits."""
+    found = np.empty(len(starts), np.uint64)
+    for row in range(len(starts)):
+        v0, v1 = key[0] ^ np.uint64(0x736F6D6570736575), key[1] ^ np.uint64(0x646F72616E646F6D)
+        v2, v3 = key[0] ^ np.uint64(0x6C7967656E657261), key[1] ^ np.uint64(0x7465646279746573)
+        size = ends[row] - starts[row]
+        for place in range(0, size + 1, 8):  # the last word holds what is left, and the length
+            m = np.uint64(0)
+            for k in range(min(8, size - place)):
+                m |= np.uint64(data[starts[row] + place + k]) << np.uint64(8 * k)
+            if size - place < 8:
+                m |= np.uint64(size & 0xFF) << np.uint64(56)
+            v3 ^= m
+            for _ in range(2):
+                v0, v1, v2, v3 = sip_round(v0, v1, v2, v3)
+            v0 ^= m
+        v2 ^= np.uint64(0xFF)
+        for _ in range(4):
+            v0, v1, v2, v3 = sip_round(v0, v1, v2, v3)
+        found[row] = v0 ^ v1 ^ v2 ^ v3
     return found
 
 
@@ -134,22 +182,41 @@ def wanted(rule, me, verb):
 
 
 @njit(cache=True, nogil=True)
-def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, shortest_s, longest_s):
-    """Tokenise every row and judge its sentences.
+def counted(words, used, key, start, end):
+    """One more of a word. words: [hash, number] of each; used: how many, and where each stands first. Of a block, the
+    first quarter of a million different words are counted."""
+    size = np.uint64(len(words) - 1)
+    place = key & size
+    while words[place, 0] != key:
+        if words[place, 0] == EMPTY:
+            if used[0, 0] * 2 >= len(words) or key == EMPTY:
+                return
+            used[0, 0] += 1
+            used[used[0, 0], 0], used[used[0, 0], 1], used[used[0, 0], 2] = place, start, end
+            words[place, 0] = key
+            break
+        place = (place + S1) & size
+    words[place, 1] += S1
+
+
+@njit(cache=True, nogil=True)
+def scan(data, starts, ends, kinds, verbs, known, weights, bias, rule, longest, shortest_s, longest_s, words, used):
+    """Tokenise every row, data[start:end], and judge its sentences.
 
     -> out (bytes), out_ends (one a row); and for each sentence kept: row, place among the row's sentences, start and
-    end in out, hash, score.
+    end in out, hash, score. `words` counts.
     """
-    rows = len(offsets) - 1
-    out = np.empty(2 * len(data) + 16, np.uint8)
+    rows = len(starts)
+    size = (ends - starts).sum()
+    out = np.empty(2 * size + 16, np.uint8)
     out_ends = np.empty(rows, np.int64)
-    most = 16 + len(data) // 4  # sentences: four tokens take four bytes at least
+    most = 16 + size // 4  # sentences: four tokens take four bytes at least
     s_row, s_place = np.empty(most, np.int32), np.empty(most, np.int32)
     s_start, s_end = np.empty(most, np.int64), np.empty(most, np.int64)
     s_hash, s_score = np.empty(most, np.int64), np.empty(most, np.float32)
     written, kept, scored = 0, 0, known.any()
     for row in range(rows):
-        place, end = offsets[row], offsets[row + 1]
+        place, end = starts[row], ends[row]
         row_start = written
         count = 0  # tokens of the row
         number = 0  # sentences of the row
@@ -158,7 +225,7 @@ def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, short
         while place < end and count < longest:
             code, length = decode(data, place, end)
             sort = kinds[code]
-            ends = False
+            closes = False
             if sort == 1 or sort == 0:  # the next token
                 if written > row_start:
                     out[written] = PAD
@@ -182,18 +249,19 @@ def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, short
                         break
                 n += 1
                 count += 1
+                key = mix(th)
+                counted(words, used, key, token, written)
                 if sort == 1:
                     if is_end(code):
-                        ends = place >= end
-                        if not ends:
+                        closes = place >= end
+                        if not closes:
                             following, _ = decode(data, place, end)
-                            ends = kinds[following] == 2
+                            closes = kinds[following] == 2
                 else:
                     size = written - token
                     first = data[place - size] | 32
                     if (size == 1 and first == 105) or (size == 2 and first == 109 and data[place - 1] | 32 == 121):
                         me = True
-                    key = mix(th)
                     if not verb and not np.isnan(look_up(verbs[0], verbs[1], key)):
                         verb = True
                     if scored:
@@ -202,8 +270,8 @@ def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, short
                             score += weight
             else:
                 place += length
-                ends = code == NEWLINE and n > 0
-            if ends:
+                closes = code == NEWLINE and n > 0
+            if closes:
                 if shortest_s <= n <= longest_s and wanted(rule, me, verb):
                     s_row[kept], s_place[kept], s_start[kept], s_end[kept] = row, number, s0, written
                     s_hash[kept], s_score[kept] = hash_of(out, s0, written), score / n + bias
@@ -228,6 +296,15 @@ def scan(data, offsets, kinds, verbs, known, weights, bias, rule, longest, short
 
 
 @dataclass
+class Counts:
+    """Different words: where each stands first, and how often it stands."""
+
+    start: np.ndarray
+    end: np.ndarray
+    count: np.ndarray
+
+
+@dataclass
 class Read:
     """The tokens of comments, and the sentences in them that were kept."""
 
@@ -239,6 +316,7 @@ class Read:
     end: np.ndarray
     hash: np.ndarray
     score: np.ndarray
+    words: Counts
 
 
 class Reader:
@@ -248,10 +326,16 @@ class Reader:
         self.kinds = character_kinds()
         self.verbs, self.rule, self.bias = verbs, rule, np.float32(bias)
         self.weights = Words(weights or {})
+        self.words, self.used = np.zeros((TABLE, 2), np.uint64), np.zeros((TABLE // 2 + 2, 3), np.int64)
 
-    def __call__(self, data: np.ndarray, offsets: np.ndarray) -> Read:
-        out, ends, *sentences = scan(
-            data, offsets, self.kinds, (self.verbs.keys, self.verbs.values), self.weights.keys, self.weights.values,
-            self.bias, self.rule, text.LONGEST, text.SHORTEST_SENTENCE, text.LONGEST_SENTENCE,
-        )
-        return Read(out, np.concatenate([[0], ends]), *sentences)
+    def __call__(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Read:
+        """Of the texts data[start:end]."""
+        self.words[:], self.used[0] = 0, 0
+        out, out_ends, *sentences = scan(
+            data, starts, ends, self.kinds, (self.verbs.keys, self.verbs.values), self.weights.keys,
+            self.weights.values, self.bias, self.rule, text.LONGEST, text.SHORTEST_SENTENCE, text.LONGEST_SENTENCE,
+            self.words, self.used,
+        )  # fmt: skip
+        used = self.used[1 : 1 + self.used[0, 0]]
+        counts = Counts(used[:, 1].copy(), used[:, 2].copy(), self.words[used[:, 0], 1].astype(np.int64))
+        return Read(out, np.concatenate([[0], out_ends]), *sentences, counts)

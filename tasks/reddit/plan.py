@@ -2,7 +2,7 @@
 
 Tables:
 
-comments   part, id, parent, author, order, text, sentences [hash, lot, score, text]   (stage.py)
+comments   part, at, id, parent, author, order, text, hashes, sentences [hash, lot, score, text]   (stage.py)
 pairs      shelf, id, author, order, context, response, hashes      a comment and the one it answers
 sentences  shelf, author, order, hash, lot, score, text             what personas are chosen from
 personas   shelf, persona_id, persona [text]                        N sentences at most, of training comments
@@ -31,9 +31,16 @@ class Choice:
     cuts: tuple[int, int] = (0, 0)
 
 
+def copied(comments: Table) -> Table:
+    """The comments that are there more than once."""
+    found = comments.group_by(['part', 'id']).agg(count=comments.count())
+    return found.filter(found['count'] > 1)
+
+
 def unique(comments: Table) -> Table:
-    """Dumps overlap: each comment once."""
-    return first(comments, ['part', 'id'], ['author', 'text'])
+    """Dumps overlap: each comment once, the first of them."""
+    kept = comments.group_by(['part', 'id']).agg(at=comments['at'].min())
+    return comments.semi_join(kept, ['part', 'id', 'at'])
 
 
 def counted(comments: Table) -> Table:
@@ -50,8 +57,7 @@ def pairs(comments: Table, choice: Choice) -> Table:
     """Successive comments of a thread (sec. 3.3): the context is what the response answers."""
     contexts = comments.select('part', parent=comments.id, context=comments.text)
     responses = comments.select(
-        'part', 'id', 'parent', 'author', 'order', response=comments.text,
-        hashes=comments.sentences.map(lambda sentence: sentence['hash']),
+        'part', 'id', 'parent', 'author', 'order', 'hashes', response=comments.text,
     )  # fmt: skip
     joined = responses.join(contexts, ['part', 'parent'])
     return joined.select(
@@ -139,12 +145,7 @@ def with_persona(pairs: Table, sentences: Table, choice: Choice) -> Table:
     return joined.mutate(persona_id=pile(number, ibis.coalesce(joined.piles, 1), choice, joined.shelf)).drop('piles')
 
 
-def words(examples: Table, personas: Table) -> Table:
-    """How often each word stands in training examples, in lower case (the dictionary, sec. 3.1)."""
-    training = examples.filter(examples.fold == 'train')
-    texts = ibis.union(
-        training.select(text=training.context), training.select(text=training.response),
-        personas.select(text=personas.persona.unnest()),
-    )  # fmt: skip
-    split = texts.select(word=texts.text.lower().split(' ').unnest())
-    return split.group_by('word').agg(count=split.count())
+def frequent(words: Table, most: int) -> Table:
+    """The most frequent words of all blocks."""
+    total = words.group_by('word').agg(count=words['count'].sum().cast('int64'))
+    return total.order_by([ibis.desc('count'), 'word']).limit(most)

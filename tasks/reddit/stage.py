@@ -6,17 +6,17 @@ What runs on every block alike, in this process, in others, or on a cluster's wo
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from parlai_persona.files import draft
-from parlai_persona.tasks.reddit import kernels, text
+from parlai_persona.tasks.reddit import kernels, lines, text
 from parlai_persona.tasks.reddit.tagger import Tagger
 from parlai_persona.tasks.reddit.verbs import words
 
@@ -62,6 +62,26 @@ class Job:
     threshold: float | None = None  # of a sentence's score
 
 
+@dataclass
+class Raw:
+    """The fields of comments as bytes: data[starts[row, field]:ends[row, field]], fields as in lines.FIELDS."""
+
+    data: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    def of(self, field: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        number = lines.FIELDS.index(field)
+        return self.data, np.ascontiguousarray(self.starts[:, number]), np.ascontiguousarray(self.ends[:, number])
+
+    def text(self, field: bytes, row: int) -> str:
+        number = lines.FIELDS.index(field)
+        return self.data[self.starts[row, number] : self.ends[row, number]].tobytes().decode()
+
+    def only(self, keep: np.ndarray) -> 'Raw':
+        return Raw(self.data, self.starts[keep], self.ends[keep])
+
+
 class Stage:
     """Reads blocks, one after the other."""
 
@@ -71,62 +91,81 @@ class Stage:
         self.tagger = Tagger(job.tagger) if job.tagger and rule == kernels.RULES else None
         rule = kernels.ABOUT_ME if self.tagger else rule
         self.reader = kernels.Reader(kernels.Words(dict.fromkeys(job.verbs, 1.0)), rule, job.weights, job.bias)
-        self.decoder = msgspec.json.Decoder(Comment)
-        self.authors: dict[str, int] = {}  # names -> keyed hashes, of this process
+        self.key = np.frombuffer(hashlib.blake2b(job.key, digest_size=16).digest(), np.uint64)
+        self.gone, self.bots = (hashes(sorted(names)) for names in (GONE, job.bots))
+        self.decode = msgspec.json.Decoder(Comment).decode
         self.counts: Counter[str] = Counter()
         self.broken: list[bytes] = []
 
-    def __call__(self, block: bytes, output: Path) -> tuple[Counter[str], list[bytes]]:
-        """Write the block's comments; what was counted, and the lines that could not be read."""
+    def __call__(self, block: bytes, number: int, output: Path, words: Path) -> tuple[Counter[str], list[bytes]]:
+        """Write the comments and the words of a block; what was counted, and the lines that could not be read."""
         self.counts, self.broken = Counter(), []
-        table = self.table(self.comments(block))
+        raw = self.kept(self.raw(np.frombuffer(block, np.uint8)))
+        read = self.reader(*self.cleaned(raw))
+        write(pa.table(counted(read)), words)
+        table = self.table(raw, read, number)
         self.counts['comments'] = len(table)
-        write(table, output, 'part')
+        write(table.sort_by('part'), output, 'part')
         return self.counts, self.broken
 
-    def comments(self, block: bytes) -> list[Comment]:
-        found, decode, job = [], self.decoder.decode, self.job
-        deleted = bots = 0
-        lines = block.split(b'\n')
-        for line in lines:
-            try:
-                comment = decode(line)
-            except UNREADABLE:
-                if line.strip():
-                    self.broken.append(line)
-                continue
-            if comment.author in GONE or comment.body in GONE:
-                deleted += 1
-            elif comment.author in job.bots or (job.bot_rule and BOT_NAME.search(comment.author)):
-                bots += 1
-            else:
-                found.append(comment)
-        self.counts.update(
-            lines=sum(map(bool, lines)), broken=len(self.broken), deleted=deleted, bots=bots
+    def raw(self, block: np.ndarray) -> Raw:
+        """Every sound line."""
+        data, starts, ends, slow, count = lines.read(block)
+        others = [comment for start, end in slow if (comment := self.sound(block[start:end].tobytes()))]
+        self.counts['lines'], self.counts['broken'] = count, len(self.broken)
+        if not others:
+            return Raw(data, starts, ends)
+        more, offsets = packed([getattr(comment, name.decode()) for comment in others for name in lines.FIELDS])
+        limits = (offsets + len(data)).astype(np.int64)
+        return Raw(
+            np.concatenate([data, more]), np.concatenate([starts, limits[:-1].reshape(-1, len(lines.FIELDS))]),
+            np.concatenate([ends, limits[1:].reshape(-1, len(lines.FIELDS))]),
         )  # fmt: skip
-        return found
 
-    def table(self, comments: list[Comment]) -> pa.Table:
-        """part, id, parent, author, order, text, sentences."""
-        job = self.job
-        bodies, offsets = packed([text.clean(comment.body, job.cleaning) for comment in comments])
-        read = self.reader(bodies, offsets)
-        ids = hashes([comment.id for comment in comments])
-        threads = hashes([comment.link_id for comment in comments])
-        parents = hashes([comment.parent_id[3:] if comment.parent_id[:3] == 't1_' else '' for comment in comments])
-        authors = np.array([self.author(comment.author) for comment in comments], np.int64)
-        order = kernels.shuffled(ids, np.zeros(len(ids), np.int32), job.seed)
+    def sound(self, line: bytes) -> Comment | None:
+        try:
+            return self.decode(line)
+        except UNREADABLE:
+            self.broken.append(line)
+            return None
+
+    def kept(self, raw: Raw) -> Raw:
+        """Without deleted comments and bots."""
+        names = kernels.hash_rows(*raw.of(b'author'))
+        gone = np.isin(names, self.gone) | np.isin(kernels.hash_rows(*raw.of(b'body')), self.gone)
+        bots = np.isin(names, self.bots)
+        if self.job.bot_rule:
+            for row in np.flatnonzero(lines.names_a_bot(*raw.of(b'author')) & ~bots).tolist():
+                bots[row] = bool(BOT_NAME.search(raw.text(b'author', row)))
+        self.counts['deleted'], self.counts['bots'] = int(gone.sum()), int((bots & ~gone).sum())
+        return raw.only(~(gone | bots))
+
+    def cleaned(self, raw: Raw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The bodies; those that hold something to clean are replaced."""
+        data, starts, ends = raw.of(b'body')
+        rows = np.flatnonzero(lines.marked(data, starts, ends))
+        more, offsets = packed([text.clean(raw.text(b'body', row), self.job.cleaning) for row in rows.tolist()])
+        starts, ends = starts.copy(), ends.copy()
+        starts[rows], ends[rows] = offsets[:-1] + len(data), offsets[1:] + len(data)
+        return np.concatenate([data, more]), starts, ends
+
+    def table(self, raw: Raw, read: kernels.Read, number: int) -> pa.Table:
+        """A row a comment, as plan.py has them; `at`, block and row, tells copies of a comment apart."""
+        job, rows = self.job, len(raw.starts)
+        ids, threads = (kernels.hash_rows(*raw.of(name)) for name in (b'id', b'link_id'))
         table = pa.table({
             'part': pa.array(threads % job.parts, pa.int32()),
+            'at': (np.int64(number) << 32) + np.arange(rows),
             'id': ids,
-            'parent': np.where([comment.parent_id[:3] == 't1_' for comment in comments], parents, -1).astype(np.int64),
-            'author': authors,
-            'order': order,
+            'parent': lines.parents(*raw.of(b'parent_id')),
+            'author': (kernels.keyed(*raw.of(b'author'), self.key) >> np.uint64(1)).astype(np.int64),
+            'order': kernels.shuffled(ids, np.zeros(rows, np.int32), job.seed),
             'text': strings(read.out, read.offsets),
-            'sentences': self.sentences(read, ids),
+            'sentences': (found := self.sentences(read, ids)),
+            'hashes': pa.ListArray.from_arrays(found.offsets, found.values.field('hash')),
         })  # fmt: skip
         written = np.diff(read.offsets) > 0
-        self.counts['empty'] = len(comments) - int(written.sum())
+        self.counts['empty'] = rows - int(written.sum())
         return table if written.all() else table.filter(written)
 
     def sentences(self, read: kernels.Read, ids: np.ndarray) -> pa.Array:
@@ -134,8 +173,7 @@ class Stage:
         job = self.job
         keep = np.ones(len(read.row), bool) if job.threshold is None else read.score >= job.threshold
         if self.tagger:
-            texts = slices(read.out, read.start[keep], read.end[keep]).to_pylist()
-            keep[keep] = self.tagger(texts)
+            keep[keep] = self.tagger(slices(read.out, read.start[keep], read.end[keep]).to_pylist())
         self.counts['sentences'] = int(keep.sum())
         row, starts, ends = read.row[keep], read.start[keep], read.end[keep]
         lots = kernels.shuffled(ids[row], read.place[keep], job.seed + 1)
@@ -147,22 +185,20 @@ class Stage:
         offsets = np.searchsorted(row, np.arange(len(ids) + 1)).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), values)
 
-    def author(self, name: str) -> int:
-        found = self.authors.get(name)
-        if found is None:
-            digest = hashlib.blake2b(name.encode(), key=self.job.key, digest_size=8).digest()
-            found = self.authors[name] = int.from_bytes(digest, 'big') >> 1
-            if len(self.authors) > 1_000_000:
-                self.authors.clear()
-        return found
+
+def counted(read: kernels.Read) -> dict[str, pa.Array]:
+    """The words of a block, in lower case, and how often they stand there."""
+    words = slices(read.out, read.words.start, read.words.end)
+    return {'word': pc.ascii_lower(words), 'count': pa.array(read.words.count)}
 
 
-def write(table: pa.Table, output: Path, part: str) -> None:
-    """Sorted by `part`, a row group for each value of it: a part is read without the others."""
-    table = table.sort_by(part)
-    numbers = table.column(part).to_numpy()
+def write(table: pa.Table, output: Path, part: str = '') -> None:
+    """With a row group for each value of `part`, by which the table is sorted: a part is read without the others."""
+    numbers = table.column(part).to_numpy() if part else np.zeros(len(table))
     cuts = np.flatnonzero(np.diff(numbers)) + 1
-    with draft(output) as unfinished, pq.ParquetWriter(unfinished, table.schema, compression='zstd') as writer:
+    with draft(output) as unfinished, pq.ParquetWriter(
+        unfinished, table.schema, compression='lz4', use_dictionary=False, write_statistics=[part] if part else False
+    ) as writer:
         for start, end in zip([0, *cuts], [*cuts, len(numbers)], strict=True):
             writer.write_table(table.slice(start, end - start))
 
@@ -179,7 +215,8 @@ def packed(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hashes(texts: list[str]) -> np.ndarray:
-    return kernels.hash_rows(*packed(texts))
+    data, offsets = packed(texts)
+    return kernels.hash_rows(data, offsets[:-1], offsets[1:])
 
 
 def strings(data: np.ndarray, offsets: np.ndarray) -> pa.Array:
@@ -192,10 +229,3 @@ def strings(data: np.ndarray, offsets: np.ndarray) -> pa.Array:
 def slices(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum(ends - starts)])
     return strings(kernels.gather(data, starts, ends), offsets)
-
-
-def merged(counts: Iterable[Counter[str]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return total

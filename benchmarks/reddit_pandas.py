@@ -1,0 +1,99 @@
+"""The peer of reddit_pipeline.py: the same rules the way one writes them with pandas, all in memory.
+
+    python benchmarks/reddit_pandas.py dumps/100k.zst folder
+
+It does what `parlai persona_reddit build --selection rules --tagger lexicon` does, and writes the same rows. The hashes
+that say which sentences and comments are chosen are taken from the pipeline, as vectorised calls: they cost it little.
+"""
+
+import hashlib
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import zstandard
+
+from parlai_persona.tasks.reddit import kernels
+from parlai_persona.tasks.reddit.stage import BOT_NAME, BOTS, GONE, hashes
+from parlai_persona.tasks.reddit.text import Cleaning, clean
+from parlai_persona.tasks.reddit.verbs import verbs
+
+TOKEN = re.compile(r'[^\W_]+|[^\w\s]|_|\n')
+SENTENCE = re.compile(r'(?<=[.!?])(?=\s)|\n')
+FIELDS = ['author', 'body', 'id', 'link_id', 'parent_id']
+
+
+def tokenize(text: str) -> list[str]:
+    return [token for token in TOKEN.findall(text) if token != '\n']
+
+
+def shortened(body: str) -> str:
+    return ' '.join(tokenize(body)[:100])
+
+
+def sentences(body: str) -> list[tuple[int, str]]:
+    """Whole sentences of the first 100 tokens, with 4 to 20 tokens, about the writer, with a verb."""
+    found, left = [], 100
+    for place, sentence in enumerate(part for part in SENTENCE.split(body) if part.strip()):
+        tokens = tokenize(sentence)
+        left -= len(tokens)
+        if left < 0:
+            break
+        low = [token.lower() for token in tokens]
+        if 4 <= len(tokens) <= 20 and ('i' in low or 'my' in low) and any(token in VERBS for token in low):
+            found.append((place, ' '.join(tokens)))
+    return found
+
+
+VERBS = verbs()
+
+
+def build(source: Path, output: Path, most: int, share: float, key: bytes) -> None:
+    lines = io.TextIOWrapper(zstandard.ZstdDecompressor(max_window_size=2**31).stream_reader(source.open('rb')))
+    comments = pd.DataFrame([[comment[name] for name in FIELDS] for comment in map(json.loads, lines)], columns=FIELDS)
+    gone = comments.author.isin(GONE) | comments.body.isin(GONE)
+    bots = comments.author.isin(BOTS) | comments.author.str.contains(BOT_NAME)
+    comments = comments[~gone & ~bots].drop_duplicates('id')
+    comments['body'] = comments.body.apply(lambda body: clean(body, Cleaning()))
+    comments['text'] = comments.body.apply(shortened)
+    comments = comments[comments.text != '']
+    numbers = hashes(comments.id.tolist())
+    comments['number'] = numbers
+    comments['order'] = kernels.shuffled(numbers, np.zeros(len(numbers), np.int32), 0)
+    names = {name: int.from_bytes(hashlib.blake2b(name.encode(), key=key, digest_size=8).digest(), 'big') >> 1
+             for name in comments.author.unique()}  # fmt: skip
+    comments['persona_id'] = comments.author.map(names)
+    pairs = comments.assign(parent=comments.parent_id.str.removeprefix('t1_')).merge(
+        comments[['id', 'text']].rename(columns={'id': 'parent', 'text': 'context'}), on='parent'
+    )
+    cuts = [np.partition(pairs.order, n := k * round(share * len(pairs)))[n - 1] + 1 for k in (1, 2)]
+    comments['sentences'] = comments.body.apply(sentences)
+    said = comments[['number', 'persona_id', 'order', 'sentences']].explode('sentences').dropna()
+    said['place'], said['line'] = said.sentences.str[0].astype(np.int32), said.sentences.str[1]
+    said['hash'] = hashes(said.line.tolist())
+    said['lot'] = kernels.shuffled(said.number.to_numpy(), said.place.to_numpy(), 1)
+    training = said[said.order >= cuts[1]].sort_values(['lot', 'hash']).drop_duplicates(['persona_id', 'hash'])
+    chosen = training.assign(rank=training.groupby('persona_id').cumcount())
+    chosen = chosen[chosen['rank'] < most]
+    personas = chosen.groupby('persona_id').line.apply(list).rename('persona').reset_index()
+    copies = said.merge(chosen[['persona_id', 'hash', 'rank']], on=['persona_id', 'hash'])
+    without = copies.groupby('number')['rank'].apply(lambda ranks: sorted(set(ranks))).rename('without')
+    examples = pairs.merge(without, on='number', how='left').rename(columns={'text': 'response'})
+    examples['without'] = [[] if ranks is np.nan else ranks for ranks in examples.without]
+    examples['fold'] = np.select([examples.order < cuts[0], examples.order < cuts[1]], ['test', 'valid'], 'train')
+    output.mkdir(parents=True)
+    columns = ['order', 'persona_id', 'context', 'response', 'without']
+    for fold, rows in examples.groupby('fold'):
+        rows.sort_values('order')[columns].to_parquet(output / f'{fold}-00000-of-00001.parquet', compression='zstd')
+    personas.sort_values('persona_id').to_parquet(output / 'personas-00000-of-00001.parquet', compression='zstd')
+    words = pd.concat([examples[examples.fold == 'train'][['context', 'response']].stack(), personas.persona.explode()])
+    counts = words.str.lower().str.split(' ').explode().value_counts()
+    counts.head(250_000).to_csv(output / 'dictionary', sep='\t', header=False)
+
+
+if __name__ == '__main__':
+    build(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5].encode())
