@@ -18,7 +18,7 @@ import pandas as pd
 import zstandard
 
 from parlai_persona.tasks.reddit import kernels
-from parlai_persona.tasks.reddit.stage import BOT_NAME, BOTS, GONE, hashes
+from parlai_persona.tasks.reddit.stage import BOT_NAME, BOTS, GONE, hashes, packed
 from parlai_persona.tasks.reddit.text import Cleaning, clean
 from parlai_persona.tasks.reddit.verbs import verbs
 
@@ -64,9 +64,11 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     numbers = hashes(comments.id.tolist())
     comments['number'] = numbers
     comments['order'] = kernels.shuffled(numbers, np.zeros(len(numbers), np.int32), 0)
-    names = {name: int.from_bytes(hashlib.blake2b(name.encode(), key=key, digest_size=8).digest(), 'big') >> 1
-             for name in comments.author.unique()}  # fmt: skip
-    comments['persona_id'] = comments.author.map(names)
+    names, codes = np.unique(comments.author.to_numpy(str), return_inverse=True)
+    data, offsets = packed(names.tolist())
+    secret = np.frombuffer(hashlib.blake2b(key, digest_size=16).digest(), np.uint64)
+    hidden = kernels.keyed(data, offsets[:-1], offsets[1:], secret) >> np.uint64(1)
+    comments['persona_id'] = hidden.astype(np.int64)[codes]
     pairs = comments.assign(parent=comments.parent_id.str.removeprefix('t1_')).merge(
         comments[['id', 'text']].rename(columns={'id': 'parent', 'text': 'context'}), on='parent'
     )

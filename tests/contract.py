@@ -116,6 +116,11 @@ AGENTS = [
         shared=('model', 'dict', 'corpus'),
         no_gradient={'theta.W_primary': RELATED_LAST, 'theta.A_1': RELATED_LAST},
     ),
+    Entry(
+        'persona:memnet', 'parlai_persona.agents.memnet.memnet:MemnetAgent', RANKER,
+        {**TINY, 'memnet_embedding_size': 16, 'memnet_heads': 2, 'memnet_layers': 1, 'memnet_ffn_size': 16},
+        shared=('model', 'dict', 'lines', 'response_encodings'),
+    ),
 ]  # fmt: skip
 
 

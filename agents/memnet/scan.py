@@ -1,0 +1,40 @@
+"""A first look at a million dot products: bounds from vectors in one byte a number, as a compiled loop (numba).
+
+A look at float32 vectors takes as long as reading them from memory; these codes are a quarter of that. With x = code +
+rest and |rest · q| <= |rest| |q| the bounds are safe, whatever the vectors.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+STEPS = 127  # codes are whole numbers in [-STEPS, STEPS]
+ROUNDING = 1e-5  # of the float32 sums, in parts of |x| |q|: well above what 300 additions can lose
+
+
+def encode(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (K, d) -> codes (K, d) int8 and, for each, its scale and the length of what it leaves out: (K, 2)."""
+    scale = np.maximum(np.abs(x).max(1), 1e-30) / STEPS
+    codes = np.rint(x / scale[:, None]).astype(np.int8)
+    rest = np.linalg.norm(x - codes * scale[:, None], axis=1) + ROUNDING * np.linalg.norm(x, axis=1)
+    return codes, np.stack([scale, rest], 1).astype(np.float32)
+
+
+@njit(cache=True, fastmath=True, nogil=True, parallel=True)
+def bounds(codes, margins, q, length, low, high):
+    """low_i <= x_i · q <= high_i for all vectors, of which there are four or more; `length` is |q|.
+
+    Four rows at a time share what is read of q: half the time of one by one. The last four may overlap others.
+    """
+    count = codes.shape[0]
+    for block in prange((count + 3) // 4):
+        i = min(4 * block, count - 4)
+        a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for j in range(codes.shape[1]):
+            a += np.float32(codes[i, j]) * q[j]
+            b += np.float32(codes[i + 1, j]) * q[j]
+            c += np.float32(codes[i + 2, j]) * q[j]
+            d += np.float32(codes[i + 3, j]) * q[j]
+        for row, total in ((i, a), (i + 1, b), (i + 2, c), (i + 3, d)):
+            middle, width = total * margins[row, 0], margins[row, 1] * length
+            low[row] = middle - width
+            high[row] = middle + width
