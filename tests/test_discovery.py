@@ -167,5 +167,5 @@ def test_presets(tmp_path):
     own = tmp_path / 'own.opt'
     own.write_text('{"learningrate": 0.5}')
     assert Opt.load_init(f'persona:meta_memnn,{own}') == {**opt, 'learningrate': 0.5}
-    with pytest.raises(FileNotFoundError, match='there is persona:meta_memnn'):
+    with pytest.raises(FileNotFoundError, match='there is persona:memnet, persona:meta_memnn'):
         Opt.load_init('persona:nothing')
