@@ -1,9 +1,11 @@
 """Files that are either whole or not there."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -16,3 +18,8 @@ def draft(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    with draft(path) as part:
+        part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

@@ -15,7 +15,7 @@ import pytest
 from reddit_dumps import comments, line, write
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.tasks.reddit import build, plan, text
+from parlai_persona.tasks.reddit import blocks, build, plan, text
 from parlai_persona.tasks.reddit.options import SELECTIONS, Machine, Options
 
 KEY = b'a key of the tests'
@@ -216,9 +216,9 @@ def test_fuzzed_lines(tmp_path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from parlai_persona.tasks.reddit import build
+from parlai_persona.tasks.reddit import blocks, build
 from parlai_persona.tasks.reddit.options import Machine, Options
-build.BLOCK = 4000
+blocks.BLOCK = 4000
 if __name__ == '__main__':
     options = Options(valid=0.1, test=0.1, persona_size=3, tagger='lexicon')
     build.build([sys.argv[1]], Path(sys.argv[2]), options, Machine(workers=1, parts=4), {}, b'a key of the tests')
@@ -250,15 +250,15 @@ def test_killed_and_resumed(tmp_path):
 
 
 def test_what_was_finished_is_not_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, 'BLOCK', 4000)
+    monkeypatch.setattr(blocks, 'BLOCK', 4000)
     source = write(tmp_path / 'data.jsonl', comments(500))
     monkeypatch.setattr(build.DuckEngine, 'examples', interrupt)
     with pytest.raises(KeyboardInterrupt):
         build.build([str(source)], tmp_path / 'data', FEW, ONE, {}, KEY)
     monkeypatch.undo()
-    monkeypatch.setattr(build, 'Stage', forbidden)
+    monkeypatch.setattr(blocks, 'Stage', forbidden)
     monkeypatch.setattr(plan, 'pairs', forbidden)
-    monkeypatch.setattr(build, 'blocks_done', unused)
+    monkeypatch.setattr(blocks, 'blocks_done', unused)
     build.build([str(source)], tmp_path / 'data', FEW, ONE, {})
     assert counts(tmp_path / 'data')['pairs'] > 200
 

@@ -10,12 +10,8 @@ import secrets
 import shutil
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +22,16 @@ from parlai.core.opt import Opt
 from tqdm import tqdm
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.files import draft
+from parlai_persona.files import draft, write_json
 from parlai_persona.tasks.reddit import classifier, dump, manifest, plan, text
+from parlai_persona.tasks.reddit.blocks import stage
 from parlai_persona.tasks.reddit.classifier import Classifier
 from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine
 from parlai_persona.tasks.reddit.options import Machine, Options
-from parlai_persona.tasks.reddit.stage import BOTS, Job, Stage
+from parlai_persona.tasks.reddit.stage import BOTS, Job
 from parlai_persona.tasks.reddit.tagger import choose
 from parlai_persona.tasks.reddit.verbs import verbs
 
-BLOCK = 64 << 20  # bytes of lines
 PART = 1 << 30  # bytes of lines, about, that are computed together
 EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows when unpacked, about
 WORDS = 250_000  # of the dictionary (sec. 3.1)
@@ -59,7 +55,7 @@ def build(
     key = begin(work, files, options, parts, key)
     job = job_of(options, parts, key, tagger, classifier_of(options, files, folders, opt))
     engine = engine_of(machine, folders)
-    counts, sources = stage(files, job, folders, machine, engine)
+    counts, sources = stage(files, job, folders, machine.workers, engine)
     choice = plan.Choice(parts, options.selection, options.persona_size)
     engine.pairs(parts, choice)
     choice = replace(choice, cuts=cuts(engine, options, rows(folders.pairs)))
@@ -148,128 +144,6 @@ def shown() -> Any:
     return progress
 
 
-# --------------------------------------------------------------------------------------- lines -> comments
-
-
-def stage(
-    files: list[Path], job: Job, folders: Folders, machine: Machine, engine: DuckEngine | SparkEngine
-) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """All blocks of all files; what was counted, and the files' checksums."""
-    if isinstance(engine, SparkEngine):
-        items = [(number, path) for number, path in enumerate(files)]
-        list(engine.each(lambda item: read_file(item[0], item[1], Stage(job), folders), items))
-    else:
-        with bar(files) as progress, blocks_done(job, machine.workers) as submit:
-            for number, path in enumerate(files):
-                submit_file(number, path, folders, submit, progress)
-    counts: Counter[str] = Counter()
-    for path in sorted(folders.stage.glob('*.json')):
-        counts.update(json.loads(path.read_text())['counts'])
-    if not counts['comments']:
-        raise DataError(
-            f'no comment in {", ".join(map(str, files))}: saw {counts["lines"]:,} lines, of which '
-            f'{counts["broken"]:,} are broken; expected JSON with author, body, id, link_id and parent_id'
-        )
-    return counts, [json.loads(path.read_text()) for path in sorted(folders.stage.glob('*.source'))]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Where the block of a file goes."""
-
-    folders: Folders
-    file: int
-    place: int
-
-    def path(self, folder: str, suffix: str) -> Path:
-        return self.folders.work / folder / f'{self.file:05}-{self.place:06}{suffix}'
-
-    @property
-    def number(self) -> int:
-        return (self.file << 18) + self.place
-
-    @property
-    def done(self) -> Path:
-        return self.path('stage', '.json')
-
-
-def read_file(number: int, path: Path, reader: Stage, folders: Folders) -> None:
-    """A whole file in this process."""
-    submit_file(number, path, folders, lambda *block: finish_block(reader, *block), lambda _: None)
-
-
-def submit_file(number: int, path: Path, folders: Folders, submit: Any, progress: Any) -> None:
-    done = folders.stage / f'{number:05}.source'
-    source = dump.Source(path)
-    if done.exists():
-        progress(source.size)
-        return
-    before = 0
-    for place, lines in enumerate(dump.blocks(source, BLOCK)):
-        block = Block(folders, number, place)
-        if not block.done.exists():
-            submit(lines, block)
-        progress(source.read - before)
-        before = source.read
-    submit(None, None)  # until all of the file is there
-    write_json(done, {'path': path.name, 'bytes': source.size, 'sha256': source.checksum.hexdigest()})
-
-
-def finish_block(reader: Stage, lines: bytes | None, block: Block | None) -> None:
-    if lines is None or block is None:
-        return
-    counts, broken = reader(lines, block.number, block.path('stage', '.parquet'), block.path('words', '.parquet'))
-    if broken:
-        with draft(block.path('stage', '.broken')) as unfinished:
-            unfinished.write_bytes(b'\n'.join(broken) + b'\n')
-    write_json(block.done, {'counts': counts})
-
-
-@contextmanager
-def blocks_done(job: Job, workers: int) -> Iterator[Any]:
-    """A function that has blocks read, several at a time; called without one it waits for those on their way."""
-    if workers == 1:
-        reader = Stage(job)
-        yield lambda *block: finish_block(reader, *block)
-        return
-    waiting: deque[Future] = deque()
-    with ProcessPoolExecutor(workers, get_context('spawn'), start_worker, (job,)) as pool:
-
-        def submit(lines: bytes | None, block: Block | None) -> None:
-            if lines is not None and block is not None:
-                waiting.append(pool.submit(in_worker, lines, block))
-            while waiting and (lines is None or len(waiting) > workers):
-                waiting.popleft().result()
-
-        try:
-            yield submit
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def start_worker(job: Job) -> None:
-    global READER
-    READER = Stage(job)
-
-
-def in_worker(lines: bytes, block: Block) -> None:
-    finish_block(READER, lines, block)
-
-
-READER: Stage
-
-
-@contextmanager
-def bar(files: list[Path]) -> Iterator[Any]:
-    total = sum(path.stat().st_size for path in files)
-    with tqdm(total=total, desc='lines of dumps', unit='B', unit_scale=True) as shown_bar:
-        yield shown_bar.update
-
-
-# ------------------------------------------------------------------------------------------ folds, the end
-
-
 def cuts(engine: DuckEngine | SparkEngine, options: Options, pairs: int) -> tuple[int, int]:
     """The numbers below which comments are held out, for test and for valid."""
     if not pairs:
@@ -320,8 +194,3 @@ def without_held_out(words: list[tuple[str, int]], folders: Folders) -> list[tup
             if word in counts:
                 counts[word] -= count
     return sorted(((word, count) for word, count in counts.items() if count > 0), key=lambda one: (-one[1], one[0]))
-
-
-def write_json(path: Path, content: Any) -> None:
-    with draft(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

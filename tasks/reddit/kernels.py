@@ -331,11 +331,11 @@ class Reader:
     def __call__(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Read:
         """Of the texts data[start:end]."""
         self.words[:], self.used[0] = 0, 0
-        out, out_ends, *sentences = scan(
+        out, out_ends, row, place, start, end, hash, score = scan(
             data, starts, ends, self.kinds, (self.verbs.keys, self.verbs.values), self.weights.keys,
             self.weights.values, self.bias, self.rule, text.LONGEST, text.SHORTEST_SENTENCE, text.LONGEST_SENTENCE,
             self.words, self.used,
         )  # fmt: skip
         used = self.used[1 : 1 + self.used[0, 0]]
         counts = Counts(used[:, 1].copy(), used[:, 2].copy(), self.words[used[:, 0], 1].astype(np.int64))
-        return Read(out, np.concatenate([[0], out_ends]), *sentences, counts)
+        return Read(out, np.concatenate([[0], out_ends]), row, place, start, end, hash, score, counts)
