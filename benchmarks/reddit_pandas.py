@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     cuts = [np.partition(pairs.order, n := k * round(share * len(pairs)))[n - 1] + 1 for k in (1, 2)]
     comments['sentences'] = comments.body.apply(sentences)
     said = comments[['number', 'persona_id', 'order', 'sentences']].explode('sentences').dropna()
+    comments = comments.drop(columns=['body', 'sentences'])
     said['place'], said['line'] = said.sentences.str[0].astype(np.int32), said.sentences.str[1]
     said['hash'] = hashes(said.line.tolist())
     said['lot'] = kernels.shuffled(said.number.to_numpy(), said.place.to_numpy(), 1)
@@ -92,9 +94,13 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     for fold, rows in examples.groupby('fold'):
         rows.sort_values('order')[columns].to_parquet(output / f'{fold}-00000-of-00001.parquet', compression='zstd')
     personas.sort_values('persona_id').to_parquet(output / 'personas-00000-of-00001.parquet', compression='zstd')
-    words = pd.concat([examples[examples.fold == 'train'][['context', 'response']].stack(), personas.persona.explode()])
-    counts = words.str.lower().str.split(' ').explode().value_counts()
-    counts.head(250_000).to_csv(output / 'dictionary', sep='\t', header=False)
+    counts: Counter[str] = Counter()
+    training = examples[examples.fold == 'train']
+    for column in (training.context, training.response):
+        for text in column:
+            counts.update(text.lower().split(' '))
+    (output / 'dictionary').write_text(''.join(f'{word}\t{n}\n' for word, n in counts.most_common(250_000)))
+
 
 
 if __name__ == '__main__':
