@@ -1,0 +1,131 @@
+"""`-t persona:reddit` and `parlai persona_reddit`: what comes out of a data set, what is said without one."""
+
+import json
+from collections import Counter
+
+import pytest
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import create_task_agent_from_taskname
+from reddit_dumps import comments, write
+
+import parlai_persona  # noqa: F401
+from parlai_persona import fields
+from parlai_persona.dialogue import DataError, NoSplit
+from parlai_persona.tasks.reddit import build, classifier, parse
+from parlai_persona.tasks.reddit.options import Machine, Options
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('reddit')
+    source = write(folder / 'dump.jsonl', comments(800))
+    options = Options(valid=0.1, test=0.1, persona_size=4, tagger='lexicon')
+    return build.build([str(source)], folder / 'data', options, Machine(workers=1, parts=3), {}, b'key')
+
+
+def messages(folder, count=None, **options):
+    words = ['-t', 'persona:reddit', '--reddit-data', str(folder), '--loglevel', 'error']
+    for name, value in {'datatype': 'valid', **options}.items():
+        words += [f'--{name.replace("_", "-")}', str(value)]
+    opt = ParlaiParser(True, False).parse_args(words)
+    opt['seed'] = 5
+    teacher = create_task_agent_from_taskname(opt)[0]
+    try:
+        return [teacher.act() for _ in range(count or teacher.num_examples())]
+    finally:
+        teacher.shutdown()
+
+
+def pairs(found) -> Counter:
+    return Counter((message['text'], label(message)) for message in found)
+
+
+def label(message) -> str:
+    return (message.get('labels') or message['eval_labels'])[0]
+
+
+def of(folder, fold) -> Counter:
+    read = (dialogue.turns[0] for chunk in parse.chunks(folder, fold) for dialogue in parse.read(chunk))
+    return Counter((turn.text, turn.reply) for turn in read)
+
+
+def test_an_epoch_has_every_example_once_in_an_order_of_its_own(data):
+    count = of(data, 'train').total()
+    twice = messages(data, 2 * count, datatype='train')
+    first, second = twice[:count], twice[count:]
+    assert pairs(first) == pairs(second) == of(data, 'train')
+    assert [m['text'] for m in first] != [m['text'] for m in second]
+    again = messages(data, count, datatype='train')
+    assert [m['text'] for m in again] == [m['text'] for m in first]
+    assert 'label_candidates' not in first[0] and first[0]['episode_done']
+
+
+def test_valid_has_drawn_candidates_and_personas(data):
+    found = messages(data, persona_candidates_count=5)
+    assert pairs(found) == of(data, 'valid')
+    for message in found:
+        assert len(set(message['label_candidates'])) == 5 and label(message) in message['label_candidates']
+    assert any(message[fields.PERSONA] for message in found)
+    assert not any(fields.YOUR_PERSONA in message['text'] for message in found)
+    with_persona = messages(data, persona_candidates='none', persona_side='self')
+    assert any(message['text'].startswith(fields.YOUR_PERSONA) for message in with_persona)
+
+
+def test_json_lines(data, tmp_path, parlai):
+    folder = tmp_path / 'lines'
+    folder.mkdir()
+    for fold in ('train', 'valid'):
+        output = folder / f'{fold}.jsonl'
+        done = parlai('persona_reddit', 'export', '--input', str(data), '--output', str(output), '--split', fold)
+        assert done.returncode == 0, done.stderr
+    assert of(folder, 'train') == of(data, 'train')
+    assert pairs(messages(folder, datatype='train:evalmode')) == of(data, 'train')
+    with pytest.raises(NoSplit, match='has no test.jsonl'):
+        parse.chunks(folder, 'test')
+    (folder / 'valid.jsonl').write_text('{"persona": "mine", "context": "a", "response": "b"}\n')
+    with pytest.raises(DataError, match=r'valid.jsonl, line 1 .* expected \{"persona": \[sentence'):
+        parse.read(parse.chunks(folder, 'valid')[0])
+
+
+def test_no_data(data, tmp_path):
+    with pytest.raises(DataError, match='saw no such folder'):
+        parse.chunks(tmp_path / 'nowhere', 'train')
+    with pytest.raises(DataError, match='saw neither manifest.json nor train.jsonl'):
+        parse.chunks(tmp_path, 'train')
+    with pytest.raises(DataError, match='--reddit-data is missing'):
+        create_task_agent_from_taskname(ParlaiParser(True, False).parse_args(['-t', 'persona:reddit']))
+    for path in data.iterdir():
+        if path.name != 'train-00001-of-00003.parquet':
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match='saw 2 files train-.*, expected 3'):
+        parse.chunks(tmp_path, 'train')
+
+
+def test_command(tmp_path, parlai):
+    write(tmp_path / 'dump.jsonl', comments(300))
+    arguments = ['persona_reddit', 'build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
+    done = parlai(*arguments, '--tagger', 'lexicon')
+    assert done.returncode and 'ask for 100,000 examples' in done.stderr and 'Traceback' not in done.stderr
+    done = parlai(*arguments, '--tagger', 'lexicon', '--valid', '0.1', '--test', '0.1')
+    assert done.returncode and 'unfinished build with other options' in done.stderr
+    import shutil
+
+    shutil.rmtree(tmp_path / 'data.building')
+    done = parlai(*arguments, '--tagger', 'lexicon', '--valid', '0.1', '--test', '0.1')
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / 'data/manifest.json').read_text())['counts']['lines'] == 300
+    done = parlai('persona_reddit', 'destroy', '--input', 'x', '--output', 'y')
+    assert done.returncode and 'expected build or export' in done.stderr
+
+
+def test_classifier_tells_personas_from_other_sentences(tmp_path):
+    mine = [f'i {verb} my {thing} .' for verb in ('love', 'own', 'see') for thing in ('cat', 'dog', 'car', 'house')]
+    others = [f'the {thing} was {what} .' for thing in ('article', 'link', 'code') for what in ('old', 'broken', 'new')]
+    made = classifier.train(mine * 3, others * 3)
+    made.save(tmp_path / 'classifier.json')
+    read = classifier.Classifier.load(tmp_path / 'classifier.json')
+    assert read == made
+    assert read.score(['i', 'love', 'my', 'house', '.']) > 0 > read.score(['the', 'link', 'was', 'old', '.'])
+    (tmp_path / 'bad.json').write_text('{}')
+    with pytest.raises(DataError, match="bad.json: KeyError"):
+        classifier.Classifier.load(tmp_path / 'bad.json')
