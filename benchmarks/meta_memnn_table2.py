@@ -73,9 +73,7 @@ class Experiment:
         entry = {'iteration': learner.iteration, 'valid': accuracy.tolist()}
         entry |= {name: value.tolist() for name, value in seen.items()}
         if learner.recipe.mode == 'learned' and learner.iteration % 500 == 0:
-            weights = learner.all_weights()
             entry['weights'] = learner.histogram().tolist()
-            entry['mean weight'] = weights.mean(1).tolist()
         self.curve.append(entry)
 
     def train(self, iterations: int, every: int, title: str) -> None:

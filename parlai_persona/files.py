@@ -1,11 +1,12 @@
 """Files that are either whole or not there."""
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -18,6 +19,13 @@ def draft(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def open_text(path: Path) -> IO[str]:
+    """A text file, perhaps .gz, whose lines end at line feeds alone."""
+    if path.suffix == '.gz':
+        return gzip.open(path, 'rt', encoding='utf-8', newline='\n')
+    return path.open(encoding='utf-8', newline='\n')
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -5,7 +5,6 @@ K responses, d size of an encoding. A folder holds `texts.txt` and `starts.npy` 
 `stamp.json`, which says what all this was made from.
 """
 
-import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.agents.memnet.search import Candidates, make_approximate, make_codes
 from parlai_persona.agents.memnet.texts import Line, line
-from parlai_persona.files import draft
+from parlai_persona.files import draft, open_text, write_json
 
 CHUNK = 8192  # lines encoded at a time, and lost at most by a kill
 SHOWN = ('weights', 'words', 'file', 'tokens')  # what a stamp is of, as a person would name it
@@ -62,8 +61,7 @@ class Maker:
             if read_stamp(self.part) != stamp:
                 shutil.rmtree(self.part, ignore_errors=True)
                 self.write_texts()
-                with draft(self.part / 'stamp.json') as path:
-                    path.write_text(json.dumps(stamp), encoding='utf-8')
+                write_json(self.part / 'stamp.json', stamp)
             self.write_vectors()
             shutil.rmtree(self.place, ignore_errors=True)
             self.part.replace(self.place)
@@ -88,7 +86,7 @@ class Maker:
         """The lines that stay: not empty, not too long, each once."""
         kept: dict[str, None] = {}
         read = 0
-        with opened(self.source) as file:
+        with open_text(self.source) as file:
             for text in tqdm(file, f'reading {self.source.name}', unit=' lines', unit_scale=True, disable=None):
                 text = ' '.join(text.split())
                 read += 1
@@ -149,9 +147,3 @@ def blocks(path: Path) -> Iterator[bytes]:
     with path.open('rb') as file:
         while block := file.read(1 << 20):
             yield block
-
-
-def opened(path: Path):
-    if path.suffix == '.gz':
-        return gzip.open(path, 'rt', encoding='utf-8', newline='\n')
-    return path.open(encoding='utf-8', newline='\n')

@@ -1,12 +1,13 @@
 """Rows of a word-embedding matrix from elsewhere: a file of vectors, or a checkpoint with other words."""
 
-import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import torch
 from torch import Tensor
+
+from parlai_persona.files import open_text
 
 
 def read(path: Path, words: Mapping[str, int], size: int) -> dict[str, Tensor]:
@@ -32,9 +33,7 @@ def read(path: Path, words: Mapping[str, int], size: int) -> dict[str, Tensor]:
 def opened(path: Path) -> IO[str]:
     if not path.is_file():
         raise FileNotFoundError(f'--memnet-vectors {path}: there is no such file; expected a text file of word vectors')
-    if path.suffix == '.gz':
-        return gzip.open(path, 'rt', encoding='utf-8', newline='\n')
-    return path.open(encoding='utf-8', newline='\n')
+    return open_text(path)
 
 
 def check_size(path: Path, seen: int, expected: int) -> None:

@@ -58,7 +58,7 @@ def build(
     counts, sources = stage(files, job, folders, machine.workers, engine)
     choice = plan.Choice(parts, options.selection, options.persona_size)
     engine.pairs(parts, choice)
-    choice = replace(choice, cuts=cuts(engine, options, rows(folders.pairs)))
+    choice = replace(choice, cuts=cuts(engine, options, manifest.rows(folders.pairs)))
     engine.examples(choice)
     finish(folders, output, options, machine, counts, sources, engine.words(2 * WORDS), time.monotonic() - started)
     return output
@@ -156,10 +156,6 @@ def cuts(engine: DuckEngine | SparkEngine, options: Options, pairs: int) -> tupl
             'shares (--valid 0.05 --test 0.05)'
         )
     return engine.cut(test) if test else 0, engine.cut(both) if both else 0
-
-
-def rows(folder: Path) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in folder.glob('*.parquet'))
 
 
 def finish(

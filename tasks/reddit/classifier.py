@@ -12,7 +12,7 @@ import parlai.utils.logging as logging
 from parlai.core.opt import Opt
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.files import draft
+from parlai_persona.files import write_json
 from parlai_persona.tasks.personachat.build import paths
 from parlai_persona.tasks.personachat.parse import read_views
 from parlai_persona.tasks.reddit import dump, text
@@ -34,8 +34,7 @@ class Classifier:
         return self.bias + sum(self.weights.get(text.lower(token), 0.0) for token in tokens) / len(tokens)
 
     def save(self, path: Path) -> None:
-        with draft(path) as unfinished:
-            unfinished.write_text(json.dumps({'bias': self.bias, 'weights': self.weights}), encoding='utf-8')
+        write_json(path, {'bias': self.bias, 'weights': self.weights})
 
     @classmethod
     def load(cls, path: Path) -> 'Classifier':

@@ -31,7 +31,24 @@ def shard(kind: str, number: int, count: int) -> str:
     return f'{kind}-{number:05}-of-{count:05}.parquet'
 
 
-class DuckEngine:
+class Engine:
+    """What both have in common."""
+
+    folders: Folders
+
+    def read(self, folder: Path) -> Table:
+        raise NotImplementedError
+
+    def cut(self, count: int) -> int:
+        """The number that `count` pairs lie below."""
+        return int(plan.cut(self.read(self.folders.pairs), count).to_pyarrow().as_py())
+
+    def words(self, most: int) -> list[tuple[str, int]]:
+        found = plan.frequent(self.read(self.folders.words), most)
+        return [(row['word'], int(row['count'])) for row in found.to_pyarrow().to_pylist()]
+
+
+class DuckEngine(Engine):
     """One part or shelf after the other, each a file that is whole or not there; what is there is not done again."""
 
     def __init__(self, folders: Folders, memory: str, threads: int, progress: Progress):
@@ -59,10 +76,6 @@ class DuckEngine:
                 self.write(plan.pairs(comments, choice), self.folders.pairs / name, shelf)  # the last: all are there
             self.progress('pairs of comments', part + 1, parts)
 
-    def cut(self, count: int) -> int:
-        """The number that `count` pairs lie below."""
-        return int(plan.cut(self.read(self.folders.pairs), count).to_pyarrow().as_py())
-
     def examples(self, choice: plan.Choice) -> None:
         for shelf in range(choice.shelves):
             paths = {kind: self.folders.data / shard(kind, shelf, choice.shelves) for kind in (*plan.FOLDS, 'personas')}
@@ -84,9 +97,6 @@ class DuckEngine:
         for table in (chosen, personas, examples):
             self.drop(table)
 
-    def words(self, most: int) -> list[tuple[str, int]]:
-        return pairs_of(plan.frequent(self.read(self.folders.words), most))
-
     def kept(self, table: Table) -> Table:
         return self.connection.create_table(ibis.util.gen_name('kept'), table, temp=True)
 
@@ -99,11 +109,7 @@ class DuckEngine:
             self.connection.to_parquet(table, unfinished, compression=compression, row_group_size=GROUP)
 
 
-def pairs_of(words: Table) -> list[tuple[str, int]]:
-    return [(row['word'], int(row['count'])) for row in words.to_pyarrow().to_pylist()]
-
-
-class SparkEngine:
+class SparkEngine(Engine):
     """All parts and shelves at once, shared out by Spark. Its workers have to see the folders under the same names."""
 
     def __init__(self, folders: Folders, master: str, progress: Progress):
@@ -126,9 +132,6 @@ class SparkEngine:
         self.saved(plan.pairs(comments, choice), self.folders.pairs)
         self.progress('pairs of comments', 2, 2)
 
-    def cut(self, count: int) -> int:
-        return int(plan.cut(self.read(self.folders.pairs), count).to_pyarrow().as_py())
-
     def examples(self, choice: plan.Choice) -> None:
         sentences, pairs = self.read(self.folders.sentences), self.read(self.folders.pairs)
         work = self.folders.work
@@ -140,9 +143,6 @@ class SparkEngine:
         for fold in plan.FOLDS:
             self.publish(examples.filter(examples.fold == fold).drop('fold'), fold, 'order', choice.shelves)
         self.progress('personas and examples', 2, 2)
-
-    def words(self, most: int) -> list[tuple[str, int]]:
-        return pairs_of(plan.frequent(self.read(self.folders.words), most))
 
     def saved(self, table: Table, folder: Path) -> Table:
         if not (folder / '_SUCCESS').exists():

@@ -44,13 +44,13 @@ def relations(folders: Folders) -> dict[str, int]:
     distinct = sum(
         row['comments'] for path in folders.unique.glob('*.parquet') for row in pq.read_table(path).to_pylist()
     )
-    kinds = {kind: sum(map(rows, folders.data.glob(f'{kind}-*.parquet'))) for kind in (*plan.FOLDS, 'personas')}
+    kinds = {kind: rows(folders.data, f'{kind}-*.parquet') for kind in (*plan.FOLDS, 'personas')}
     return {
         'distinct comments': distinct,
-        'pairs': sum(map(rows, folders.pairs.glob('*.parquet'))),
+        'pairs': rows(folders.pairs),
         **kinds,
     }  # fmt: skip
 
 
-def rows(path: Path) -> int:
-    return pq.read_metadata(path).num_rows
+def rows(folder: Path, files: str = '*.parquet') -> int:
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob(files))

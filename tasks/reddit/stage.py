@@ -28,7 +28,7 @@ BOTS = words(
     'CompileBot sexual_coffee ObamaRobot PORTMANTEAU-BOT'
 )
 BOT_NAME = re.compile(r'Bot\d*$|BOT$|[_-]bot\d*$|^bot[_-]|^Bot[A-Z_-]|[_-]Bot[_-]')
-GROUP = pa.struct([('hash', pa.int64()), ('lot', pa.int64()), ('score', pa.float32()), ('text', pa.string())])
+SENTENCE = pa.struct([('hash', pa.int64()), ('lot', pa.int64()), ('score', pa.float32()), ('text', pa.string())])
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -180,7 +180,7 @@ class Stage:
         score = read.score[keep] if job.weights else np.zeros(len(row), np.float32)
         values = pa.StructArray.from_arrays(
             [pa.array(read.hash[keep]), pa.array(lots), pa.array(score), slices(read.out, starts, ends)],
-            fields=list(GROUP),
+            fields=list(SENTENCE),
         )
         offsets = np.searchsorted(row, np.arange(len(ids) + 1)).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), values)
