@@ -218,7 +218,7 @@ import sys
 from pathlib import Path
 from parlai_persona.tasks.reddit import blocks, build
 from parlai_persona.tasks.reddit.options import Machine, Options
-blocks.BLOCK = 4000
+blocks.BLOCK, blocks.PIECE = 4000, 1
 if __name__ == '__main__':
     options = Options(valid=0.1, test=0.1, persona_size=3, tagger='lexicon')
     build.build([sys.argv[1]], Path(sys.argv[2]), options, Machine(workers=1, parts=4), {}, b'a key of the tests')
@@ -258,7 +258,7 @@ def test_what_was_finished_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(blocks, 'Stage', forbidden)
     monkeypatch.setattr(plan, 'pairs', forbidden)
-    monkeypatch.setattr(blocks, 'blocks_done', unused)
+    monkeypatch.setattr(blocks, 'pieces_done', unused)
     build.build([str(source)], tmp_path / 'data', FEW, ONE, {})
     assert counts(tmp_path / 'data')['pairs'] > 200
 

@@ -199,6 +199,8 @@ class MemNet(nn.Module):
         self.size = self.context.size
         self.dropout = nn.Dropout(shape.dropout)
         self.persona = nn.Linear(shape.embedding_size, self.size, bias=False) if shape.persona else None
+        if self.persona and self.size == shape.embedding_size:
+            nn.init.eye_(self.persona.weight)  # at the start, a sentence asks for responses with its words
 
     def forward(self, contexts: Texts, memory: Memory | None, responses: Texts) -> tuple[Tensor, Tensor]:
         """u (B, d) of the examples, y (B, d) of their responses."""

@@ -1,4 +1,4 @@
-"""The first step of a build: blocks of raw lines -> clean comments, in several processes or on a cluster's workers."""
+"""The first step of a build: pieces of dumps -> clean comments, in several processes or on a cluster's workers."""
 
 import json
 from collections import Counter, deque
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,19 @@ from parlai_persona.tasks.reddit import dump
 from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine
 from parlai_persona.tasks.reddit.stage import Job, Stage
 
-BLOCK = 64 << 20  # bytes of lines
+BLOCK = 16 << 20  # bytes of lines that are read at once; arrays of this size are reused, larger ones cost new memory
+PIECE = 8  # blocks whose comments stand in one file, so that the rows of a part are many
 
 
 def stage(
     files: list[Path], job: Job, folders: Folders, workers: int, engine: DuckEngine | SparkEngine
 ) -> tuple[Counter[str], list[dict[str, Any]]]:
-    """All blocks of all files; what was counted, and the files' checksums."""
+    """All pieces of all files; what was counted, and the files' checksums."""
     if isinstance(engine, SparkEngine):
         items = [(number, path) for number, path in enumerate(files)]
         list(engine.each(lambda item: read_file(item[0], item[1], Stage(job), folders), items))
     else:
-        with bar(files) as progress, blocks_done(job, workers) as submit:
+        with bar(files) as progress, pieces_done(job, workers) as submit:
             for number, path in enumerate(files):
                 submit_file(number, path, folders, submit, progress)
     counts: Counter[str] = Counter()
@@ -44,8 +46,8 @@ def stage(
 
 
 @dataclass(frozen=True)
-class Block:
-    """Where the block of a file goes."""
+class Piece:
+    """Where the comments of some blocks of a file go."""
 
     folders: Folders
     file: int
@@ -65,7 +67,7 @@ class Block:
 
 def read_file(number: int, path: Path, reader: Stage, folders: Folders) -> None:
     """A whole file in this process."""
-    submit_file(number, path, folders, lambda *block: finish_block(reader, *block), lambda _: None)
+    submit_file(number, path, folders, lambda *piece: finish_piece(reader, *piece), lambda _: None)
 
 
 def submit_file(number: int, path: Path, folders: Folders, submit: Any, progress: Any) -> None:
@@ -75,40 +77,44 @@ def submit_file(number: int, path: Path, folders: Folders, submit: Any, progress
         progress(source.size)
         return
     before = 0
-    for place, lines in enumerate(dump.blocks(source, BLOCK)):
-        block = Block(folders, number, place)
-        if not block.done.exists():
-            submit(lines, block)
+    blocks = dump.blocks(source, BLOCK)
+    for place in count():
+        some = list(islice(blocks, PIECE))
+        if not some:
+            break
+        piece = Piece(folders, number, place)
+        if not piece.done.exists():
+            submit(some, piece)
         progress(source.read - before)
         before = source.read
-    submit(None, None)  # until all of the file is there
+    submit([], None)  # until all of the file is there
     write_json(done, {'path': path.name, 'bytes': source.size, 'sha256': source.checksum.hexdigest()})
 
 
-def finish_block(reader: Stage, lines: bytes | None, block: Block | None) -> None:
-    if lines is None or block is None:
+def finish_piece(reader: Stage, blocks: list[bytes], piece: Piece | None) -> None:
+    if piece is None:
         return
-    counts, broken = reader(lines, block.number, block.path('stage', '.parquet'), block.path('words', '.parquet'))
+    counts, broken = reader(blocks, piece.number, piece.path('stage', '.parquet'), piece.path('words', '.parquet'))
     if broken:
-        with draft(block.path('stage', '.broken')) as unfinished:
+        with draft(piece.path('stage', '.broken')) as unfinished:
             unfinished.write_bytes(b'\n'.join(broken) + b'\n')
-    write_json(block.done, {'counts': counts})
+    write_json(piece.done, {'counts': counts})
 
 
 @contextmanager
-def blocks_done(job: Job, workers: int) -> Iterator[Any]:
-    """A function that has blocks read, several at a time; called without one it waits for those on their way."""
+def pieces_done(job: Job, workers: int) -> Iterator[Any]:
+    """A function that has pieces read, several at a time; called without one it waits for those on their way."""
     if workers == 1:
         reader = Stage(job)
-        yield lambda *block: finish_block(reader, *block)
+        yield lambda *piece: finish_piece(reader, *piece)
         return
     waiting: deque[Future] = deque()
     with ProcessPoolExecutor(workers, get_context('spawn'), start_worker, (job,)) as pool:
 
-        def submit(lines: bytes | None, block: Block | None) -> None:
-            if lines is not None and block is not None:
-                waiting.append(pool.submit(in_worker, lines, block))
-            while waiting and (lines is None or len(waiting) > workers):
+        def submit(blocks: list[bytes], piece: Piece | None) -> None:
+            if piece is not None:
+                waiting.append(pool.submit(in_worker, blocks, piece))
+            while waiting and (piece is None or len(waiting) > workers):
                 waiting.popleft().result()
 
         try:
@@ -123,8 +129,8 @@ def start_worker(job: Job) -> None:
     READER = Stage(job)
 
 
-def in_worker(lines: bytes, block: Block) -> None:
-    finish_block(READER, lines, block)
+def in_worker(blocks: list[bytes], piece: Piece) -> None:
+    finish_piece(READER, blocks, piece)
 
 
 READER: Stage

@@ -32,7 +32,7 @@ from parlai_persona.tasks.reddit.stage import BOTS, Job
 from parlai_persona.tasks.reddit.tagger import choose
 from parlai_persona.tasks.reddit.verbs import verbs
 
-PART = 1 << 30  # bytes of lines, about, that are computed together
+PART = 1 << 29  # bytes of lines, about, that are computed together
 EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows when unpacked, about
 WORDS = 250_000  # of the dictionary (sec. 3.1)
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from parlai_persona.dialogue import DataError
 
-PIECE = 1 << 20  # bytes read at once
+PIECE = 1 << 17  # bytes read at once: what comes of them still fits a cache
 WINDOW = 31  # bits; the public dumps are compressed with `zstd --long=31`
 HOW = 'expected .zst, .bz2, .xz, .gz or plain JSON lines'
 
@@ -62,22 +62,20 @@ def find(patterns: list[str]) -> list[Path]:
 
 def blocks(source: Source, size: int) -> Iterator[bytes]:
     """Whole lines, about `size` bytes at a time. Where a block ends depends on file and size alone."""
-    kept: list[bytes] = []
-    length = 0
+    buffer, length = bytearray(2 * size), 0
     with source.path.open('rb') as file:
         for data in decompressed(source, file):
-            kept.append(data)
+            buffer[length : length + len(data)] = data  # which grows if need be
             length += len(data)
             while length >= size:
-                whole = b''.join(kept)
-                end = whole.rfind(b'\n', 0, size) + 1 or whole.find(b'\n', size) + 1
+                end = buffer.rfind(b'\n', 0, size) + 1 or buffer.find(b'\n', size, length) + 1
                 if not end:  # a line longer than a block: wait for its end
-                    kept = [whole]
                     break
-                yield whole[:end]
-                kept, length = [whole[end:]], length - end
+                yield bytes(memoryview(buffer)[:end])
+                buffer[: length - end] = buffer[end:length]
+                length -= end
     if length:
-        yield b''.join(kept)
+        yield bytes(memoryview(buffer)[:length])
 
 
 def decompressed(source: Source, file: BinaryIO) -> Iterator[bytes]:

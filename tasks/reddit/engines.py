@@ -4,10 +4,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import ibis
+import numpy as np
+import pyarrow.parquet as pq
 from ibis import Table
 
 from parlai_persona.dialogue import DataError
@@ -56,7 +59,7 @@ class DuckEngine(Engine):
         spill = folders.work / 'spill'
         spill.mkdir(parents=True, exist_ok=True)
         self.connection = ibis.duckdb.connect(
-            memory_limit=memory, threads=threads, temp_directory=str(spill), preserve_insertion_order=False
+            memory_limit=memory, threads=threads, temp_directory=str(spill), preserve_insertion_order=False, allocator_flush_threshold='2GB', allocator_bulk_deallocation_flush_threshold='2GB'
         )
 
     def read(self, folder: Path, **where: int) -> Table:
@@ -87,15 +90,29 @@ class DuckEngine(Engine):
         sentences = self.read(self.folders.sentences, shelf=shelf)
         chosen = self.kept(plan.chosen(sentences, choice))
         personas = self.kept(plan.personas(chosen))
-        examples = self.kept(
-            plan.examples(self.read(self.folders.pairs, shelf=shelf), sentences, chosen, choice)
-        )  # fmt: skip
-        for fold in plan.FOLDS:
-            found = examples.filter(examples.fold == fold).drop('shelf', 'fold')
-            self.write(found, paths[fold], 'order', 'zstd')
+        examples = plan.examples(self.read(self.folders.pairs, shelf=shelf), sentences, chosen, choice)
+        self.write_folds(examples.drop('shelf').order_by('order'), choice, paths)
         self.write(personas.drop('shelf'), paths['personas'], 'persona_id', 'zstd')  # the last one: all are there
-        for table in (chosen, personas, examples):
+        for table in (chosen, personas):
             self.drop(table)
+
+    def write_folds(self, examples: Table, choice: plan.Choice, paths: dict[str, Path]) -> None:
+        """A file each, in one go: sorted as they are, one ends where the next one begins."""
+        batches = examples.to_pyarrow_batches(chunk_size=GROUP)
+        with ExitStack() as stack:
+            files = {}
+            for fold in plan.FOLDS:
+                unfinished = stack.enter_context(draft(paths[fold]))
+                files[fold] = stack.enter_context(pq.ParquetWriter(
+                    unfinished, batches.schema, compression='zstd', compression_level=1, use_dictionary=False,
+                    write_statistics=['order'],
+                ))  # fmt: skip
+            for batch in batches:
+                numbers = batch.column('order').to_numpy()
+                for fold, limits in choice.folds().items():
+                    start, end = np.searchsorted(numbers, limits).tolist()
+                    if start < end:
+                        files[fold].write_batch(batch.slice(start, end - start))
 
     def kept(self, table: Table) -> Table:
         return self.connection.create_table(ibis.util.gen_name('kept'), table, temp=True)
@@ -103,7 +120,7 @@ class DuckEngine(Engine):
     def drop(self, table: Table) -> None:
         self.connection.raw_sql(f'DROP TABLE {table.get_name()}')
 
-    def write(self, table: Table, path: Path, order: str | None = None, compression: str = 'lz4') -> None:
+    def write(self, table: Table, path: Path, order: str | None = None, compression: str = 'uncompressed') -> None:
         with draft(path) as unfinished:
             table = table.order_by(order) if order else table
             self.connection.to_parquet(table, unfinished, compression=compression, row_group_size=GROUP)
@@ -140,8 +157,9 @@ class SparkEngine(Engine):
         examples = self.saved(plan.examples(pairs, sentences, chosen, choice), work / 'examples')
         self.progress('personas and examples', 1, 2)
         self.publish(personas, 'personas', 'persona_id', choice.shelves)
-        for fold in plan.FOLDS:
-            self.publish(examples.filter(examples.fold == fold).drop('fold'), fold, 'order', choice.shelves)
+        for fold, (first, last) in choice.folds().items():
+            found = examples.filter((examples.order >= first) & (examples.order < last))
+            self.publish(found, fold, 'order', choice.shelves)
         self.progress('personas and examples', 2, 2)
 
     def saved(self, table: Table, folder: Path) -> Table:

@@ -6,7 +6,7 @@ comments   part, at, id, parent, author, order, text, hashes, sentences [hash, l
 pairs      shelf, id, author, order, context, response, hashes      a comment and the one it answers
 sentences  shelf, author, order, hash, lot, score, text             what personas are chosen from
 personas   shelf, persona_id, persona [text]                        N sentences at most, of training comments
-examples   shelf, fold, order, persona_id, context, response, without [place in persona]
+examples   shelf, order, persona_id, context, response, without [place in persona]
 
 Rows of a thread share a `part`, and those of a persona a `shelf`, so that parts and shelves can be computed one by one.
 `order`, `lot`: random numbers of comments and sentences, from hashes of their ids.
@@ -18,7 +18,8 @@ import ibis
 from ibis import Table
 from ibis.expr.types import IntegerValue
 
-FOLDS = ('train', 'valid', 'test')
+FOLDS = ('test', 'valid', 'train')  # in the order of `order`
+LAST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Choice:
     selection: str = 'rules'
     most: int = 100  # sentences of a persona
     cuts: tuple[int, int] = (0, 0)
+
+    def folds(self) -> dict[str, tuple[int, int]]:
+        """From where to where the numbers of each go."""
+        limits = (0, *self.cuts, LAST)
+        return {fold: (limits[n], limits[n + 1]) for n, fold in enumerate(FOLDS)}
 
 
 def copied(comments: Table) -> Table:
@@ -121,9 +127,7 @@ def personas(chosen: Table) -> Table:
 
 def examples(pairs: Table, sentences: Table, chosen: Table, choice: Choice) -> Table:
     """`without`: the places in the persona of sentences that the response consists of."""
-    test, valid = choice.cuts
-    fold = ibis.cases((pairs.order < test, 'test'), (pairs.order < valid, 'valid'), else_='train')
-    known = with_persona(pairs.mutate(fold=fold), sentences, choice)
+    known = with_persona(pairs, sentences, choice)
     said = known.select('shelf', 'persona_id', 'id', hash=known.hashes.unnest())
     copies = said.join(chosen.select('shelf', 'persona_id', 'hash', 'place'), ['shelf', 'persona_id', 'hash'])
     copies = copies.select('shelf', 'id', 'place').distinct()
@@ -131,7 +135,7 @@ def examples(pairs: Table, sentences: Table, chosen: Table, choice: Choice) -> T
     found = known.left_join(without, ['shelf', 'id'])
     none = ibis.literal([], type='array<int32>')
     return found.select(
-        'shelf', 'fold', 'order', 'persona_id', 'context', 'response',
+        'shelf', 'order', 'persona_id', 'context', 'response',
         without=found.without.sort().fill_null(none),
     )  # fmt: skip
 

@@ -97,14 +97,19 @@ class Stage:
         self.counts: Counter[str] = Counter()
         self.broken: list[bytes] = []
 
-    def __call__(self, block: bytes, number: int, output: Path, words: Path) -> tuple[Counter[str], list[bytes]]:
-        """Write the comments and the words of a block; what was counted, and the lines that could not be read."""
+    def __call__(self, blocks: list[bytes], number: int, output: Path, words: Path) -> tuple[Counter[str], list[bytes]]:
+        """Write the comments and the words of some blocks; what was counted, and the lines that could not be read."""
         self.counts, self.broken = Counter(), []
-        raw = self.kept(self.raw(np.frombuffer(block, np.uint8)))
-        read = self.reader(*self.cleaned(raw))
-        write(pa.table(counted(read)), words)
-        table = self.table(raw, read, number)
+        tables, told, before = [], [], 0
+        for block in blocks:
+            raw = self.kept(self.raw(np.frombuffer(block, np.uint8)))
+            read = self.reader(*self.cleaned(raw))
+            told.append(pa.table(counted(read)))
+            tables.append(self.table(raw, read, (number << 32) + before))
+            before += len(raw.starts)
+        table = pa.concat_tables(tables)
         self.counts['comments'] = len(table)
+        write(pa.concat_tables(told).group_by('word').aggregate([('count', 'sum')]).rename_columns(['word', 'count']), words)
         write(table.sort_by('part'), output, 'part')
         return self.counts, self.broken
 
@@ -112,7 +117,8 @@ class Stage:
         """Every sound line."""
         data, starts, ends, slow, count = lines.read(block)
         others = [comment for start, end in slow if (comment := self.sound(block[start:end].tobytes()))]
-        self.counts['lines'], self.counts['broken'] = count, len(self.broken)
+        self.counts['lines'] += count
+        self.counts['broken'] = len(self.broken)
         if not others:
             return Raw(data, starts, ends)
         more, offsets = packed([getattr(comment, name.decode()) for comment in others for name in lines.FIELDS])
@@ -137,7 +143,8 @@ class Stage:
         if self.job.bot_rule:
             for row in np.flatnonzero(lines.names_a_bot(*raw.of(b'author')) & ~bots).tolist():
                 bots[row] = bool(BOT_NAME.search(raw.text(b'author', row)))
-        self.counts['deleted'], self.counts['bots'] = int(gone.sum()), int((bots & ~gone).sum())
+        self.counts['deleted'] += int(gone.sum())
+        self.counts['bots'] += int((bots & ~gone).sum())
         return raw.only(~(gone | bots))
 
     def cleaned(self, raw: Raw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -149,13 +156,13 @@ class Stage:
         starts[rows], ends[rows] = offsets[:-1] + len(data), offsets[1:] + len(data)
         return np.concatenate([data, more]), starts, ends
 
-    def table(self, raw: Raw, read: kernels.Read, number: int) -> pa.Table:
-        """A row a comment, as plan.py has them; `at`, block and row, tells copies of a comment apart."""
+    def table(self, raw: Raw, read: kernels.Read, first: int) -> pa.Table:
+        """A row a comment, as plan.py has them; `at`, from `first` on, tells copies of a comment apart."""
         job, rows = self.job, len(raw.starts)
         ids, threads = (kernels.hash_rows(*raw.of(name)) for name in (b'id', b'link_id'))
         table = pa.table({
             'part': pa.array(threads % job.parts, pa.int32()),
-            'at': (np.int64(number) << 32) + np.arange(rows),
+            'at': first + np.arange(rows),
             'id': ids,
             'parent': lines.parents(*raw.of(b'parent_id')),
             'author': (kernels.keyed(*raw.of(b'author'), self.key) >> np.uint64(1)).astype(np.int64),
@@ -165,7 +172,7 @@ class Stage:
             'hashes': pa.ListArray.from_arrays(found.offsets, found.values.field('hash')),
         })  # fmt: skip
         written = np.diff(read.offsets) > 0
-        self.counts['empty'] = rows - int(written.sum())
+        self.counts['empty'] += rows - int(written.sum())
         return table if written.all() else table.filter(written)
 
     def sentences(self, read: kernels.Read, ids: np.ndarray) -> pa.Array:
@@ -174,7 +181,7 @@ class Stage:
         keep = np.ones(len(read.row), bool) if job.threshold is None else read.score >= job.threshold
         if self.tagger:
             keep[keep] = self.tagger(slices(read.out, read.start[keep], read.end[keep]).to_pylist())
-        self.counts['sentences'] = int(keep.sum())
+        self.counts['sentences'] += int(keep.sum())
         row, starts, ends = read.row[keep], read.start[keep], read.end[keep]
         lots = kernels.shuffled(ids[row], read.place[keep], job.seed + 1)
         score = read.score[keep] if job.weights else np.zeros(len(row), np.float32)
