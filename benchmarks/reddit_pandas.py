@@ -7,8 +7,6 @@ that say which sentences and comments are chosen are taken from the pipeline, as
 """
 
 import hashlib
-import io
-import json
 import re
 import sys
 from collections import Counter
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import zstandard
 
 from parlai_persona.tasks.reddit import kernels
 from parlai_persona.tasks.reddit.stage import BOT_NAME, BOTS, GONE, hashes, packed
@@ -54,8 +51,8 @@ VERBS = verbs()
 
 
 def build(source: Path, output: Path, most: int, share: float, key: bytes) -> None:
-    lines = io.TextIOWrapper(zstandard.ZstdDecompressor(max_window_size=2**31).stream_reader(source.open('rb')))
-    comments = pd.DataFrame([[comment[name] for name in FIELDS] for comment in map(json.loads, lines)], columns=FIELDS)
+    some = pd.read_json(source, lines=True, chunksize=100_000, dtype=False)
+    comments = pd.concat([piece[FIELDS] for piece in some], ignore_index=True)
     gone = comments.author.isin(GONE) | comments.body.isin(GONE)
     bots = comments.author.isin(BOTS) | comments.author.str.contains(BOT_NAME)
     comments = comments[~gone & ~bots].drop_duplicates('id')

@@ -4,9 +4,11 @@ import json
 from collections import Counter
 
 import pytest
+from conftest import worker_program
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from reddit_dumps import comments, write
+from test_teacher import RECORDER
 
 import parlai_persona  # noqa: F401
 from parlai_persona import fields
@@ -69,6 +71,47 @@ def test_valid_has_drawn_candidates_and_personas(data):
     assert not any(fields.YOUR_PERSONA in message['text'] for message in found)
     with_persona = messages(data, persona_candidates='none', persona_side='self')
     assert any(message['text'].startswith(fields.YOUR_PERSONA) for message in with_persona)
+
+
+def ids(pieces) -> list[str]:
+    return [dialogue.id for piece in pieces for dialogue in parse.read(piece)]
+
+
+def seen_by_two_processes(parlai, folder, data, script, datatype, *extra) -> list[list[str]]:
+    """The examples that each of them is given, in order."""
+    worker_program(folder, 'recorder_agent', RECORDER)
+    (folder / 'm.dict').touch()  # ParlAI wants it to be there before distributed training
+    done = parlai(
+        script, '-t', 'persona:reddit', '--reddit-data', str(data), '-m', 'recorder_agent:RecorderAgent', '-dt',
+        datatype, '--distributed-world-size', '2', '--datapath', str(folder), *extra, PYTHONPATH=str(folder),
+    )  # fmt: skip
+    paths = [folder / f'seen-{rank}' for rank in (0, 1)]
+    assert all(path.exists() for path in paths), done.stderr[-2000:]
+    return [[json.loads(line)[0] for line in path.read_text().splitlines()] for path in paths]
+
+
+def test_two_processes_evaluate_each_example_once(data, tmp_path, parlai):
+    extra = ['--persona-candidates-count', '5']
+    seen = seen_by_two_processes(parlai, tmp_path, data, 'multiprocessing_eval', 'valid', *extra)
+    expected = ids(parse.chunks(data, 'valid'))
+    assert sorted(seen[0] + seen[1]) == sorted(expected)
+    assert abs(len(seen[0]) - len(seen[1])) <= 1
+
+
+@pytest.mark.slow  # 12 seconds each
+@pytest.mark.parametrize('datatype', ['train', 'train:stream'])
+def test_two_processes_learn_from_each_example_once_an_epoch(data, tmp_path, parlai, datatype):
+    """Each has pieces of its own and goes through them again and again."""
+    pieces = parse.chunks(data, 'train')
+    shares = [sorted(ids(pieces[rank::2])) for rank in (0, 1)]
+    steps = 2 * max(map(len, shares))
+    extra = ['-mf', 'm', '--max-train-steps', str(steps), '--evaltask', 'integration_tests']
+    seen = seen_by_two_processes(parlai, tmp_path, data, 'multiprocessing_train', datatype, *extra)
+    for found, share in zip(seen, shares, strict=True):
+        assert len(found) == steps
+        epochs = [found[start : start + len(share)] for start in range(0, steps, len(share))]
+        assert all(sorted(epoch) == share for epoch in epochs if len(epoch) == len(share))
+    assert sorted(shares[0] + shares[1]) == sorted(ids(pieces)) and min(map(len, shares)) > 50
 
 
 def test_json_lines(data, tmp_path, parlai):

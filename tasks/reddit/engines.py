@@ -18,6 +18,7 @@ from parlai_persona.files import draft
 from parlai_persona.tasks.reddit import plan
 
 GROUP = 20_000  # rows read at once of what is read by shelf
+KEPT = '2GB'  # of freed memory: getting it back from the system costs more than most queries
 Progress = Callable[[str, int, int], None]  # step, done, all
 
 
@@ -59,8 +60,9 @@ class DuckEngine(Engine):
         spill = folders.work / 'spill'
         spill.mkdir(parents=True, exist_ok=True)
         self.connection = ibis.duckdb.connect(
-            memory_limit=memory, threads=threads, temp_directory=str(spill), preserve_insertion_order=False, allocator_flush_threshold='2GB', allocator_bulk_deallocation_flush_threshold='2GB'
-        )
+            memory_limit=memory, threads=threads, temp_directory=str(spill), preserve_insertion_order=False,
+            allocator_flush_threshold=KEPT, allocator_bulk_deallocation_flush_threshold=KEPT,
+        )  # fmt: skip
 
     def read(self, folder: Path, **where: int) -> Table:
         table = self.connection.read_parquet(str(folder / '*.parquet'))

@@ -22,7 +22,7 @@ def of(
     folders: Folders, options: Options, machine: Machine, counts: Counter[str], sources: list[dict[str, Any]],
     seconds: float,
 ) -> dict[str, Any]:
-    packages = (*PACKAGES, ENGINES[machine.engine])
+    packages = [*PACKAGES, ENGINES[machine.engine], *(['spacy'] if options.tagger == 'spacy' else [])]
     return {
         'format': FORMAT,
         'options': asdict(options),

@@ -21,6 +21,7 @@ from parlai_persona.tasks.reddit.tagger import Tagger
 from parlai_persona.tasks.reddit.verbs import words
 
 GONE = frozenset({'[deleted]', '[removed]', '[ Removed by Reddit ]', ''})
+LONGEST_GONE = max(map(len, GONE))
 BOTS = words(
     'AutoModerator autotldr RemindMeBot TotesMessenger TweetPoster imgurtranscriber ImgurTranscriber LinkFixerBot '
     'WikiTextBot HelperBot_ GifReversingBot sneakpeekbot tweetposter MTGCardFetcher dogetipbot changetip '
@@ -109,7 +110,8 @@ class Stage:
             before += len(raw.starts)
         table = pa.concat_tables(tables)
         self.counts['comments'] = len(table)
-        write(pa.concat_tables(told).group_by('word').aggregate([('count', 'sum')]).rename_columns(['word', 'count']), words)
+        counts = pa.concat_tables(told).group_by('word').aggregate([('count', 'sum')])
+        write(counts.rename_columns(['word', 'count']), words)
         write(table.sort_by('part'), output, 'part')
         return self.counts, self.broken
 
@@ -138,7 +140,10 @@ class Stage:
     def kept(self, raw: Raw) -> Raw:
         """Without deleted comments and bots."""
         names = kernels.hash_rows(*raw.of(b'author'))
-        gone = np.isin(names, self.gone) | np.isin(kernels.hash_rows(*raw.of(b'body')), self.gone)
+        gone = np.isin(names, self.gone)
+        data, starts, ends = raw.of(b'body')
+        rows = np.flatnonzero(ends - starts <= LONGEST_GONE)
+        gone[rows] |= np.isin(kernels.hash_rows(data, starts[rows], ends[rows]), self.gone)
         bots = np.isin(names, self.bots)
         if self.job.bot_rule:
             for row in np.flatnonzero(lines.names_a_bot(*raw.of(b'author')) & ~bots).tolist():

@@ -1,5 +1,6 @@
 """Rules (iii) and (iv) by a part-of-speech tagger: slower than the lexicon by far, and the paper's way."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from parlai_persona.dialogue import DataError
 
 VERBS, OTHERS = frozenset({'VERB', 'AUX'}), frozenset({'NOUN', 'PROPN', 'PRON', 'ADJ'})
 UNUSED = ['parser', 'ner', 'lemmatizer']
+CONTRACTION = re.compile(r" ' (?=(?:s|m|d|t|re|ve|ll)\b)", re.I)  # spaCy reads "I'm", not "I ' m"
 
 
 class Tagger:
@@ -17,7 +19,7 @@ class Tagger:
 
     def __call__(self, sentences: Sequence[str]) -> np.ndarray:
         """Which have a verb, and a noun, pronoun or adjective."""
-        documents = self.model.pipe(sentences, batch_size=256)
+        documents = self.model.pipe((CONTRACTION.sub("'", sentence) for sentence in sentences), batch_size=256)
         return np.array([accepted({token.pos_ for token in document}) for document in documents], bool)
 
 
@@ -31,12 +33,18 @@ def load(model: str) -> Any:
     except ImportError:
         raise DataError('--tagger spacy needs the package spacy: pip install spacy, or use --tagger lexicon') from None
     try:
-        return spacy.load(model, exclude=UNUSED)
+        found = spacy.load(model, exclude=UNUSED)
     except OSError:
         raise DataError(
             f'--tagger spacy: saw no model {model!r}; python -m spacy download {model}, or name another with '
             '--spacy-model, or use --tagger lexicon'
         ) from None
+    if not any(token.pos_ for token in found('I am who I am.')):
+        raise DataError(
+            f'--tagger spacy: saw no part of speech from the model {model!r} (it has {", ".join(found.pipe_names)}); '
+            'name one with a tagger by --spacy-model, or use --tagger lexicon'
+        )
+    return found
 
 
 def choose(tagger: str, model: str) -> str | None:

@@ -13,13 +13,13 @@ def words(text: str) -> frozenset[str]:
 # Verbs that the lexicon has in their base form alone, and what is left of contractions: I 'm, don 't.
 AUXILIARIES = words(
     'am is are was were be been being has have had having do does did will would can could may might must shall should '
-    'm ve re ll don doesn didn isn aren wasn weren haven hasn hadn won wouldn couldn shouldn cannot dont didnt doesnt '
-    'isnt wasnt cant wont im ive ill id gonna wanna gotta'
+    'm s d ve re ll don doesn didn isn aren wasn weren haven hasn hadn won wouldn couldn shouldn cannot dont didnt '
+    'doesnt isnt wasnt cant wont im ive ill id gonna wanna gotta'
 )
 # Listed as verbs as well, but nearly always something else.
 OTHERS = words(
     'a i the in on out up down no well so even back off over my me you it not too now then here there and but or if ok '
-    'yes still just very through round near past right only own better best last long short clear clean dry cool warm '
+    'yes still just very through round near past right only better best last long short clear clean dry cool warm '
     'open free due same other more most less fine sure good bad worse worst above about again all any at by for from '
     'of to with what who how why when where which that this these those than as like one two'
 )
