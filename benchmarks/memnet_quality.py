@@ -136,6 +136,19 @@ def personachat(make: Maker) -> Iterator[Job]:
         yield make.job('biencoder', PERSONACHAT, data, 'valid', 'biencoder', seed, train)
 
 
+def ablation(make: Maker) -> Iterator[Job]:
+    """What helps on small data."""
+    data = data_label('Persona-Chat', training_dialogues(make.datapath))
+    for kind, flags in ABLATIONS.items():
+        for seed in SEEDS:
+            name = f'personachat-{kind.replace(" ", "-")}'
+            train = make.trained(name, seed, make.task(PERSONACHAT), f'-m persona:memnet {SIZE} {LEARN} {flags}', 10)
+            yield make.job(f'memnet transformer, {kind}', PERSONACHAT, data, 'valid', name, seed, train)
+
+
+ABLATIONS = {'random start': '--memnet-persona-start random', 'dropout 0.4': '--memnet-dropout 0.4'}
+
+
 def memnet_on_personachat(make: Maker, data: str, seed: int, persona: bool) -> Job:
     name = f'personachat-{"self" if persona else "none"}'
     flags = f'-m persona:memnet {SIZE} {LEARN}{without(persona)}'
@@ -236,7 +249,10 @@ def without(persona: bool) -> str:
     return '' if persona else ' --memnet-persona false'
 
 
-TABLES = {'personachat': personachat, 'sample': sample, 'table1': table1, 'table3': table3, 'table4': table4}
+TABLES = {
+    'personachat': personachat, 'ablation': ablation, 'sample': sample, 'table1': table1, 'table3': table3,
+    'table4': table4,
+}  # fmt: skip
 
 
 def main() -> None:

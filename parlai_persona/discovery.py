@@ -7,8 +7,9 @@ not look there, and each derives a module name that we can provide instead of pa
 * `load_world_module('persona:x', interactive_task=True)` looks for `InteractiveXWorld` in
   `parlai.tasks.persona.worlds`: an alias of `task_worlds`, which hands out the `InteractiveWorld` of task `x`.
 
-`-o persona:x` is the preset `agents/x/paper.opt`; ParlAI looks for presets by file name and in packages of its own, so
-that one function is extended. Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need nothing of this.
+`-o persona:x` is the preset `agents/x/paper.opt`, `-o persona:x/small` is `agents/x/small.opt`; ParlAI looks for
+presets by file name and in packages of its own, so that one function is extended.
+Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need nothing of this.
 """
 
 import importlib
@@ -42,11 +43,12 @@ def load_init(cls: type[Opt], optfile: str) -> Opt:
 
 
 def preset(name: str) -> str:
-    """`persona:x` -> the path of `agents/x/paper.opt`; any other name as it is."""
+    """`persona:x` -> the path of `agents/x/paper.opt`, `persona:x/y` -> that of `y.opt`; any other name as it is."""
     if not name.startswith(PREFIX):
         return name
     agents = [Path(folder) for folder in importlib.import_module(f'{PACKAGE}.agents').__path__]
-    found = {path.parent.name: path for folder in agents for path in folder.glob('*/paper.opt')}
+    paths = [path for folder in agents for path in folder.glob('*/*.opt')]
+    found = {path.parent.name if path.stem == 'paper' else f'{path.parent.name}/{path.stem}': path for path in paths}
     if name.removeprefix(PREFIX) not in found:
         there = ', '.join(f'{PREFIX}{method}' for method in sorted(found))
         raise FileNotFoundError(f'-o {name}: there is no such preset; there is {there}')

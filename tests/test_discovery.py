@@ -167,5 +167,7 @@ def test_presets(tmp_path):
     own = tmp_path / 'own.opt'
     own.write_text('{"learningrate": 0.5}')
     assert Opt.load_init(f'persona:meta_memnn,{own}') == {**opt, 'learningrate': 0.5}
-    with pytest.raises(FileNotFoundError, match='there is persona:memnet, persona:meta_memnn'):
+    assert Opt.load_init('persona:memnet')['memnet_layers'] == 4
+    assert Opt.load_init('persona:memnet/small')['memnet_layers'] == 1  # another preset of the same method
+    with pytest.raises(FileNotFoundError, match='there is persona:memnet, persona:memnet/small, persona:meta_memnn'):
         Opt.load_init('persona:nothing')

@@ -14,6 +14,8 @@ from parlai.utils.io import PathManager
 from parlai_persona.agents.memnet import vectors
 from parlai_persona.agents.memnet.model import MemNet, Shape
 
+OF_TRAINING = ('dropout', 'persona_start')  # fields of the shape that trained weights do not depend on
+
 
 class KeepsWords(TorchRankerAgent):
     """Saving and loading; `vectors_file` is where words begin that no checkpoint knows."""
@@ -78,7 +80,7 @@ class KeepsWords(TorchRankerAgent):
     def check_shape(self, path: str, seen: dict[str, Any]) -> None:
         """Of another shape, weights would not fit; with other heads they would, and mean something else."""
         for name, wanted in asdict(self.shape).items():
-            if name != 'dropout' and seen[name] != wanted:
+            if name not in OF_TRAINING and seen[name] != wanted:
                 raise ValueError(
                     f"{path} was trained with --memnet-{name.replace('_', '-')} {seen[name]}, this is {wanted}: give "
                     'the flags that it was trained with'

@@ -35,6 +35,10 @@ class Shape:
     ffn_size: int = flag(1200, 'transformer: inner size of the feed-forward layers', least=1)
     dropout: float = flag(0.0, 'probability (§5.1: 0.2 when trained on Persona-Chat alone)', least=0)
     persona: bool = flag(True, 'read the persona; false is "Persona: No" of Table 1')
+    persona_start: str = flag(
+        'identity', "how the persona's linear layer begins; identity: where sizes allow it",
+        choices=('identity', 'random'),
+    )  # fmt: skip
 
     def depth(self) -> int:
         return self.layers or LAYERS[self.encoder]
@@ -199,7 +203,7 @@ class MemNet(nn.Module):
         self.size = self.context.size
         self.dropout = nn.Dropout(shape.dropout)
         self.persona = nn.Linear(shape.embedding_size, self.size, bias=False) if shape.persona else None
-        if self.persona and self.size == shape.embedding_size:
+        if self.persona and shape.persona_start == 'identity' and self.size == shape.embedding_size:
             nn.init.eye_(self.persona.weight)  # at the start, a sentence asks for responses with its words
 
     def forward(self, contexts: Texts, memory: Memory | None, responses: Texts) -> tuple[Tensor, Tensor]:
