@@ -147,14 +147,12 @@ def test_no_data(data, tmp_path):
 def test_command(tmp_path, parlai):
     write(tmp_path / 'dump.jsonl', comments(300))
     arguments = ['persona_reddit', 'build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
-    done = parlai(*arguments, '--tagger', 'lexicon')
+    arguments += ['--tagger', 'lexicon', '--workers', '1']
+    done = parlai(*arguments)
     assert done.returncode and 'ask for 100,000 examples' in done.stderr and 'Traceback' not in done.stderr
-    done = parlai(*arguments, '--tagger', 'lexicon', '--valid', '0.1', '--test', '0.1')
+    done = parlai(*arguments, '--valid', '0.1', '--test', '0.1', '--persona-size', '7')
     assert done.returncode and 'unfinished build with other options' in done.stderr
-    import shutil
-
-    shutil.rmtree(tmp_path / 'data.building')
-    done = parlai(*arguments, '--tagger', 'lexicon', '--valid', '0.1', '--test', '0.1')
+    done = parlai(*arguments, '--valid', '0.1', '--test', '0.1')  # nothing was split yet: it goes on
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / 'data/manifest.json').read_text())['counts']['lines'] == 300
     done = parlai('persona_reddit', 'destroy', '--input', 'x', '--output', 'y')

@@ -75,18 +75,21 @@ def default_parts(files: list[Path]) -> int:
 
 def begin(work: Path, files: list[Path], options: Options, parts: int, key: bytes | None) -> bytes:
     """A new build, or the one of these files and options that was stopped; its key."""
-    mine = {
+    mine: dict[str, Any] = {
         'inputs': [{'path': str(path.resolve()), 'bytes': path.stat().st_size} for path in files],
         'options': asdict(options), 'parts': parts,
     }  # fmt: skip
     if (work / 'build.json').exists():
         theirs = json.loads((work / 'build.json').read_text())
+        if not any((work / 'data').glob('*.parquet')):  # nothing is split yet
+            theirs['options'].update({name: mine['options'][name] for name in ('valid', 'test')})
         other = [name for name in mine if mine[name] != theirs[name]]
         if other:
             raise DataError(
                 f'{work} holds an unfinished build with other {" and ".join(other)}: saw {theirs[other[0]]}, expected '
                 f'{mine[other[0]]}. Give the same ones to go on with it, or remove it'
             )
+        write_json(work / 'build.json', mine)
         return (work / 'key').read_bytes()
     work.mkdir(parents=True, exist_ok=True)
     key = key or secrets.token_bytes(32)
