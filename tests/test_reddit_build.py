@@ -234,14 +234,14 @@ def test_killed_and_resumed(tmp_path):
     command = [sys.executable, str(tmp_path / 'program.py'), str(source), str(output)]
     for goal in (3, 30, len(lines) // 30, 120, 130):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(work.rglob('*.parquet'))) < goal:
+        while process.poll() is None and len([*work.rglob('*.parquet'), *work.rglob('*.arrow')]) < goal:
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not output.exists() or goal > 100
         if output.exists():
             break
-        before = {path: path.stat().st_mtime_ns for path in work.glob('stage/*.parquet')}
+        before = {path: path.stat().st_mtime_ns for path in work.glob('stage/*.arrow')}
     if not output.exists():
         subprocess.run(command, check=True, capture_output=True)
         assert len(before) > 20  # it had come far, and was not thrown away

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from parlai_persona.dialogue import DataError
 from parlai_persona.files import draft, write_json
-from parlai_persona.tasks.reddit import dump
+from parlai_persona.tasks.reddit import dump, slices
 from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine
 from parlai_persona.tasks.reddit.stage import Job, Stage
 
@@ -94,7 +94,8 @@ def submit_file(number: int, path: Path, folders: Folders, submit: Any, progress
 def finish_piece(reader: Stage, blocks: list[bytes], piece: Piece | None) -> None:
     if piece is None:
         return
-    counts, broken = reader(blocks, piece.number, piece.path('stage', '.parquet'), piece.path('words', '.parquet'))
+    comments = piece.path('stage', slices.SUFFIX if reader.job.sliced else '.parquet')
+    counts, broken = reader(blocks, piece.number, comments, piece.path('words', '.parquet'))
     if broken:
         with draft(piece.path('stage', '.broken')) as unfinished:
             unfinished.write_bytes(b'\n'.join(broken) + b'\n')

@@ -32,7 +32,7 @@ from parlai_persona.tasks.reddit.stage import BOTS, Job
 from parlai_persona.tasks.reddit.tagger import choose
 from parlai_persona.tasks.reddit.verbs import verbs
 
-PART = 1 << 29  # bytes of lines, about, that are computed together
+PART, PARTS = 1 << 28, 1024  # bytes of lines, about, that are computed together; of large dumps more
 EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows when unpacked, about
 WORDS = 250_000  # of the dictionary (sec. 3.1)
 
@@ -53,12 +53,13 @@ def build(
     logging.info(f'verbs are found by {f"spaCy, model {tagger}" if tagger else "a lexicon"}')
     options = replace(options, tagger='spacy' if tagger else 'lexicon')
     key = begin(work, files, options, parts, key)
-    job = job_of(options, parts, key, tagger, classifier_of(options, files, folders, opt))
+    job = job_of(options, machine, parts, key, tagger, classifier_of(options, files, folders, opt))
     engine = engine_of(machine, folders)
     counts, sources = stage(files, job, folders, machine.workers, engine)
     choice = plan.Choice(parts, options.selection, options.persona_size)
     engine.pairs(parts, choice)
-    choice = replace(choice, cuts=cuts(engine, options, manifest.rows(folders.pairs)))
+    counts['pairs'] = engine.rows(folders.pairs)
+    choice = replace(choice, cuts=cuts(engine, options, counts['pairs']))
     engine.examples(choice)
     finish(folders, output, options, machine, counts, sources, engine.words(2 * WORDS), time.monotonic() - started)
     return output
@@ -70,7 +71,7 @@ def cleaning(options: Options) -> text.Cleaning:
 
 def default_parts(files: list[Path]) -> int:
     size = sum(path.stat().st_size * EXPANDS.get(path.suffix.lower(), 1) for path in files)
-    return max(1, round(size / PART))
+    return min(PARTS, max(1, round(size / PART)))
 
 
 def begin(work: Path, files: list[Path], options: Options, parts: int, key: bytes | None) -> bytes:
@@ -112,7 +113,9 @@ def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Op
     return Classifier.load(kept)
 
 
-def job_of(options: Options, parts: int, key: bytes, tagger: str | None, judge: Classifier | None) -> Job:
+def job_of(
+    options: Options, machine: Machine, parts: int, key: bytes, tagger: str | None, judge: Classifier | None
+) -> Job:  # fmt: skip
     bots = set(BOTS)
     if options.bot_list:
         path = Path(options.bot_list)
@@ -122,7 +125,7 @@ def job_of(options: Options, parts: int, key: bytes, tagger: str | None, judge: 
     scoring = {'weights': judge.weights, 'bias': judge.bias, 'threshold': options.threshold} if judge else {}
     return Job(
         key, parts, options.seed, options.selection, cleaning(options), options.bot_rule, frozenset(bots), verbs(),
-        tagger=tagger, **scoring,
+        tagger=tagger, sliced=machine.engine == 'duckdb', **scoring,
     )  # fmt: skip
 
 

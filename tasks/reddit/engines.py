@@ -10,12 +10,13 @@ from typing import Any
 
 import ibis
 import numpy as np
+import pyarrow.dataset
 import pyarrow.parquet as pq
 from ibis import Table
 
 from parlai_persona.dialogue import DataError
 from parlai_persona.files import draft
-from parlai_persona.tasks.reddit import plan
+from parlai_persona.tasks.reddit import plan, slices
 
 GROUP = 20_000  # rows read at once of what is read by shelf
 KEPT = '2GB'  # of freed memory: getting it back from the system costs more than most queries
@@ -40,15 +41,19 @@ class Engine:
 
     folders: Folders
 
-    def read(self, folder: Path) -> Table:
+    def all(self, folder: Path) -> Table:
+        """What was written there."""
         raise NotImplementedError
+
+    def rows(self, folder: Path) -> int:
+        return int(self.all(folder).count().to_pyarrow().as_py())
 
     def cut(self, count: int) -> int:
         """The number that `count` pairs lie below."""
-        return int(plan.cut(self.read(self.folders.pairs), count).to_pyarrow().as_py())
+        return int(plan.cut(self.all(self.folders.pairs), count).to_pyarrow().as_py())
 
     def words(self, most: int) -> list[tuple[str, int]]:
-        found = plan.frequent(self.read(self.folders.words), most)
+        found = plan.frequent(self.all(self.folders.words), most)
         return [(row['word'], int(row['count'])) for row in found.to_pyarrow().to_pylist()]
 
 
@@ -64,22 +69,37 @@ class DuckEngine(Engine):
             allocator_flush_threshold=KEPT, allocator_bulk_deallocation_flush_threshold=KEPT,
         )  # fmt: skip
 
-    def read(self, folder: Path, **where: int) -> Table:
-        table = self.connection.read_parquet(str(folder / '*.parquet'))
-        return table.filter(*(table[name] == value for name, value in where.items())) if where else table
+    def all(self, folder: Path) -> Table:
+        parquet = list(folder.glob('*.parquet'))
+        if parquet:
+            return self.connection.read_parquet(str(folder / '*.parquet'))
+        return self.seen(folder.name, pyarrow.dataset.dataset(sorted(folder.glob(f'*{slices.SUFFIX}')), format='arrow'))
+
+    def slice(self, folder: Path, number: int) -> Table:
+        return self.seen(folder.name, slices.read(sorted(folder.glob(f'*{slices.SUFFIX}')), number))
+
+    def seen(self, name: str, data: Any) -> Table:
+        """DuckDB reads it where it is."""
+        self.connection.con.register(name, data)
+        return self.connection.table(name)
 
     def pairs(self, parts: int, choice: plan.Choice) -> None:
         for part in range(parts):
-            name = f'{part:05}.parquet'
-            if not (self.folders.pairs / name).exists():
-                comments = self.read(self.folders.stage, part=part)
+            name = f'{part:05}'
+            done = self.folders.pairs / f'{name}{slices.SUFFIX}'
+            if not done.exists():
+                comments = self.slice(self.folders.stage, part)
                 if plan.copied(comments).count().to_pyarrow().as_py():
                     comments = plan.unique(comments)
-                self.write(plan.counted(comments), self.folders.unique / name)
-                shelf = 'shelf' if choice.shelves > 1 else None
-                self.write(plan.sentences(comments, choice), self.folders.sentences / name, shelf)
-                self.write(plan.pairs(comments, choice), self.folders.pairs / name, shelf)  # the last: all are there
+                self.write(plan.counted(comments), self.folders.unique / f'{name}.parquet')
+                sentences = self.folders.sentences / f'{name}{slices.SUFFIX}'
+                self.write_slices(plan.sentences(comments, choice), sentences, choice.shelves)
+                self.write_slices(plan.pairs(comments, choice), done, choice.shelves)  # the last: all are there
             self.progress('pairs of comments', part + 1, parts)
+
+    def write_slices(self, table: Table, path: Path, shelves: int) -> None:
+        found = table.order_by('shelf') if shelves > 1 else table
+        slices.write(found.to_pyarrow(), 'shelf', shelves, path)
 
     def examples(self, choice: plan.Choice) -> None:
         for shelf in range(choice.shelves):
@@ -89,12 +109,12 @@ class DuckEngine(Engine):
             self.progress('personas and examples', shelf + 1, choice.shelves)
 
     def shelf(self, choice: plan.Choice, shelf: int, paths: dict[str, Path]) -> None:
-        sentences = self.read(self.folders.sentences, shelf=shelf)
+        sentences = self.slice(self.folders.sentences, shelf)
         chosen = self.kept(plan.chosen(sentences, choice))
         personas = self.kept(plan.personas(chosen))
-        examples = plan.examples(self.read(self.folders.pairs, shelf=shelf), sentences, chosen, choice)
+        examples = plan.examples(self.slice(self.folders.pairs, shelf), sentences, chosen, choice)
         self.write_folds(examples.drop('shelf').order_by('order'), choice, paths)
-        self.write(personas.drop('shelf'), paths['personas'], 'persona_id', 'zstd')  # the last one: all are there
+        self.write(personas.drop('shelf'), paths['personas'], 'persona_id')  # the last one: all are there
         for table in (chosen, personas):
             self.drop(table)
 
@@ -122,10 +142,10 @@ class DuckEngine(Engine):
     def drop(self, table: Table) -> None:
         self.connection.raw_sql(f'DROP TABLE {table.get_name()}')
 
-    def write(self, table: Table, path: Path, order: str | None = None, compression: str = 'uncompressed') -> None:
+    def write(self, table: Table, path: Path, order: str | None = None) -> None:
         with draft(path) as unfinished:
             table = table.order_by(order) if order else table
-            self.connection.to_parquet(table, unfinished, compression=compression, row_group_size=GROUP)
+            self.connection.to_parquet(table, unfinished, compression='zstd', row_group_size=GROUP)
 
 
 class SparkEngine(Engine):
@@ -136,7 +156,7 @@ class SparkEngine(Engine):
         self.session = session(master)
         self.connection = ibis.pyspark.connect(self.session)
 
-    def read(self, folder: Path) -> Table:
+    def all(self, folder: Path) -> Table:
         return self.connection.read_parquet(str(folder / '*.parquet'))
 
     def each(self, function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
@@ -144,7 +164,7 @@ class SparkEngine(Engine):
         return self.session.sparkContext.parallelize(items, max(1, len(items))).map(function).toLocalIterator()
 
     def pairs(self, parts: int, choice: plan.Choice) -> None:
-        comments = plan.unique(self.read(self.folders.stage))
+        comments = plan.unique(self.all(self.folders.stage))
         self.saved(plan.counted(comments), self.folders.unique)
         self.saved(plan.sentences(comments, choice), self.folders.sentences)
         self.progress('pairs of comments', 1, 2)
@@ -152,7 +172,7 @@ class SparkEngine(Engine):
         self.progress('pairs of comments', 2, 2)
 
     def examples(self, choice: plan.Choice) -> None:
-        sentences, pairs = self.read(self.folders.sentences), self.read(self.folders.pairs)
+        sentences, pairs = self.all(self.folders.sentences), self.all(self.folders.pairs)
         work = self.folders.work
         chosen = self.saved(plan.chosen(sentences, choice), work / 'chosen')
         personas = self.saved(plan.personas(chosen), work / 'personas')
@@ -167,7 +187,7 @@ class SparkEngine(Engine):
     def saved(self, table: Table, folder: Path) -> Table:
         if not (folder / '_SUCCESS').exists():
             self.frame(table).write.mode('overwrite').parquet(str(folder), compression='zstd')
-        return self.read(folder)
+        return self.all(folder)
 
     def frame(self, table: Table) -> Any:
         return self.session.sql(ibis.to_sql(table, dialect='pyspark'))

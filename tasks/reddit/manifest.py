@@ -27,7 +27,7 @@ def of(
         'format': FORMAT,
         'options': asdict(options),
         'inputs': sources,
-        'counts': {**in_order(counts), **relations(folders)},
+        'counts': {**in_order(counts), **relations(folders, counts['pairs'])},
         'versions': {'python': platform.python_version(), **{name: version(name) for name in packages}},
         'engine': machine.engine,
         'seconds': round(seconds, 1),
@@ -39,18 +39,14 @@ def in_order(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in ('lines', 'broken', 'deleted', 'bots', 'empty', 'comments', 'sentences')}
 
 
-def relations(folders: Folders) -> dict[str, int]:
+def relations(folders: Folders, pairs: int) -> dict[str, int]:
     """What came out of the steps after that."""
     distinct = sum(
         row['comments'] for path in folders.unique.glob('*.parquet') for row in pq.read_table(path).to_pylist()
     )
     kinds = {kind: rows(folders.data, f'{kind}-*.parquet') for kind in (*plan.FOLDS, 'personas')}
-    return {
-        'distinct comments': distinct,
-        'pairs': rows(folders.pairs),
-        **kinds,
-    }  # fmt: skip
+    return {'distinct comments': distinct, 'pairs': pairs, **kinds}
 
 
-def rows(folder: Path, files: str = '*.parquet') -> int:
+def rows(folder: Path, files: str) -> int:
     return sum(pq.read_metadata(path).num_rows for path in folder.glob(files))

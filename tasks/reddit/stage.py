@@ -1,4 +1,4 @@
-"""A block of raw lines -> a Parquet file of clean comments with their sentences, without names.
+"""Blocks of raw lines -> a file of clean comments with their sentences, without names.
 
 What runs on every block alike, in this process, in others, or on a cluster's workers.
 """
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from parlai_persona.files import draft
-from parlai_persona.tasks.reddit import kernels, lines, text
+from parlai_persona.tasks.reddit import kernels, lines, slices, text
 from parlai_persona.tasks.reddit.tagger import Tagger
 from parlai_persona.tasks.reddit.verbs import words
 
@@ -61,6 +61,7 @@ class Job:
     bias: float = 0.0
     tagger: str | None = None  # spaCy's model for rules (iii) and (iv); without it, `verbs`
     threshold: float | None = None  # of a sentence's score
+    sliced: bool = True  # write slices (slices.py); else Parquet
 
 
 @dataclass
@@ -112,7 +113,11 @@ class Stage:
         self.counts['comments'] = len(table)
         counts = pa.concat_tables(told).group_by('word').aggregate([('count', 'sum')])
         write(counts.rename_columns(['word', 'count']), words)
-        write(table.sort_by('part'), output, 'part')
+        table = table.sort_by('part')
+        if self.job.sliced:
+            slices.write(table, 'part', self.job.parts, output)
+        else:
+            write(table, output)
         return self.counts, self.broken
 
     def raw(self, block: np.ndarray) -> Raw:
@@ -185,13 +190,13 @@ class Stage:
         job = self.job
         keep = np.ones(len(read.row), bool) if job.threshold is None else read.score >= job.threshold
         if self.tagger:
-            keep[keep] = self.tagger(slices(read.out, read.start[keep], read.end[keep]).to_pylist())
+            keep[keep] = self.tagger(cuttings(read.out, read.start[keep], read.end[keep]).to_pylist())
         self.counts['sentences'] += int(keep.sum())
         row, starts, ends = read.row[keep], read.start[keep], read.end[keep]
         lots = kernels.shuffled(ids[row], read.place[keep], job.seed + 1)
         score = read.score[keep] if job.weights else np.zeros(len(row), np.float32)
         values = pa.StructArray.from_arrays(
-            [pa.array(read.hash[keep]), pa.array(lots), pa.array(score), slices(read.out, starts, ends)],
+            [pa.array(read.hash[keep]), pa.array(lots), pa.array(score), cuttings(read.out, starts, ends)],
             fields=list(SENTENCE),
         )
         offsets = np.searchsorted(row, np.arange(len(ids) + 1)).astype(np.int32)
@@ -200,19 +205,13 @@ class Stage:
 
 def counted(read: kernels.Read) -> dict[str, pa.Array]:
     """The words of a block, in lower case, and how often they stand there."""
-    words = slices(read.out, read.words.start, read.words.end)
+    words = cuttings(read.out, read.words.start, read.words.end)
     return {'word': pc.ascii_lower(words), 'count': pa.array(read.words.count)}
 
 
-def write(table: pa.Table, output: Path, part: str = '') -> None:
-    """With a row group for each value of `part`, by which the table is sorted: a part is read without the others."""
-    numbers = table.column(part).to_numpy() if part else np.zeros(len(table))
-    cuts = np.flatnonzero(np.diff(numbers)) + 1
-    with draft(output) as unfinished, pq.ParquetWriter(
-        unfinished, table.schema, compression='lz4', use_dictionary=False, write_statistics=[part] if part else False
-    ) as writer:
-        for start, end in zip([0, *cuts], [*cuts, len(numbers)], strict=True):
-            writer.write_table(table.slice(start, end - start))
+def write(table: pa.Table, output: Path) -> None:
+    with draft(output) as unfinished:
+        pq.write_table(table, unfinished, compression='lz4', use_dictionary=False, write_statistics=False)
 
 
 def packed(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -238,6 +237,6 @@ def strings(data: np.ndarray, offsets: np.ndarray) -> pa.Array:
     raise OverflowError(f'{offsets[-1]:,} bytes of text in a block; lower the size of blocks')
 
 
-def slices(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+def cuttings(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum(ends - starts)])
     return strings(kernels.gather(data, starts, ends), offsets)

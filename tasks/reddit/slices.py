@@ -1,0 +1,36 @@
+"""Tables in files that are cut by a number: Arrow IPC, a batch for each number, found without reading the others.
+
+Of many files with many slices, as a large dump has them, Parquet would have to read every footer for every slice.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from parlai_persona.files import draft
+
+SUFFIX = '.arrow'
+
+
+def write(table: pa.Table, column: str, count: int, path: Path) -> None:
+    """Rows are sorted by `column`, numbers below `count`."""
+    numbers = table.column(column).to_numpy()
+    if len(numbers) and not 0 <= numbers[0] <= numbers[-1] < count:
+        strange = numbers[-1] if numbers[-1] >= count else numbers[0]
+        raise ValueError(f'saw {strange} among the numbers of `{column}`, expected 0 to {count - 1}')
+    limits = np.searchsorted(numbers, np.arange(count + 1)).tolist()
+    with draft(path) as unfinished, pa.ipc.new_file(unfinished, table.schema) as writer:
+        for start, end in zip(limits[:-1], limits[1:], strict=True):
+            rows = table.slice(start, end - start).combine_chunks().to_batches()
+            writer.write_batch(rows[0] if rows else pa.RecordBatch.from_pylist([], table.schema))
+
+
+def read(paths: Iterable[Path], number: int) -> pa.Table:
+    """A slice of all files, mapped into memory."""
+    found = []
+    for path in paths:
+        with pa.memory_map(str(path)) as file:
+            found.append(pa.ipc.open_file(file).get_batch(number))
+    return pa.Table.from_batches(found)
