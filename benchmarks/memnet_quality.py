@@ -1,6 +1,6 @@
 """persona:memnet on the data at hand: beside ParlAI's biencoder, and tables 1, 3 and 4 of Mazaré et al. 2018.
 
-    python benchmarks/memnet_quality.py --datapath data                       # all of it, about 100 minutes of a core
+    python benchmarks/memnet_quality.py --datapath data                       # all of it, about two hours of a core
     python benchmarks/memnet_quality.py --datapath data --only personachat sample
     make results                                                              # RESULTS.md
 
@@ -14,7 +14,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from baselines import BASELINES, SCHEDULE, training_dialogues
@@ -49,8 +49,8 @@ class Job:
     data: str
     split: str
     seed: int
-    train: str  # a command that leaves {model}.valid, or a dictionary; none: nothing to train
-    ready: Path | None
+    train: str  # a command
+    ready: Path  # what it leaves: {model}.valid, or a dictionary
     evaluate: str  # a command that leaves a report
     report: Path
 
@@ -62,12 +62,12 @@ class Job:
         progress.begin(number, f'{self.method}, {self.task}, {self.data}, seed {self.seed}')
         log = self.report.with_suffix('.log')
         log.parent.mkdir(parents=True, exist_ok=True)
-        if self.ready and not self.ready.exists():
+        if not self.ready.exists():
             self.ready.parent.mkdir(parents=True, exist_ok=True)
             execute(self.train, log, threads, progress)
         execute(self.evaluate, log, threads, progress)
         report = json.loads(self.report.read_text(encoding='utf-8'))['report']
-        command = ' && '.join(filter(None, (self.train, self.evaluate)))
+        command = f'{self.train} && {self.evaluate}'
         found = [
             Row(self.method, self.task, self.data, self.split, self.seed, name, report[name], command, commit(),
                 hardware(threads))
@@ -98,13 +98,13 @@ class Maker:
         )
 
     def job(
-        self, method: str, task: str, data: str, split: str, name: str, seed: int, train: str, flags: str = '',
-        selection: str = 'rules', evaluated: str = '',
+        self, method: str, task: str, data: str, split: str, name: str, seed: int, train: str,
+        selection: str = 'rules',
     ) -> Job:  # fmt: skip
         model = self.model(name, seed)
-        report = model.with_name(f'{task.split(":")[1]}{evaluated and "-" + evaluated}.json')
+        report = model.with_name(f'{task.split(":")[1]}.json')
         command = (
-            f'parlai eval_model {self.task(task, selection)} -dt {split} -mf {model} {flags}-bs 64 '
+            f'parlai eval_model {self.task(task, selection)} -dt {split} -mf {model} -bs 64 '
             f'--report-filename {report}'
         )
         return Job(method, task, data, split, seed, train, Path(f'{model}.valid'), command, report)
@@ -208,9 +208,7 @@ def table4(make: Maker) -> Iterator[Job]:
     data = data_label('Persona-Chat', training_dialogues(make.datapath))
     for seed in SEEDS:
         there = memnet_on_personachat(make, data, seed, True)
-        yield replace(
-            make.job('memnet trained on Persona-Chat', REDDIT, DATA, 'test', 'personachat-self', seed, there.train)
-        )
+        yield make.job('memnet trained on Persona-Chat', REDDIT, DATA, 'test', 'personachat-self', seed, there.train)
         here = reddit(make, 'transformer', seed)
         name = 'reddit-transformer-rules-self'
         yield make.job('memnet trained on Reddit', PERSONACHAT, data, 'valid', name, seed, here.train)

@@ -288,6 +288,8 @@ def test_other_options_do_not_go_on_with_an_unfinished_build(tmp_path, monkeypat
         made(tmp_path, comments(200))
     with pytest.raises(DataError, match='unfinished build with other options'):
         made(tmp_path, comments(200), Options(persona_size=9, tagger='lexicon'))
+    with pytest.raises(DataError, match='unfinished build with other engine: saw duckdb, expected spark'):
+        build.build([str(tmp_path / 'data.jsonl')], tmp_path / 'data', FEW, Machine('spark', parts=2), {}, KEY)
     assert not (tmp_path / 'data').exists()
 
 

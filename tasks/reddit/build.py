@@ -52,7 +52,7 @@ def build(
     tagger = choose(options.tagger, options.spacy_model)
     logging.info(f'verbs are found by {f"spaCy, model {tagger}" if tagger else "a lexicon"}')
     options = replace(options, tagger='spacy' if tagger else 'lexicon')
-    key = begin(work, files, options, parts, key)
+    key = begin(work, files, options, machine.engine, parts, key)
     job = job_of(options, machine, parts, key, tagger, classifier_of(options, files, folders, opt))
     engine = engine_of(machine, folders)
     counts, sources = stage(files, job, folders, machine.workers, engine)
@@ -74,21 +74,23 @@ def default_parts(files: list[Path]) -> int:
     return min(PARTS, max(1, round(size / PART)))
 
 
-def begin(work: Path, files: list[Path], options: Options, parts: int, key: bytes | None) -> bytes:
+def begin(
+    work: Path, files: list[Path], options: Options, engine: str, parts: int, key: bytes | None
+) -> bytes:  # fmt: skip
     """A new build, or the one of these files and options that was stopped; its key."""
     mine: dict[str, Any] = {
         'inputs': [{'path': str(path.resolve()), 'bytes': path.stat().st_size} for path in files],
-        'options': asdict(options), 'parts': parts,
+        'options': asdict(options), 'parts': parts, 'engine': engine,  # which keep their work in other files
     }  # fmt: skip
     if (work / 'build.json').exists():
         theirs = json.loads((work / 'build.json').read_text())
         if not any((work / 'data').glob('*.parquet')):  # nothing is split yet
             theirs['options'].update({name: mine['options'][name] for name in ('valid', 'test')})
-        other = [name for name in mine if mine[name] != theirs[name]]
+        other = [name for name in mine if mine[name] != theirs.get(name)]
         if other:
             raise DataError(
-                f'{work} holds an unfinished build with other {" and ".join(other)}: saw {theirs[other[0]]}, expected '
-                f'{mine[other[0]]}. Give the same ones to go on with it, or remove it'
+                f'{work} holds an unfinished build with other {" and ".join(other)}: saw {theirs.get(other[0])}, '
+                f'expected {mine[other[0]]}. Give the same ones to go on with it, or remove it'
             )
         write_json(work / 'build.json', mine)
         return (work / 'key').read_bytes()

@@ -113,9 +113,8 @@ class Stage:
         self.counts['comments'] = len(table)
         counts = pa.concat_tables(told).group_by('word').aggregate([('count', 'sum')])
         write(counts.rename_columns(['word', 'count']), words)
-        table = table.sort_by('part')
         if self.job.sliced:
-            slices.write(table, 'part', self.job.parts, output)
+            slices.write(table.sort_by('part'), 'part', self.job.parts, output)
         else:
             write(table, output)
         return self.counts, self.broken
