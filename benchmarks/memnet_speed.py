@@ -99,7 +99,7 @@ def train(folder: Path, datapath: str) -> bool:
 
 def parlai(*arguments: str) -> None:
     program = Path(sys.executable).with_name('parlai')
-    subprocess.run([program, *arguments, '--loglevel', 'warning'], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([program, *arguments, '--loglevel', 'warn'], check=True, stdout=subprocess.DEVNULL)
 
 
 def write_candidates(path: Path, messages: list[dict]) -> None:
