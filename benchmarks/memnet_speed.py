@@ -161,7 +161,7 @@ def index(folder: Path, datapath: str) -> bool:
                '--persona-side', 'none', '--dict-tokenizer', 're', '--dict-lower', 'true', '-bs', '128',
                '--max-train-steps', '400', '-mf', str(folder / 'model'))  # fmt: skip
     if not (folder / 'candidates.txt').exists():
-        write_candidates(folder / 'candidates.txt', messages(datapath, 'train:evalmode'))
+        write_candidates(folder / 'candidates.txt', messages(datapath, 'train:ordered'))
     good = True
     for kind in ('exact', 'approximate'):
         command = [sys.executable, __file__, '--index', kind, '--folder', str(folder), '--datapath', datapath]
