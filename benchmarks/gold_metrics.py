@@ -184,7 +184,8 @@ def show_cost(valid: list[Gold]) -> None:
     from parlai.core.opt import Opt
     from parlai.core.teachers import DialogTeacher
 
-    from parlai_persona.teacher_metrics import DistinctMetric, PersonaMetrics
+    from parlai_persona.metric_types import DistinctMetric
+    from parlai_persona.teacher_metrics import PersonaMetrics
 
     class GoldTeacher(PersonaMetrics, DialogTeacher):
         def setup_data(self, datafile):

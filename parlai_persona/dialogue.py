@@ -21,6 +21,7 @@ class Dialogue:
     turns: tuple[Turn, ...]
     persona: tuple[str, ...] = ()  # about the speaker who replies
     partner_persona: tuple[str, ...] = ()
+    speaker: str = ''  # who replies, where a corpus knows people
 
 
 class DataError(ValueError):

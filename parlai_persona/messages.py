@@ -73,11 +73,6 @@ class DialogueMessages:
             raise error
         logging.error(f'No final test. {error}')
 
-    def epoch_key(self, epoch: int) -> str:
-        """What seeds the order of an epoch; all workers have `seed` and `starttime` in common."""
-        seed = self.opt.get('seed')
-        return f"{self.opt.get('starttime') if seed is None else seed}/{epoch}"
-
     def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
         turn = dialogue.turns[number]
         fields_ = {
@@ -90,6 +85,8 @@ class DialogueMessages:
         }
         if turn.kind:
             fields_[fields.KIND] = turn.kind
+        if dialogue.speaker:
+            fields_[fields.SPEAKER] = dialogue.speaker
         candidates = self.candidates(dialogue.id, number, turn, distractors)
         if candidates:
             fields_['label_candidates'] = candidates

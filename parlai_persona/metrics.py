@@ -4,10 +4,13 @@ Persona recall, precision, F1 (eq. 19) and coverage (eq. 20) are PEDNet's (Jiang
 4.4). Where the paper leaves a choice, docs/metrics.md says which is taken and what the others would give.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from parlai_persona.stopwords import STOP_WORDS
@@ -199,3 +202,47 @@ def perplexity(nll: float, tokens: int) -> float:
         return math.exp(nll / tokens)
     except OverflowError:
         return math.inf
+
+
+# ----------------------------------------------------------------------------------------------- BLEU
+
+BLEU_TOKENS = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]|_")
+ORDERS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class BleuCounts:
+    """What BLEU needs of replies and their references; counts of several add up to those of a corpus."""
+
+    matches: tuple[int, ...]  # n-grams that reference and reply share, for n = 1 to 4
+    totals: tuple[int, ...]  # n-grams of the reply
+    length: int
+    reference: int
+
+    def __add__(self, other: BleuCounts) -> BleuCounts:
+        return BleuCounts(
+            added(self.matches, other.matches), added(self.totals, other.totals), self.length + other.length,
+            self.reference + other.reference,
+        )  # fmt: skip
+
+
+def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def bleu_counts(reply: str, label: str) -> BleuCounts:
+    """Words and punctuation apart, in lower case: how an agent spaces its marks does not matter."""
+    said, wanted = (BLEU_TOKENS.findall(text.lower()) for text in (reply, label))
+    pairs = [(Counter(ngrams(said, n)), Counter(ngrams(wanted, n))) for n in ORDERS]
+    return BleuCounts(
+        tuple((one & other).total() for one, other in pairs), tuple(one.total() for one, _ in pairs),
+        len(said), len(wanted),
+    )  # fmt: skip
+
+
+def bleu(counts: BleuCounts) -> float:
+    """100 · brevity penalty · geometric mean of the precisions; unsmoothed, as multi-bleu.perl has it."""
+    if not all(counts.matches):
+        return 0.0
+    mean = sum(math.log(m / t) for m, t in zip(counts.matches, counts.totals, strict=True)) / len(ORDERS)
+    return 100 * math.exp(min(0.0, 1 - counts.reference / counts.length) + mean)

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import random
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 
@@ -13,13 +12,14 @@ from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.candidates import Distractors, shuffled
+from parlai_persona.candidates import Distractors
 from parlai_persona.dialogue import Dialogue, NoSplit
+from parlai_persona.epochs import SeededEpochs
 from parlai_persona.messages import DialogueMessages
 from parlai_persona.teacher_metrics import PersonaMetrics
 
 
-class PersonaTeacher(DialogueMessages, PersonaMetrics, DialogTeacher):
+class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeacher):
     """Dialogues with personas as ParlAI episodes.
 
     An epoch of training visits every dialogue once, in an order drawn anew for each epoch; the workers of
@@ -30,7 +30,6 @@ class PersonaTeacher(DialogueMessages, PersonaMetrics, DialogTeacher):
         opt = copy.deepcopy(opt)  # shared with everybody else, and written to below
         opt['datafile'] = DatatypeHelper.fold(opt['datatype'])
         self.settle(opt)
-        self.epoch_order: dict[str, list[int]] = shared['epoch_order'] if shared else {}
         self.sizes: tuple[int, int] | None = shared['sizes'] if shared else None
         super().__init__(opt, shared)
 
@@ -66,27 +65,10 @@ class PersonaTeacher(DialogueMessages, PersonaMetrics, DialogTeacher):
             for turn, _ in enumerate(dialogue.turns):
                 yield self.message(dialogue, turn, distractors), turn == 0
 
-    # ------------------------------------------------------------------------------- epochs and workers
-
-    def next_episode_idx(self, num_eps: int | None = None, loop: bool | None = None) -> int:
-        """Training: the next dialogue of this worker's share of a permutation of all dialogues."""
-        if not self.random:
-            return super().next_episode_idx(num_eps, loop)
-        self.index.value += 1  # shared by the rows of a batch
-        episodes = num_eps or self.num_episodes()
-        epoch, position = divmod(self.index.value * num_workers() + get_rank(), episodes)
-        return self.order(epoch, episodes)[position]
-
-    def order(self, epoch: int, episodes: int) -> list[int]:
-        """The order of an epoch; all workers draw the same one."""
-        key = self.epoch_key(epoch)
-        if key not in self.epoch_order:
-            self.epoch_order.clear()
-            self.epoch_order[key] = shuffled(range(episodes), random.Random(key))
-        return self.epoch_order[key]
+    # ------------------------------------------------------------------------------------------- sizes
 
     def share(self):
-        return {**super().share(), 'epoch_order': self.epoch_order, 'sizes': self.sizes}
+        return {**super().share(), 'sizes': self.sizes}
 
     def num_episodes(self) -> int:
         return self.stream_sizes()[0] if self.stream else super().num_episodes()

@@ -6,24 +6,16 @@ and from the average; it is never counted as 0. docs/metrics.md explains every n
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
-from itertools import islice
 from typing import Any
 
 from parlai.core.dict import DictionaryAgent
 from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
-from parlai.core.metrics import (
-    METRICS_DISPLAY_DATA,
-    AverageMetric,
-    Metric,
-    MetricDisplayData,
-    normalize_answer,
-)
+from parlai.core.metrics import METRICS_DISPLAY_DATA, AverageMetric, MetricDisplayData, normalize_answer
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import FixedDialogTeacher
@@ -31,6 +23,14 @@ from parlai.utils.data import DatatypeHelper
 
 from parlai_persona import metrics
 from parlai_persona.fields import PERSONA
+from parlai_persona.metric_types import (
+    BleuMetric,
+    ConsistencyMetric,
+    DistinctMetric,
+    PerplexityMetric,
+    PersonaF1Metric,
+)
+from parlai_persona.nli import Nli, load
 
 sentence_words = lru_cache(maxsize=2**14)(metrics.content_words)  # Persona-Chat has some 6,000 sentences
 
@@ -49,72 +49,14 @@ DISPLAY = {
     'hits@3': ('Hits@3', 'share of ranked lists with the label among the first 3'),
     'hits@10': ('Hits@10', 'share of ranked lists with the label among the first 10'),
     'mrr': ('MRR', 'average of 1 / rank of the label; 0 where it is not in the list'),
+    'bleu_corpus': ('BLEU, corpus', 'BLEU-4 by 100 of all replies together, unsmoothed'),
+    'bleu_fold': ('BLEU, by dialogue', 'the same of each held-out dialogue, then their mean (PAML)'),
+    'ppl_fold': ('Perplexity, by dialogue', 'exp of the mean over held-out dialogues of the mean over tokens (PAML)'),
+    'consistency': ('C', 'persona sentences that a reply entails less those that it contradicts (PAML, eq. 7)'),
+    'consistency_fold': ('C, by dialogue', 'mean over held-out dialogues of the mean over their replies (PAML)'),
     'ppl_word': ('Perplexity per word', 'per whitespace token of the label, end included'),
 }
 METRICS_DISPLAY_DATA.update({name: MetricDisplayData(*shown) for name, shown in DISPLAY.items()})
-
-
-class PersonaF1Metric(Metric):
-    """F1 of the average recall and the average precision, which is not the average of F1s."""
-
-    __slots__ = ('_recall', '_precision', '_examples')
-    macro_average = True  # over tasks, as the averages it is made of
-
-    def __init__(self, recall: float, precision: float, examples: int = 1):
-        self._recall, self._precision, self._examples = recall, precision, examples  # sums over the examples
-
-    def __add__(self, other: PersonaF1Metric | None) -> PersonaF1Metric:
-        if other is None:
-            return self
-        return PersonaF1Metric(
-            self._recall + other._recall, self._precision + other._precision, self._examples + other._examples
-        )
-
-    def value(self) -> float:
-        return metrics.f1(self._recall / self._examples, self._precision / self._examples)
-
-
-class DistinctMetric(Metric):
-    """Distinct-n of all replies added up; adding one costs its own length, not that of what came before.
-
-    ParlAI's InterDistinctMetric copies all counts at each addition. Yet a metric must not change when another
-    is added, as ParlAI keeps one object in two places. Here metrics that grow out of each other share one
-    dict, in which n-grams keep the order of their arrival and are never removed: the n-grams of a metric are
-    the first `_distinct` keys, whatever is appended for others later.
-    """
-
-    __slots__ = ('_grams', '_distinct', '_total')
-
-    def __init__(self, grams: dict[tuple[str, ...], None], total: int):
-        self._grams, self._distinct, self._total = grams, len(grams), total
-
-    @classmethod
-    def compute(cls, tokens: Sequence[str], n: int) -> DistinctMetric:
-        grams = list(metrics.ngrams(tokens, n))
-        return cls(dict.fromkeys(grams), len(grams))
-
-    def _own(self) -> dict[tuple[str, ...], None]:
-        return dict.fromkeys(islice(self._grams, self._distinct))
-
-    def __add__(self, other: DistinctMetric | None) -> DistinctMetric:
-        if other is None:
-            return self
-        grams = self._grams if len(self._grams) == self._distinct else self._own()
-        grams.update(other._own())
-        return DistinctMetric(grams, self._total + other._total)
-
-    def __reduce__(self):
-        return DistinctMetric, (self._own(), self._total)  # what others appended stays here
-
-    def value(self) -> float:
-        return self._distinct / self._total if self._total else 0.0
-
-
-class PerplexityMetric(AverageMetric):
-    """exp of the summed negative log-likelihood over the summed number of tokens."""
-
-    def value(self) -> float:
-        return metrics.perplexity(self._numer, self._denom) if self._denom else math.nan
 
 
 class WordRarity:
@@ -185,6 +127,11 @@ class PersonaMetrics(FixedDialogTeacher):
             help='vector file or word list, most frequent word first, that ranks words for persona coverage '
             '(PEDNet, eq. 20); without it, frequency in the training split ranks them',
         )
+        group.add_argument(
+            '--persona-nli', type=str, default=None, metavar='MODEL',
+            help='report consistency with the persona (PAML, eq. 7), judged by this classifier of entailment: a ParlAI '
+            'model file, a folder, or a name on the hub of transformers',
+        )
         return parser
 
     def __init__(self, opt: Opt, shared: dict[str, Any] | None = None):
@@ -193,13 +140,16 @@ class PersonaMetrics(FixedDialogTeacher):
             self.word_rarity: WordRarity = shared['word_rarity']
         else:
             self.word_rarity = WordRarity(opt.get('persona_metrics_ranks'), self.training_texts)
+        self.nli: Nli | None = shared['nli'] if shared else None
         evaluates = not DatatypeHelper.is_training(opt['datatype'])
         self.measures_persona = evaluates and opt.get('persona_metrics', True)
         if self.measures_persona:
             self.metrics.eval_pr = [1, 3, 5, 10, 100]  # ParlAI computes hits@3 if told to
+            if opt.get('persona_nli') and not shared:
+                self.nli = load(opt['persona_nli'])
 
     def share(self) -> dict[str, Any]:
-        return {**super().share(), 'word_rarity': self.word_rarity}
+        return {**super().share(), 'word_rarity': self.word_rarity, 'nli': self.nli}
 
     @cached_property
     def _token_ppl(self) -> str | None:
@@ -222,6 +172,10 @@ class PersonaMetrics(FixedDialogTeacher):
         if text is not None:
             self._measure_persona(text, teacher_action.get(PERSONA) or ())
             self._measure_distinct(text)
+            if labels:
+                self.metrics.add('bleu_corpus', BleuMetric.compute(text, labels[0]))
+            if self.nli and teacher_action.get(PERSONA):
+                self.metrics.add('consistency', ConsistencyMetric([[(text, teacher_action[PERSONA])]], self.nli))
         if model_response.get('text_candidates') is not None and labels:
             self._measure_rank(model_response['text_candidates'], labels)
         if labels and 'ppl' in model_response.get('metrics', {}):

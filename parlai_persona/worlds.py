@@ -6,7 +6,7 @@ personas in fields of their own. So any agent that can be trained on a persona t
 
 import copy
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from parlai.core.message import Message
 from parlai.core.opt import Opt
@@ -122,7 +122,7 @@ class PersonaInteractiveWorld(InteractiveWorld):
             self.turn_cnt = 0
             return
         self.acts[0] = act
-        self.agents[1].observe(self.personas.message(act, self.model, self.human, self.turn_cnt))
+        self.agents[1].observe(self.seen(act))
         self.acts[1] = self.agents[1].act()
         self.agents[0].observe(validate(self.acts[1]))
         self.update_counters()
@@ -130,6 +130,10 @@ class PersonaInteractiveWorld(InteractiveWorld):
         if act.get('episode_done'):  # --single_turn
             self.finalize_episode()
             self.turn_cnt = 0
+
+    def seen(self, act: Message) -> Message:
+        """What the model gets of what the person said."""
+        return self.personas.message(act, self.model, self.human, self.turn_cnt)
 
     def next_message(self) -> Message:
         """What the person says next, after the commands before it have been obeyed."""
@@ -148,9 +152,12 @@ class PersonaInteractiveWorld(InteractiveWorld):
             else:
                 print('Say something, or type /help.')
 
+    def commands(self) -> dict[str, Callable[[str], str]]:
+        return {'persona': self.set_model, 'me': self.set_human, 'list': self.listed, 'reset': self.restart}
+
     def obey(self, command: str, argument: str) -> str:
         """Carry out a command; the answer is for the person, also where the command makes no sense."""
-        commands = {'persona': self.set_model, 'me': self.set_human, 'list': self.listed, 'reset': self.restart}
+        commands = self.commands()
         if command == 'help':
             return self.HELP
         if command not in commands:

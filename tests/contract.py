@@ -121,6 +121,15 @@ AGENTS = [
         {**TINY, 'memnet_embedding_size': 16, 'memnet_heads': 2, 'memnet_layers': 1, 'memnet_ffn_size': 16},
         shared=('model', 'dict', 'lines', 'response_encodings'),
     ),
+    Entry(
+        'persona:paml', 'parlai_persona.agents.paml.paml:PamlAgent', GENERATOR, TINY_TRANSFORMER,
+        shared=('model', 'dict', 'vectors', 'person'),
+    ),
+    Entry(
+        'persona:paml/seq2seq', 'parlai_persona.agents.paml.seq2seq:Seq2seqAgent', GENERATOR,
+        {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
+        shared=('model', 'dict', 'vectors', 'person'),
+    ),
 ]  # fmt: skip
 
 

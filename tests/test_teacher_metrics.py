@@ -24,13 +24,8 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import metrics
 from parlai_persona.fields import PERSONA
-from parlai_persona.teacher_metrics import (
-    DISPLAY,
-    DistinctMetric,
-    PersonaF1Metric,
-    PersonaMetrics,
-    token_perplexity_name,
-)
+from parlai_persona.metric_types import DistinctMetric, PersonaF1Metric
+from parlai_persona.teacher_metrics import DISPLAY, PersonaMetrics, token_perplexity_name
 
 TASK = 'persona_metrics_test'
 NURSE = ['i am a nurse .', 'i have two old dogs .']

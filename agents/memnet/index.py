@@ -9,12 +9,10 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import parlai.utils.logging as logging
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +20,7 @@ from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.agents.memnet.search import Candidates, make_approximate, make_codes
 from parlai_persona.agents.memnet.texts import Line, line
 from parlai_persona.files import draft, open_text, write_json
+from parlai_persona.weights import digest, fingerprint
 
 CHUNK = 8192  # lines encoded at a time, and lost at most by a kill
 SHOWN = ('weights', 'words', 'file', 'tokens')  # what a stamp is of, as a person would name it
@@ -75,7 +74,7 @@ class Maker:
     def stamp(self) -> dict[str, str | int]:
         weights = {**self.net.response.state_dict(), 'embedding': self.net.embedding.weight}
         return {
-            'weights': digest(bytes_of(weights[name]) for name in sorted(weights)),
+            'weights': fingerprint(weights),
             'words': digest(word.encode() + b'\n' for word in self.words),
             'file': digest(blocks(self.source)),
             'tokens': self.tokens,
@@ -130,17 +129,6 @@ class Maker:
 def read_stamp(folder: Path) -> dict | None:
     path = folder / 'stamp.json'
     return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
-
-
-def digest(pieces) -> str:
-    state = blake2b(digest_size=16)
-    for piece in pieces:
-        state.update(piece)
-    return state.hexdigest()
-
-
-def bytes_of(tensor: Tensor):
-    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data
 
 
 def blocks(path: Path) -> Iterator[bytes]:

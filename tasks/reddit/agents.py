@@ -14,6 +14,7 @@ from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona.candidates import Distractors, shuffled
 from parlai_persona.dialogue import DataError, Dialogue, NoSplit
+from parlai_persona.epochs import epoch_key
 from parlai_persona.messages import DialogueMessages
 from parlai_persona.tasks.reddit.parse import CHUNK, Chunk, chunks, read
 from parlai_persona.teacher_metrics import PersonaMetrics
@@ -101,7 +102,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
     def _enqueue_chunks(self) -> None:
         """Seeded, where ParlAI draws another order at every start."""
         self.epoch += 1
-        self.key = self.epoch_key(self.epoch)
+        self.key = epoch_key(self.opt, self.epoch)
         self.fold_chunks.sort()
         self.rng.seed(self.key)
         super()._enqueue_chunks()

@@ -1,4 +1,4 @@
-"""A split of a data set as JSON lines of persona, context and response."""
+"""A split of a data set as JSON lines of persona, context, response and speaker."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,8 @@ def export(folder: Path, fold: str, output: Path) -> Path:
         dialogues = (dialogue for chunk in chunks(folder, fold) for dialogue in read(chunk))
         for dialogue in tqdm(dialogues, desc=f'{fold} examples', unit=''):
             turn = dialogue.turns[0]
-            line = {'persona': dialogue.persona, 'context': turn.text, 'response': turn.reply}
+            line = {
+                'persona': dialogue.persona, 'context': turn.text, 'response': turn.reply, 'speaker': dialogue.speaker
+            }
             file.write(json.dumps(line, ensure_ascii=False) + '\n')
     return output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parlai_persona.dialogue import DataError, Dialogue, NoSplit, Turn
 
-Row = tuple[tuple[str, ...], str, str]  # persona, context, response
+Row = tuple[tuple[str, ...], str, str, str]  # persona, context, response, who responds
 CHUNK = 20_000  # lines of a JSON-lines file that are read together
 
 
@@ -74,8 +74,9 @@ def line_chunks(path: Path) -> Iterator[Chunk]:
 def read(chunk: Chunk) -> list[Dialogue]:
     rows = lines(chunk) if chunk.path.suffix == '.jsonl' else row_group(chunk)
     return [
-        Dialogue(f'{chunk.path.name}/{chunk.number or chunk.offset}/{place}', (Turn(context, response),), persona)
-        for place, (persona, context, response) in enumerate(rows)
+        Dialogue(
+            f'{chunk.path.name}/{chunk.number or chunk.offset}/{place}', (Turn(context, response),), persona, speaker=speaker
+        ) for place, (persona, context, response, speaker) in enumerate(rows)
     ]
 
 
@@ -93,7 +94,7 @@ def row_group(chunk: Chunk) -> Iterator[Row]:
         persona = known.get(name, ())
         if without:
             persona = tuple(line for place, line in enumerate(persona) if place not in without)
-        yield persona, context, response
+        yield persona, context, response, str(name)
 
 
 def lines(chunk: Chunk) -> Iterator[Row]:
@@ -111,14 +112,15 @@ def from_line(line: bytes, chunk: Chunk, number: int) -> Row:
     try:
         found = json.loads(line)
         persona, context, response = (found[name] for name in ('persona', 'context', 'response'))
-        if not isinstance(persona, list) or not all(isinstance(text, str) for text in (*persona, context, response)):
-            raise ValueError('persona has to be a list of strings, context and response strings')
+        speaker = found.get('speaker', '')
+        if not isinstance(persona, list) or not all(isinstance(text, str) for text in (*persona, context, response, speaker)):
+            raise ValueError('persona has to be a list of strings, context, response and speaker strings')
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f'{chunk.path}, line {number:,} after byte {chunk.offset:,}: saw {line[:80]!r} ({error!r}); expected '
-            '{"persona": [sentence, …], "context": text, "response": text}'
+            '{"persona": [sentence, …], "context": text, "response": text}, perhaps with "speaker": text'
         ) from None
-    return tuple(persona), context, response
+    return tuple(persona), context, response, speaker
 
 
 def parquet():

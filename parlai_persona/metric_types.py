@@ -1,0 +1,133 @@
+"""What ParlAI's reports add up: sums over replies whose value is not a mean of the replies' values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+
+from parlai.core.metrics import AverageMetric, Metric
+
+from parlai_persona import metrics
+from parlai_persona.nli import Nli
+
+
+class PersonaF1Metric(Metric):
+    """F1 of the average recall and the average precision, which is not the average of F1s."""
+
+    __slots__ = ('_recall', '_precision', '_examples')
+    macro_average = True  # over tasks, as the averages it is made of
+
+    def __init__(self, recall: float, precision: float, examples: int = 1):
+        self._recall, self._precision, self._examples = recall, precision, examples  # sums over the examples
+
+    def __add__(self, other: PersonaF1Metric | None) -> PersonaF1Metric:
+        if other is None:
+            return self
+        return PersonaF1Metric(
+            self._recall + other._recall, self._precision + other._precision, self._examples + other._examples
+        )
+
+    def value(self) -> float:
+        return metrics.f1(self._recall / self._examples, self._precision / self._examples)
+
+
+class DistinctMetric(Metric):
+    """Distinct-n of all replies added up; adding one costs its own length, not that of what came before.
+
+    ParlAI's InterDistinctMetric copies all counts at each addition. Yet a metric must not change when another
+    is added, as ParlAI keeps one object in two places. Here metrics that grow out of each other share one
+    dict, in which n-grams keep the order of their arrival and are never removed: the n-grams of a metric are
+    the first `_distinct` keys, whatever is appended for others later.
+    """
+
+    __slots__ = ('_grams', '_distinct', '_total')
+
+    def __init__(self, grams: dict[tuple[str, ...], None], total: int):
+        self._grams, self._distinct, self._total = grams, len(grams), total
+
+    @classmethod
+    def compute(cls, tokens: Sequence[str], n: int) -> DistinctMetric:
+        grams = list(metrics.ngrams(tokens, n))
+        return cls(dict.fromkeys(grams), len(grams))
+
+    def _own(self) -> dict[tuple[str, ...], None]:
+        return dict.fromkeys(islice(self._grams, self._distinct))
+
+    def __add__(self, other: DistinctMetric | None) -> DistinctMetric:
+        if other is None:
+            return self
+        grams = self._grams if len(self._grams) == self._distinct else self._own()
+        grams.update(other._own())
+        return DistinctMetric(grams, self._total + other._total)
+
+    def __reduce__(self):
+        return DistinctMetric, (self._own(), self._total)  # what others appended stays here
+
+    def value(self) -> float:
+        return self._distinct / self._total if self._total else 0.0
+
+
+class PerplexityMetric(AverageMetric):
+    """exp of the summed negative log-likelihood over the summed number of tokens."""
+
+    def value(self) -> float:
+        return metrics.perplexity(self._numer, self._denom) if self._denom else math.nan
+
+
+class BleuMetric(Metric):
+    """BLEU-4 of all replies together, by 100 (`metrics.bleu`)."""
+
+    __slots__ = ('_counts',)
+    macro_average = False
+
+    def __init__(self, counts: metrics.BleuCounts):
+        self._counts = counts
+
+    @classmethod
+    def compute(cls, reply: str, label: str) -> BleuMetric:
+        return cls(metrics.bleu_counts(reply, label))
+
+    def __add__(self, other: BleuMetric | None) -> BleuMetric:
+        return self if other is None else BleuMetric(self._counts + other._counts)
+
+    def value(self) -> float:
+        return metrics.bleu(self._counts)
+
+
+class ConsistencyMetric(Metric):
+    """Mean C (PAML, eq. 7) over groups of replies, first within each. Nothing is classified before the value is asked for,
+    and then all pairs at once."""
+
+    __slots__ = ('_parts', '_nli')
+    macro_average = False
+
+    def __init__(self, groups: Sequence[Sequence[tuple[str, Sequence[str]]]], nli: Nli):
+        self._parts: tuple = (groups,)  # groups, or other parts: a rope, so that adding copies nothing
+        self._nli = nli
+
+    def __add__(self, other: ConsistencyMetric | None) -> ConsistencyMetric:
+        if other is None:
+            return self
+        total = ConsistencyMetric((), self._nli)
+        total._parts = (self._parts, other._parts)
+        return total
+
+    def groups(self) -> list[Sequence[tuple[str, Sequence[str]]]]:
+        found, waiting = [], [self._parts]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, tuple):
+                waiting += part
+            else:
+                found += part
+        return found
+
+    def value(self) -> float:
+        groups = self.groups()
+        self._nli([(reply, sentence) for group in groups for reply, persona in group for sentence in persona])  # in batches
+        scores = [[self._nli.consistency(*pair) for pair in group] for group in groups]
+        return sum(sum(group) / len(group) for group in scores) / len(scores) if scores else math.nan
+
+    def __reduce__(self):
+        return ConsistencyMetric, (self.groups(), self._nli)

@@ -1,0 +1,154 @@
+"""`-t persona:few_shot`: a Message is one person, some of whose dialogues teach how to answer in the others."""
+
+import contextlib
+import copy
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parlai.core.loader import load_teacher_module
+from parlai.core.message import Message
+from parlai.core.metrics import AverageMetric
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import FixedDialogTeacher
+from parlai.core.torch_generator_agent import PPLMetric
+from parlai.utils.data import DatatypeHelper
+from parlai.utils.distributed import get_rank, num_workers
+
+from parlai_persona import fields
+from parlai_persona.dialogue import NoSplit
+from parlai_persona.epochs import SeededEpochs, epoch_key
+from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.metric_types import BleuMetric, ConsistencyMetric
+from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, episodes, people, teacher, turn
+from parlai_persona.teacher_metrics import PersonaMetrics
+
+PREFIX = 'few_shot'
+
+
+@dataclass(frozen=True)
+class FewShot:
+    of: str = flag('persona:personachat', 'the task whose dialogues are grouped by person', metavar='TASK')
+    by: str = flag(
+        PERSONA_RULE, "who replies: 'persona' joins descriptions that are nearly the same; a map of the PAML authors' "
+        '(.json); or a field of the messages (persona:reddit has speaker)', metavar='WHAT',
+    )  # fmt: skip
+    least: int = flag(2, 'dialogues that a person has to have', least=2)
+    support: int = flag(1, 'training: dialogues to adapt to, drawn anew in each epoch (K)', least=1)
+    query: int = flag(1, 'training: other dialogues to answer afterwards', least=1)
+    shots: int = flag(-1, "evaluation: dialogues to adapt to, the first k of a person's others; -1: all", least=-1)
+    folds: int = flag(0, 'evaluation: dialogues of a person to answer, each after adapting to others; 0: all', least=0)
+
+
+class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
+    """Training: `support` and `query` dialogues of a person, drawn anew in every epoch. Evaluation: each of the person's
+    dialogues in turn is answered after adapting to the others (sec. 3)."""
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        add_flags(parser.add_argument_group('Few-shot persona tasks'), PREFIX, FewShot)
+        load_teacher_module((partial_opt or {}).get('few_shot_of') or FewShot().of).add_cmdline_args(parser, partial_opt)
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        opt = copy.deepcopy(opt)
+        self.shape = from_opt(FewShot, opt, PREFIX)
+        self.fold = DatatypeHelper.fold(opt['datatype'])
+        opt['datafile'] = self.fold
+        super().__init__(opt, shared)
+        self.id = 'persona:few_shot'
+        self.people: list[Person] = shared['people'] if shared else self.read()
+        self.reset()
+
+    def read(self) -> list[Person]:
+        found = people(self.below(self.fold), self.shape.by, max(self.shape.least, self.needed()))
+        if self.random or num_workers() == 1:
+            return found
+        return found[get_rank() :: num_workers()]
+
+    def needed(self) -> int:
+        return self.shape.support + self.shape.query if self.random else 2
+
+    def below(self, fold: str) -> FixedDialogTeacher:
+        opt = copy.deepcopy(self.opt)
+        opt['persona_metrics'] = False
+        if not opt.get('persona_side'):
+            opt['persona_side'] = 'none'  # who someone is, is to be learned from the dialogues
+        return teacher(opt, self.shape.of, fold)
+
+    def training_texts(self) -> Iterator[str]:
+        with contextlib.suppress(NoSplit):
+            for messages in episodes(self.below('train')):
+                for one in map(turn, messages):
+                    yield from (one['text'], *one['labels'])
+
+    def share(self):
+        return {**super().share(), 'people': self.people}
+
+    def num_episodes(self) -> int:
+        return len(self.people)
+
+    num_examples = num_episodes
+
+    def get(self, episode_idx: int, entry_idx: int = 0) -> Message:
+        person = self.people[episode_idx]
+        if self.random:
+            return self.message(person, *self.drawn(person))
+        return self.message(person, list(person.dialogues), self.held_out(len(person.dialogues)))
+
+    def drawn(self, person: Person) -> tuple[list[dict], list[dict]]:
+        """Some dialogues, and which of them to learn from."""
+        rng = random.Random(f'{epoch_key(self.opt, self.epoch)}/{person.id}')
+        k, q = self.shape.support, self.shape.query
+        chosen = rng.sample(person.dialogues, k + q)
+        return chosen, [{fields.SUPPORT: list(range(k)), fields.QUERY: list(range(k, k + q))}]
+
+    def held_out(self, count: int) -> list[dict]:
+        """Leave one out."""
+        shots = self.shape.shots if self.shape.shots >= 0 else count
+        answered = range(count)[: self.shape.folds or None]
+        return [
+            {fields.SUPPORT: [other for other in range(count) if other != one][:shots], fields.QUERY: [one]} for one in answered
+        ]
+
+    def message(self, person: Person, chosen: list[dict], folds: list[dict]) -> Message:
+        first = folds[0]
+        answers = [turn['labels'][0] for place in first[fields.QUERY] for turn in chosen[place][fields.MESSAGES]]
+        return Message({
+            'text': f"person {person.id}: {len(first[fields.SUPPORT])} dialogues to learn from, {len(folds)} times "
+                    f"{len(first[fields.QUERY])} to answer",
+            'labels': answers, fields.DIALOGUES: chosen, fields.FOLDS: folds, 'episode_done': True,
+        })  # fmt: skip
+
+    # ----------------------------------------------------------------------------------------- metrics
+
+    def observe(self, observation: Message) -> Message:
+        """Each reply is measured as one to a message of its own; some figures also by held-out dialogue."""
+        task, answered = self.last_act, observation.get(fields.REPLIES)
+        self.lastY = None
+        if answered is None:
+            return observation
+        for fold, replies in zip(task[fields.FOLDS], answered, strict=True):
+            dialogues = [task[fields.DIALOGUES][place] for place in fold[fields.QUERY]]
+            asked = [Message({**turn, **dialogue}) for dialogue in dialogues for turn in dialogue[fields.MESSAGES]]
+            for message, reply in zip(asked, replies, strict=True):
+                self.metrics.clear_recent()
+                self.metrics.evaluate_response(reply, message['labels'])
+                self.custom_evaluation(message, message['labels'], reply)
+            self.measure_fold(asked, replies)
+        return observation
+
+    def measure_fold(self, asked: list[Message], replies: list[Message]) -> None:
+        """The paper's averages: first over a held-out dialogue, then over dialogues."""
+        losses = [reply['metrics']['loss'] for reply in replies if 'loss' in reply.get('metrics', {})]
+        if losses:
+            self.metrics.add('ppl_fold', PPLMetric(sum(losses[1:], losses[0]).value()))
+        said = [(message, reply['text']) for message, reply in zip(asked, replies, strict=True) if 'text' in reply]
+        if said and self.measures_persona:
+            bleu = [BleuMetric.compute(text, message['labels'][0]) for message, text in said]
+            self.metrics.add('bleu_fold', AverageMetric(sum(bleu[1:], bleu[0]).value()))
+            if self.nli:
+                group = [(text, message[fields.PERSONA]) for message, text in said]
+                self.metrics.add('consistency_fold', ConsistencyMetric([group], self.nli))

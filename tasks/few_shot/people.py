@@ -1,0 +1,99 @@
+"""Any ParlAI dialogue task -> people with several dialogues each."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parlai.core.opt import Opt
+from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
+
+from parlai_persona import fields
+from parlai_persona.dialogue import DataError
+from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
+
+PERSONA_RULE = 'persona'
+
+
+@dataclass(frozen=True)
+class Person:
+    id: str
+    dialogues: tuple[dict[str, Any], ...]  # as they stand in `fields.DIALOGUES`
+
+
+def teacher(opt: Opt, task: str, fold: str) -> FixedDialogTeacher:
+    """The teacher of the task below, which passes over a split once, in its order."""
+    plain = copy.deepcopy(opt)
+    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1, mutators=None)
+    for name in ('model', 'model_file'):  # it is not to load the agent's options
+        plain.pop(name, None)
+    return create_task_agent_from_taskname(plain)[0]
+
+
+def episodes(below: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
+    """Episodes as lists of Messages; whatever ParlAI hands out."""
+    turns: list[dict[str, Any]] = []
+    while not below.epoch_done():
+        message = below.act()
+        if message.is_padding():
+            break
+        turns.append(message)
+        if message['episode_done']:
+            yield turns
+            turns = []
+
+
+def dialogues(below: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Dialogues with what says whose they are."""
+    for number, messages in enumerate(episodes(below)):
+        first = messages[0]
+        if key not in first:
+            known = ', '.join(sorted(name for name in first if isinstance(first[name], str | int | list | tuple)))
+            raise DataError(
+                f'{below.id}: its messages have no field {key!r} that says who replies; they have {known}. Choose one '
+                'with --few-shot-by'
+            )
+        turns = [turn(message) for message in messages]
+        dialogue = {
+            fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
+            fields.PERSONA: list(first.get(fields.PERSONA) or ()),
+            fields.MESSAGES: [one for one in turns if one['labels']],
+        }
+        if dialogue[fields.MESSAGES]:
+            yield dialogue, first[key]
+
+
+def turn(message: dict[str, Any]) -> dict[str, Any]:
+    labels = message.get('labels', message.get('eval_labels')) or ()
+    found = {'text': message.get('text', ''), 'labels': list(labels[:1])}
+    if message.get('label_candidates'):
+        found['label_candidates'] = list(message['label_candidates'])
+    return found
+
+
+def people(below: FixedDialogTeacher, by: str, least: int) -> list[Person]:
+    """Everyone with `least` dialogues or more, in order of appearance; nobody if the task has no dialogues and says that
+    this is no error (a test split that nobody asked for)."""
+    by_persona = by == PERSONA_RULE or by.endswith('.json')
+    found = list(dialogues(below, fields.PERSONA if by_persona else by))
+    if not found:
+        return []
+    keys = [key for _, key in found]
+    if by_persona:
+        descriptions = [persona(key) for key in keys]
+        numbers = mapped(descriptions, read_map(Path(by).expanduser()), by) if by != PERSONA_RULE else join(descriptions)
+    else:
+        places: dict[Any, int] = {}
+        numbers = [places.setdefault(str(key), len(places)) for key in keys]
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for (dialogue, _), number in zip(found, numbers, strict=True):
+        groups.setdefault(number, []).append(dialogue)
+    enough = [Person(str(number), tuple(group)) for number, group in groups.items() if len(group) >= least]
+    if not enough:
+        most = max(map(len, groups.values()))
+        raise DataError(
+            f'{below.id}: of {len(groups)} people nobody has {least} dialogues, the most are {most}: lower '
+            '--few-shot-least, or group otherwise (--few-shot-by)'
+        )
+    return enough

@@ -1,0 +1,139 @@
+"""`parlai interactive -t persona:few_shot`: someone at the keyboard, and an agent that becomes a third person."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from parlai.core.message import Message
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import create_task_agent_from_taskname
+from parlai.tasks.interactive.worlds import InteractiveWorld as ParlaiInteractiveWorld
+from parlai.utils.data import DatatypeHelper
+
+from parlai_persona import fields
+from parlai_persona.personas import PersonaError
+from parlai_persona.tasks.few_shot.people import Person
+from parlai_persona.worlds import LISTED, PersonaInteractiveWorld
+
+WAYS = 'a number of the task, or a file of dialogues (*.txt)'
+HELP = f"""\
+  /person WHICH       become someone else and start anew: {WAYS}
+  /list [WORDS]       people of the task in whose dialogues these words are
+  /reset              start anew with the same person         /help        this list
+[DONE] ends the chat, [EXIT] leaves."""
+LINE = re.compile(r'(me|them)\s*:\s*(.*)', re.IGNORECASE)
+FORM = (
+    'expected lines "them: ..." (what others said) and "me: ..." (what the person answered), dialogues apart by empty lines'
+)
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Someone's dialogues. Lines of the same speaker that follow each other are one message."""
+    try:
+        content = path.read_text(encoding='utf-8')
+    except OSError as error:
+        raise PersonaError(f'cannot read the file {path}: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise PersonaError(f'the file {path} is not UTF-8 text') from None
+    found, turns, heard, said = [], [], [], []  # type: ignore[var-annotated]
+
+    def end_turn() -> None:
+        if said:
+            turns.append({'text': ' '.join(heard) or fields.SILENCE, 'labels': [' '.join(said)]})
+            heard.clear()
+            said.clear()
+
+    for number, line in enumerate([*content.splitlines(), ''], 1):
+        if not line.strip():
+            end_turn()
+            if turns:
+                found.append({fields.DIALOGUE_ID: f'{path.name}/{len(found)}', fields.PERSONA: [], fields.MESSAGES: turns})
+            turns, heard = [], []
+            continue
+        seen = LINE.match(line.strip())
+        if not seen:
+            raise PersonaError(f'{path}, line {number}: saw {line[:60]!r}; {FORM}')
+        if seen[1].lower() == 'me':
+            said.append(seen[2])
+        else:
+            end_turn()
+            heard.append(seen[2])
+    if not found:
+        raise PersonaError(f'the file {path} holds no answer; {FORM}')
+    return found
+
+
+class InteractiveWorld(PersonaInteractiveWorld):
+    """At the start the agent gets a Message with dialogues and nothing to answer."""
+
+    HELP = HELP
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        ParlaiInteractiveWorld.add_cmdline_args(parser, partial_opt)
+        group = parser.add_argument_group('People in conversation')
+        group.add_argument('--person', default='1', help=f'whom the model becomes: {WAYS}')
+        return parser
+
+    def init_contexts(self, shared=None) -> None:
+        print('', self.pick(self.opt['person']), '/help lists what you can do.\n', sep='\n')
+
+    @cached_property
+    def people(self) -> list[Person]:
+        opt = {**self.opt, 'interactive_task': False, 'datatype': f"{DatatypeHelper.fold(self.opt['datatype'])}:evalmode"}
+        if not opt['datatype'].startswith('train'):
+            opt['datatype'] = DatatypeHelper.fold(self.opt['datatype'])
+        return create_task_agent_from_taskname(Opt(opt))[0].people
+
+    def pick(self, which: str) -> str:
+        try:
+            return self.become(which)
+        except PersonaError as error:
+            raise SystemExit(f'--person {which!r}: {error}') from None
+
+    def become(self, which: str) -> str:
+        """What the agent says of it."""
+        which = which.strip()
+        if which.isascii() and which.isdecimal():
+            if not 1 <= int(which) <= len(self.people):
+                raise PersonaError(f'there is no person {which}: they are numbered from 1 to {len(self.people)}')
+            dialogues = list(self.people[int(which) - 1].dialogues)
+        elif which:
+            dialogues = read_file(Path(which).expanduser())
+        else:
+            raise PersonaError(f'/person WHICH: {WAYS}')
+        sentences = dict.fromkeys(sentence for one in dialogues for sentence in one[fields.PERSONA])
+        known = ['Of this person is said, unknown to the model:', *(f'  - {one}' for one in sentences)] if sentences else []
+        self.agents[1].reset()
+        self.agents[1].observe(Message({
+            'text': '', 'episode_done': True, fields.DIALOGUES: dialogues,
+            fields.FOLDS: [{fields.SUPPORT: list(range(len(dialogues))), fields.QUERY: []}],
+        }))  # fmt: skip
+        reply = self.agents[1].act()
+        if fields.REPLIES not in reply:
+            raise SystemExit(
+                f"{self.agents[1].id} does not adapt to a person's dialogues; persona:paml does. Choose it with -m, or talk with "
+                'a persona in words: -t persona:personachat'
+            )
+        return '\n'.join([*known, reply['text']])
+
+    def seen(self, act: Message) -> Message:
+        return act
+
+    def commands(self):
+        return {'person': self.set_person, 'list': self.listed, 'reset': self.restart}
+
+    def set_person(self, which: str) -> str:
+        return f'{self.become(which)}\n{self.restart()}'
+
+    def listed(self, words: str) -> str:
+        wanted = words.lower().split()
+        rows = []
+        for number, person in enumerate(self.people, 1):
+            said = ' '.join(turn['labels'][0] for one in person.dialogues for turn in one[fields.MESSAGES])
+            if all(word in said.lower() for word in wanted):
+                rows.append(f'{number:6}  {len(person.dialogues)} dialogues: {said[:80]}...')
+        rest = [f'... and {len(rows) - LISTED} more: /list WORDS narrows them down'] if len(rows) > LISTED else []
+        return '\n'.join([*rows[:LISTED], *rest]) or f'Nobody has said {words!r}.'

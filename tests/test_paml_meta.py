@@ -1,0 +1,203 @@
+"""The gradient of learning to learn, against closed forms, finite differences and plain loops."""
+
+import copy
+import gc
+import weakref
+from types import SimpleNamespace
+
+import paml_tasks
+import pytest
+import torch
+from parlai.agents.transformer.modules import attention
+from torch import nn
+
+from parlai_persona.agents.paml.meta import Calls, Nll, adapt, adapted, gradients, joined, learn, leave_out
+
+ALPHA, STEPS = 0.3, 3
+
+
+def bowl(center: float, tokens: float = 1.0):
+    """½ (θ − center)², a token's; its gradient is θ − center, its second derivative 1."""
+    return lambda theta: Nll(tokens * 0.5 * ((theta['x'] - center) ** 2).sum(), tokens)
+
+
+def start(value: float = 2.0):
+    return {'x': torch.tensor([value], dtype=torch.float64, requires_grad=True)}
+
+
+@pytest.mark.parametrize('steps', [0, 1, 4])
+def test_a_quadratic_tells_the_orders_apart(steps):
+    """θ' = a + (1−α)^t (θ−a); dL/dθ = (θ'−b) (1−α)^t, of which first order lacks the last factor."""
+    a, b = 1.0, -3.0
+    moved = a + (1 - ALPHA) ** steps * (2.0 - a)
+    for second_order, factor in ((True, (1 - ALPHA) ** steps), (False, 1.0)):
+        lesson = learn(start(), [bowl(a, tokens=5)] * steps, bowl(b, tokens=7), {'x': ALPHA}, second_order)
+        assert lesson.gradient['x'].item() == pytest.approx((moved - b) * factor, rel=1e-12)
+        assert lesson.query == pytest.approx((7 * 0.5 * (moved - b) ** 2, 7))
+
+
+def test_a_learned_rate_by_hand():
+    """dL/dα = −(θ'−b) (θ−a) after one step."""
+    rate = torch.tensor(ALPHA, dtype=torch.float64, requires_grad=True)
+    for second_order in (True, False):
+        lesson = learn(start(), [bowl(1.0)], bowl(-3.0), {'x': rate}, second_order, {'alpha': rate})
+        moved = 1.0 + (1 - ALPHA) * 1.0
+        assert lesson.gradient['alpha'].item() == pytest.approx(-(moved + 3.0) * 1.0, rel=1e-12)
+
+
+def losses(agent, seed: int = 0):
+    """Of three dialogues of one person."""
+    task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
+    return [agent.loss(turns) for turns in task.dialogues]
+
+
+@pytest.fixture(params=['persona:paml', 'persona:paml/seq2seq', 'pointer'])
+def double(request, tmp_path, monkeypatch):
+    """A tiny generator in float64 (ParlAI's attention has its softmax in 32 bits, which finite differences feel)."""
+    torch.manual_seed(3)
+    plain = {**vars(torch.nn.functional), 'softmax': lambda x, dim, dtype=None: x.softmax(dim)}
+    monkeypatch.setattr(attention, 'F', SimpleNamespace(**plain))
+    more = {'paml_pointer': True} if request.param == 'pointer' else {}
+    name = 'persona:paml' if request.param == 'pointer' else request.param
+    agent = paml_tasks.agent(tmp_path, name, **more)
+    agent.model.double().eval()
+    return agent
+
+
+@pytest.mark.parametrize('steps', [1, 3])
+def test_second_order_is_the_finite_difference(double, steps):
+    agent = double
+    *support, query = losses(agent)
+    theta = agent.theta()
+    inner = [joined(support)] * steps
+    rates = dict.fromkeys(theta, 0.5)
+    exact = learn(theta, inner, query, rates).gradient
+    first = learn(theta, inner, query, rates, second_order=False).gradient
+    direction = {name: torch.randn_like(p) for name, p in theta.items()}
+
+    def after(step: float) -> float:
+        moved = {name: (p + step * direction[name]).detach().requires_grad_() for name, p in theta.items()}
+        return query(adapt(moved, inner, rates, False)[0]).mean().item()
+
+    difference = (after(1e-5) - after(-1e-5)) / 2e-5
+    slope, other = (sum((g[name] * direction[name]).sum().item() for name in theta) for g in (exact, first))
+    assert slope == pytest.approx(difference, rel=1e-5)
+    assert abs(other - difference) > 100 * abs(slope - difference)  # at this rate the orders differ
+
+
+def test_first_order_is_the_textbook_loop(double):
+    """Copy the model, take SGD steps on the copy; the gradient there is the meta-gradient."""
+    agent = double
+    *support, query = losses(agent)
+    theta = agent.theta()
+    ours = learn(theta, support, query, dict.fromkeys(theta, ALPHA), second_order=False).gradient
+    twin = copy.deepcopy(agent.model)
+    calls = Calls(twin)
+    optimizer = torch.optim.SGD(twin.parameters(), ALPHA)
+    mine, agent.model = agent.model, twin
+    for loss in [*support, query]:
+        optimizer.zero_grad()
+        loss_of_twin = agent_loss(agent, loss, calls)
+        loss_of_twin.backward()
+        if loss is not query:
+            optimizer.step()
+    agent.model = mine
+    for name, p in calls.params().items():
+        torch.testing.assert_close(ours[name], p.grad, rtol=1e-9, atol=1e-12)
+
+
+def agent_loss(agent, loss, calls):
+    agent.calls, kept = calls, agent.calls
+    found = loss(calls.params()).mean()
+    agent.calls = kept
+    return found
+
+
+def test_leaving_out_is_adapting_fold_by_fold(double):
+    agent = double
+    parts = losses(agent)
+    theta = agent.theta()
+    rates = dict.fromkeys(theta, ALPHA)
+    supports = [[1, 2], [0, 2], [0], []]
+    for support, ours in zip(supports, leave_out(theta, parts, supports, rates, STEPS), strict=True):
+        inner = [joined([parts[place] for place in support])] * STEPS if support else []
+        plain = adapted(theta, inner, rates)[0]
+        for name in theta:
+            torch.testing.assert_close(ours[name], plain[name], rtol=1e-9, atol=1e-12)
+
+
+def test_some_parameters_adapt():
+    theta = {'x': torch.ones(2, requires_grad=True), 'y': torch.ones(2, requires_grad=True)}
+
+    def loss(params):
+        return Nll((params['x'] * params['y'] ** 2).sum(), 1)
+
+    moved, _ = adapt(theta, [loss], {'x': 0.1}, second_order=True)
+    assert moved['y'] is theta['y'] and moved['x'].tolist() == pytest.approx([0.9, 0.9])
+    _, g = gradients(loss, theta, ['y'])
+    assert list(g) == ['y']
+
+
+class Shared(nn.Module):
+    """One embedding under three names, one tied weight, as in ParlAI's generators and in GPT-2."""
+
+    def __init__(self):
+        super().__init__()
+        self.embeddings = nn.Embedding(3, 2)
+        self.inside = nn.Module()
+        self.inside.embeddings = self.embeddings
+        self.output = nn.Linear(2, 3, bias=False)
+        self.output.weight = self.embeddings.weight
+
+
+def test_lent_parameters_reach_all_places_and_are_given_back():
+    model = Shared()
+    own = model.embeddings.weight
+    calls = Calls(model)
+    lent = torch.randn(3, 2)
+    assert list(calls.params()) == ['embeddings.weight']
+
+    def look():
+        return model.embeddings.weight, model.inside.embeddings.weight, model.output.weight
+
+    assert all(seen is lent for seen in calls.run({'embeddings.weight': lent}, look))
+    assert all(seen is own for seen in look())
+    with pytest.raises(ZeroDivisionError):
+        calls.run({'embeddings.weight': lent}, lambda: 1 / 0)
+    assert all(seen is own for seen in look())
+
+
+def test_memory_is_that_of_one_person(tmp_path):
+    """What autograd keeps at most does not grow with the number of people in a meta-batch."""
+
+    def most(people: int) -> int:
+        agent = paml_tasks.agent(tmp_path, datatype='train')
+        teacher = paml_tasks.teacher('train')
+        observations = [agent.clone().observe(paml_tasks.message(teacher)) for _ in range(people)]
+        live, peak = 0, 0
+
+        def kept(tensor):
+            nonlocal live, peak
+            box, size = Box(tensor), tensor.nbytes
+            live += size
+            peak = max(peak, live)
+
+            def gone():
+                nonlocal live
+                live -= size
+
+            weakref.finalize(box, gone)
+            return box
+
+        gc.collect()
+        with torch.autograd.graph.saved_tensors_hooks(kept, lambda box: box.tensor):
+            agent.batch_act(observations)
+        return peak
+
+    few, many = most(2), most(12)
+    assert many < 1.3 * few
+
+
+class Box:
+    def __init__(self, tensor):
+        self.tensor = tensor
