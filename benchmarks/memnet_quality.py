@@ -10,7 +10,6 @@ stands in the row of what comes out of it. What is finished is skipped: after Ct
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines import BASELINES, SCHEDULE, training_dialogues
-from record import RESULTS, Row, append, commit, data_label, find, hardware
+from jobs import Job, run_all
+from record import RESULTS, data_label
 from steps import Progress, execute
 
 CSV = RESULTS / 'memnet.csv'
@@ -38,43 +38,6 @@ ENCODERS = {
     'lstm': ' --memnet-encoder lstm --memnet-layers 2 --memnet-hidden-size 32',  # 128 numbers a text, too
     'bow': ' --memnet-encoder bow',
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """A model, and one thing to measure about it."""
-
-    method: str
-    task: str
-    data: str
-    split: str
-    seed: int
-    train: str  # a command
-    ready: Path  # what it leaves: {model}.valid, or a dictionary
-    evaluate: str  # a command that leaves a report
-    report: Path
-
-    def measured(self) -> bool:
-        same = {'method': self.method, 'task': self.task, 'data': self.data, 'split': self.split, 'seed': self.seed}
-        return bool(find(CSV, **same))
-
-    def run(self, number: int, progress: Progress, threads: int) -> None:
-        progress.begin(number, f'{self.method}, {self.task}, {self.data}, seed {self.seed}')
-        log = self.report.with_suffix('.log')
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if not self.ready.exists():
-            self.ready.parent.mkdir(parents=True, exist_ok=True)
-            execute(self.train, log, threads, progress)
-        execute(self.evaluate, log, threads, progress)
-        report = json.loads(self.report.read_text(encoding='utf-8'))['report']
-        command = f'{self.train} && {self.evaluate}'
-        found = [
-            Row(self.method, self.task, self.data, self.split, self.seed, name, report[name], command, commit(),
-                hardware(threads))
-            for name in METRICS if name in report
-        ]  # fmt: skip
-        append(found, CSV)
-        progress.done(', '.join(f'{row.metric} {row.value:.4g}' for row in found))
 
 
 @dataclass(frozen=True)
@@ -107,7 +70,7 @@ class Maker:
             f'parlai eval_model {self.task(task, selection)} -dt {split} -mf {model} -bs 64 '
             f'--report-filename {report}'
         )
-        return Job(method, task, data, split, seed, train, Path(f'{model}.valid'), command, report)
+        return Job(method, task, data, split, seed, (train,), (Path(f'{model}.valid'),), command, report)
 
     def build(self, selection: str, size: int = 100) -> str:
         folder, datapath = self.out / 'data' / name_of(selection, size), shlex.quote(self.datapath)
@@ -188,7 +151,7 @@ def ir(make: Maker, persona: bool) -> Job:
         f'--report-filename {report}'
     )
     method = named('ir_baseline', persona)
-    return Job(method, REDDIT, DATA, 'test', 0, train, Path(f'{model}.dict'), evaluate, report)
+    return Job(method, REDDIT, DATA, 'test', 0, (train,), (Path(f'{model}.dict'),), evaluate, report)
 
 
 def table3(make: Maker) -> Iterator[Job]:
@@ -208,10 +171,10 @@ def table4(make: Maker) -> Iterator[Job]:
     data = data_label('Persona-Chat', training_dialogues(make.datapath))
     for seed in SEEDS:
         there = memnet_on_personachat(make, data, seed, True)
-        yield make.job('memnet trained on Persona-Chat', REDDIT, DATA, 'test', 'personachat-self', seed, there.train)
+        yield make.job('memnet trained on Persona-Chat', REDDIT, DATA, 'test', 'personachat-self', seed, *there.train)
         here = reddit(make, 'transformer', seed)
         name = 'reddit-transformer-rules-self'
-        yield make.job('memnet trained on Reddit', PERSONACHAT, data, 'valid', name, seed, here.train)
+        yield make.job('memnet trained on Reddit', PERSONACHAT, data, 'valid', name, seed, *here.train)
         before = make.model(name, seed)
         flags = f'-m persona:memnet --init-model {before} {SIZE} {LEARN} --dict-lower true'
         train = make.trained('transfer', seed, make.task(PERSONACHAT), flags, 10)
@@ -263,13 +226,9 @@ def main() -> None:
     args = parser.parse_args()
     make = Maker(args.datapath, args.out)
     jobs = [job for name in args.only for job in TABLES[name](make) if job.seed in (0, *args.seeds)]
-    left = [job for job in jobs if not job.measured()]
-    progress = Progress(len(left), lambda: MINUTES * len(left))
     if any(name in args.only for name in ('table1', 'table3', 'table4')):
-        build(make, args.only, progress)
-    for number, job in enumerate(left, 1):
-        job.run(number, progress, args.threads)
-    print(f'{len(jobs)} measurements in {CSV.name}')
+        build(make, args.only, Progress(1, lambda: MINUTES))
+    run_all(jobs, CSV, METRICS, args.threads, MINUTES)
 
 
 def build(make: Maker, tables: list[str], progress: Progress) -> None:

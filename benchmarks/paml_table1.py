@@ -1,0 +1,152 @@
+"""Table 1 and Figure 2 of Madotto et al. 2019 on the data at hand: a few dialogues of someone, and what they are worth.
+
+    python benchmarks/paml_table1.py --datapath data                     # all of it, about five hours of a core
+    python benchmarks/paml_table1.py --datapath data --only dialogue paml --seeds 1
+    make results                                                         # RESULTS.md, docs/images/paml_shots.png
+
+Training: both sides of the 2,072 dialogues at hand (ConvAI2's form), grouped by person. Evaluation: the 100 people of
+Persona-Chat's valid split, of each the first dialogue, answered after adapting to k of the others. Networks are small
+(2 + 2 layers of 128 numbers); the meta-learned ones start from the network that learned from dialogues alone, where the
+paper starts from nothing. Consistency needs the classifier of benchmarks/nli.py. Every step is a stock `parlai` command
+and stands in the row of what comes out of it. What is finished is skipped: after Ctrl-C, run the same line again.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import Job, run_all
+from record import RESULTS, data_label
+
+CSV = RESULTS / 'paml.csv'
+METRICS = (
+    'ppl_fold', 'ppl', 'bleu_fold', 'bleu_corpus', 'consistency_fold', 'consistency', 'persona_f1', 'distinct_raw_2',
+)  # fmt: skip
+PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'
+SEEDS, SHOTS, ALL = (1, 2, 3), (1, 3, 5, 10), 10
+SIZE = '--n-layers 2 --n-heads 4 --embedding-size 128 --ffn-size 256 --variant prelayernorm --dropout 0.1'
+WORDS = '--dict-lower true --dict-minfreq 2 --label-truncate 32'
+BOTH = '--persona-source convai2 --persona-candidates none --persona-metrics false'
+DIALOGUE = (
+    '-bs 32 --optimizer adam -lr 1e-3 --lr-scheduler invsqrt --warmup-updates 500 --gradient-clip 2 --skip-generation true '
+    '-veps 1 -vp 2 -vmt ppl -vmm min -eps 15 --save-after-valid true'
+)
+META = (
+    '-bs 16 --optimizer adam -lr 3e-4 --lr-scheduler none --gradient-clip 2 --skip-generation true --save-after-valid true '
+    '--few-shot-folds 1 -vmt ppl_fold -vmm min -vp 3'
+)
+PAPER = '--paml-inner-lr 0.01 --paml-inner-steps 1 --paml-inner-batch 16'
+ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'  # ten passes, as the authors evaluate
+BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation false'
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Commands and folders."""
+
+    datapath: str
+    out: Path
+    nli: str
+
+    def model(self, name: str, seed: int) -> Path:
+        return self.out / f'{name}-{seed}' / 'model'
+
+    def where(self) -> str:
+        return f'--datapath {shlex.quote(self.datapath)}'
+
+    def plain(self, name: str, seed: int, side: str, length: int) -> str:
+        return (
+            f'parlai train_model -m persona:paml -t {PLAIN} {self.where()} {BOTH} --persona-side {side} {SIZE} {WORDS} '
+            f'--text-truncate {length} {DIALOGUE} --paml-amp true --seed {seed} -mf {self.model(name, seed)}'
+        )
+
+    def meta(self, name: str, seed: int, inner: str) -> str:
+        return (
+            f'parlai train_model -m persona:paml -t {PEOPLE} --few-shot-of {PLAIN} {self.where()} {BOTH} {SIZE} {WORDS} '
+            f'--text-truncate 96 {META} {inner} --paml-amp true --seed {seed} --init-model {self.model("dialogue", seed)} '
+            f'--dict-file {self.model("dialogue", seed)}.dict -mf {self.model(name, seed)}'
+        )
+
+    def evaluation(self, name: str, seed: int, shots: int, flags: str) -> tuple[str, Path]:
+        report = self.model(name, seed).with_name(f'{shots}-shots.json')
+        return (
+            f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} -dt valid '
+            f'{self.where()} --persona-candidates none -mf {self.model(name, seed)} --persona-nli {self.nli} -bs 1 {BEAM} '
+            f'{flags} --report-filename {report}'
+        ), report
+
+
+@dataclass(frozen=True)
+class Method:
+    name: str  # as in RESULTS.md
+    folder: str
+    shots: tuple[int, ...]
+    flags: str = ADAPT
+    persona: bool = False
+
+
+METHODS = {
+    'dialogue': Method('Dialogue', 'dialogue', (0,)),
+    'persona': Method('Dialogue+Persona', 'persona', (0,), '--persona-side self', persona=True),
+    'fine-tuning': Method('Dialogue+Fine-tuning', 'dialogue', SHOTS),
+    'paml': Method('PAML', 'paml', (0, *SHOTS)),
+    'paml-first': Method('PAML, first order', 'paml-first', (ALL,)),
+}
+INNER = {'paml': PAPER, 'paml-first': f'{PAPER} --paml-order first'}
+
+
+def commands(make: Maker, method: Method, seed: int) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """What trains the model of a method, and what that leaves."""
+    if method.persona:
+        names, found = ['persona'], [make.plain('persona', seed, 'self', 160)]
+    else:
+        names, found = ['dialogue'], [make.plain('dialogue', seed, 'none', 96)]
+    if method.folder in INNER:
+        names.append(method.folder)
+        found.append(make.meta(method.folder, seed, INNER[method.folder]))
+    return tuple(found), tuple(Path(f'{make.model(name, seed)}.valid') for name in names)
+
+
+def jobs(make: Maker, names: list[str], seeds: list[int], data: str) -> Iterator[Job]:
+    for seed in seeds:
+        for name in names:
+            method = METHODS[name]
+            train, ready = commands(make, method, seed)
+            for shots in method.shots:
+                evaluate, report = make.evaluation(method.folder, seed, shots, method.flags)
+                yield Job(
+                    method.name, PEOPLE, data, f'valid, first dialogue of each person, k = {shots}', seed, train, ready,
+                    evaluate, report,
+                )  # fmt: skip
+
+
+def human(make: Maker, data: str) -> Job:
+    report = make.out / 'human.json'
+    evaluate = (
+        f'parlai eval_model -m repeat_label -t {PLAIN} -dt valid {make.where()} --persona-candidates none '
+        f'--persona-nli {make.nli} --report-filename {report}'
+    )
+    return Job('Human', PLAIN, data, 'valid', 0, (), (), evaluate, report)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--datapath', required=True, help="ParlAI's data folder")
+    parser.add_argument('--only', nargs='+', choices=['human', *METHODS], default=['human', *METHODS])
+    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='these alone (default: %(default)s)')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: %(default)s)')
+    parser.add_argument('--nli', default='runs/nli/minilm', help='classifier (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('runs/paml'), help='for models (default: %(default)s)')
+    args = parser.parse_args()
+    make = Maker(args.datapath, args.out, args.nli)
+    data = data_label('Persona-Chat', 2072)
+    found = [human(make, data)] if 'human' in args.only else []
+    found += jobs(make, [name for name in args.only if name != 'human'], args.seeds, data)
+    run_all(found, CSV, METRICS, args.threads, minutes=15)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
