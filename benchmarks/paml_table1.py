@@ -36,7 +36,7 @@ DIALOGUE = (
 )
 META = (
     '-bs 16 --optimizer adam -lr 3e-4 --lr-scheduler none --gradient-clip 2 --skip-generation true --save-after-valid true '
-    '--few-shot-folds 1 -vmt ppl_fold -vmm min -vp 3'
+    '--few-shot-folds 1 --few-shot-shots 1 --paml-eval-steps 1 -vmt ppl_fold -vmm min -vstep 50 -vp 4 --max-train-steps 2000'
 )
 PAPER = '--paml-inner-lr 0.01 --paml-inner-steps 1 --paml-inner-batch 16'
 ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'  # ten passes, as the authors evaluate
