@@ -31,3 +31,7 @@ def open_text(path: Path) -> IO[str]:
 def write_json(path: Path, content: Any) -> None:
     with draft(path) as part:
         part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding='utf-8'))

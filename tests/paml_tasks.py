@@ -1,12 +1,16 @@
 """A small ParlAI task of people who speak, for the tests of `persona:few_shot` and `persona:paml`."""
 
+from pathlib import Path
+
 from parlai.core.agents import create_agent
 from parlai.core.message import Message
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import DialogTeacher, create_task_agent_from_taskname, register_teacher
 
 import parlai_persona  # noqa: F401
+from parlai_persona.agents import paml
 
+FOLDER = Path(paml.__file__).parent
 TASK = 'persona_paml_test'
 PETS, JOBS = ('dog', 'cat', 'cow', 'bird'), ('nurse', 'cook', 'pilot', 'baker')
 PEOPLE = [(pet, job) for pet in PETS for job in JOBS]

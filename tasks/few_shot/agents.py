@@ -5,6 +5,7 @@ import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from parlai.core.loader import load_teacher_module
 from parlai.core.message import Message
@@ -19,6 +20,7 @@ from parlai.utils.distributed import get_rank, num_workers
 from parlai_persona import fields
 from parlai_persona.dialogue import NoSplit
 from parlai_persona.epochs import SeededEpochs, epoch_key
+from parlai_persona.files import read_json
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metric_types import BleuMetric, ConsistencyMetric
 from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, episodes, people, teacher, turn
@@ -60,6 +62,7 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         super().__init__(opt, shared)
         self.id = 'persona:few_shot'
         self.people: list[Person] = shared['people'] if shared else self.read()
+        self.start = shared['start'] if shared else self.gone_through()
         self.reset()
 
     def read(self) -> list[Person]:
@@ -67,6 +70,15 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         if self.random or num_workers() == 1:
             return found
         return found[get_rank() :: num_workers()]
+
+    def gone_through(self) -> int:
+        """People that a training which is gone on with has had already, of this worker's share."""
+        stats = Path(f"{self.opt.get('model_file')}.checkpoint.trainstats")
+        return read_json(stats)['parleys'] * self.opt.get('batchsize', 1) if self.random and stats.is_file() else 0
+
+    def reset(self) -> None:
+        super().reset()
+        self.index.value = self.start - 1
 
     def needed(self) -> int:
         return self.shape.support + self.shape.query if self.random else 2
@@ -85,7 +97,7 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
                     yield from (one['text'], *one['labels'])
 
     def share(self):
-        return {**super().share(), 'people': self.people}
+        return {**super().share(), 'people': self.people, 'start': self.start}
 
     def num_episodes(self) -> int:
         return len(self.people)
@@ -127,9 +139,9 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
     def observe(self, observation: Message) -> Message:
         """Each reply is measured as one to a message of its own; some figures also by held-out dialogue."""
         task, answered = self.last_act, observation.get(fields.REPLIES)
+        if answered is None:  # in training
+            return super().observe(observation)
         self.lastY = None
-        if answered is None:
-            return observation
         for fold, replies in zip(task[fields.FOLDS], answered, strict=True):
             dialogues = [task[fields.DIALOGUES][place] for place in fold[fields.QUERY]]
             asked = [Message({**turn, **dialogue}) for dialogue in dialogues for turn in dialogue[fields.MESSAGES]]

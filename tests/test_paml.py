@@ -1,0 +1,236 @@
+"""`persona:paml` in ParlAI: it learns from people, answers as them, comes back as it was, becomes someone at the keyboard."""
+
+import copy
+import json
+import math
+
+import paml_tasks
+import pytest
+import torch
+from parlai.core.agents import create_agent_from_model_file
+from parlai.core.message import Message
+from parlai.scripts.eval_model import EvalModel
+from parlai.scripts.interactive import Interactive
+from parlai.scripts.train_model import TrainLoop, TrainModel
+
+from parlai_persona import fields
+from parlai_persona.agents.paml.persona_tasks import alike
+from parlai_persona.dialogue import DataError
+
+LEARN = {
+    **paml_tasks.TRAINING, **paml_tasks.TINY['persona:paml'], 'model': 'persona:paml', 'optimizer': 'adam',
+    'learningrate': 0.01, 'paml_inner_lr': 1.0, 'paml_inner_batch': 0, 'paml_eval_steps': 2, 'paml_inner_steps': 2, 'batchsize': 4, 'seed': 2,
+}  # fmt: skip
+
+
+def train(folder, steps: int, suffix: str | None = None, **more):
+    """With ParlAI's own loop; the training losses."""
+    options = {**LEARN, 'model_file': str(folder / 'model'), 'max_train_steps': steps, 'log_every_n_steps': 1, **more}
+    loop = TrainLoop(TrainModel.setup_args().parse_kwargs(**paml_tasks.options(**options)))
+    losses = [float(log['loss']) for log in loop.train_steps()]
+    if suffix:  # else it is saved already
+        loop.save_model(suffix)
+    return losses
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('paml')
+    losses = train(folder, 120)
+    assert losses[-1] < 0.5 * losses[0]
+    return str(folder / 'model')
+
+
+def load(model_file, **more):
+    return create_agent_from_model_file(model_file, {'datatype': 'valid', 'loglevel': 'error', **more})
+
+
+def evaluate(model_file, **more):
+    report = EvalModel.main(**paml_tasks.options(model_file=model_file, datatype='valid', batchsize=2, **more))
+    return {name: float(value) for name, value in report.items()}
+
+
+def test_it_becomes_everyone(trained):
+    """What people are is in their own dialogues alone: who has not adapted can guess one pet and job of four each."""
+    adapted, plain = evaluate(trained), evaluate(trained, paml_eval_steps=0)
+    assert adapted['exs'] == plain['exs'] == 3 * 2 * len(paml_tasks.PEOPLE)
+    assert adapted['ppl'] < 0.9 * plain['ppl']
+    assert adapted['accuracy'] > plain['accuracy']
+    shots = evaluate(trained, few_shot_shots=0)
+    assert shots['ppl'] == pytest.approx(plain['ppl'])
+
+
+def test_each_reply_comes_with_its_own_figures(trained):
+    """As if the adapted network were asked turn by turn; neither batch mates nor the other folds matter."""
+    agent = load(trained)
+    task = paml_tasks.message(paml_tasks.teacher())
+    seen = agent.observe(copy.deepcopy(task))
+    replies = agent.act()[fields.REPLIES]
+    assert [len(fold) for fold in replies] == [2, 2, 2]
+    theta = list(agent.people(seen['task']))
+    for fold in range(3):
+        told = task[fields.DIALOGUES][fold][fields.MESSAGES]
+        for turn, reply in enumerate(replies[fold]):
+            one = load(trained)
+            for before in told[:turn]:
+                one.observe(Message({'text': before['text'], 'eval_labels': before['labels'], 'episode_done': False}))
+                one.self_observe(Message(text='not what it remembers'))
+            one.observe(Message({'text': told[turn]['text'], 'eval_labels': told[turn]['labels'], 'episode_done': False}))
+            one.person.append({name: theta[fold][name] for name in one.theta()})
+            alone = one.act()
+            assert alone['text'] == reply['text']
+            assert float(alone['metrics']['loss']) == pytest.approx(float(reply['metrics']['loss']), rel=1e-5)
+
+
+def test_what_is_spent_on_padding_changes_no_loss(trained):
+    agent = load(trained)
+    task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
+    turns = task.turns([0, 1, 2])
+    nll = agent.loss(turns)(agent.theta())
+    plain = agent.compute_loss(agent.batchify(turns))
+    assert nll.mean().item() == pytest.approx(plain.item(), rel=1e-5)
+    assert sorted(id(turn) for part in alike(turns) for turn in part) == sorted(map(id, turns))
+
+
+@pytest.mark.parametrize('inner', [
+    {'paml_inner_batch': 0}, {'paml_inner_batch': 3}, {'paml_adapt': 'norm'}, {'paml_learn_rates': True}, {'paml_amp': True},
+    {'paml_order': 'first'}, {'paml_pointer': True},
+])  # fmt: skip
+def test_ways_to_learn(tmp_path, inner):
+    losses = train(tmp_path, 12, paml_inner_lr=0.3, **inner)
+    assert losses[-1] < losses[0] and all(map(math.isfinite, losses))
+    report = evaluate(str(tmp_path / 'model'), few_shot_folds=1)
+    assert report['ppl'] < 60 and report['exs'] == 2 * len(paml_tasks.PEOPLE)
+
+
+def test_only_what_should_adapt_does(trained):
+    agent = load(trained, paml_adapt='norm')
+    task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
+    theta = next(agent.people(task))
+    changed = {name for name, p in agent.theta().items() if not torch.equal(theta[name], p)}
+    assert changed == {name for name in theta if 'norm' in name} and changed
+    with pytest.raises(ValueError, match="--paml-adapt 'adapter' matches no parameter; there are embeddings.weight"):
+        load(trained, paml_adapt='adapter').answer(task)
+
+
+def test_learned_rates_are_saved_and_differ(tmp_path):
+    train(tmp_path, 5, paml_learn_rates=True, paml_inner_lr=0.3)
+    agent = load(str(tmp_path / 'model'))
+    rates = agent.rates(agent.theta())
+    values = {round(rate.item(), 5) for rate in rates.values()}
+    assert len(values) > 3 and all(0.1 < value < 0.9 for value in values)
+    fresh = load(str(tmp_path / 'model'), paml_learn_rates=False)
+    assert set(fresh.rates(fresh.theta()).values()) == {0.3}
+
+
+def test_a_plain_generator_adapts_too(tmp_path):
+    """The baseline with fine-tuning: ParlAI's own checkpoint under our name."""
+    options = {**LEARN, 'model': 'transformer/generator', 'task': paml_tasks.TASK, 'model_file': str(tmp_path / 'plain')}
+    options = {name: value for name, value in options.items() if not name.startswith('paml_')}
+    loop = TrainLoop(TrainModel.setup_args().parse_kwargs(**options, max_train_steps=10, loglevel='error'))
+    list(loop.train_steps())
+    loop.save_model()
+    fine_tuned = evaluate(str(tmp_path / 'plain'), model='persona:paml', paml_inner_lr=0.1, paml_eval_steps=3)
+    plain = evaluate(str(tmp_path / 'plain'), model='persona:paml', paml_eval_steps=0)
+    assert fine_tuned['ppl'] < plain['ppl']
+
+
+def test_it_resumes_exactly(tmp_path):
+    """Ten steps are six, and four after an interruption: weights, optimizer and order of people."""
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    losses = train(whole, 10)
+    first = train(parts, 6, '.checkpoint')
+    rest = train(parts, 10)
+    assert first == pytest.approx(losses[:5], rel=1e-5) and rest == pytest.approx(losses[6:], rel=1e-5)  # last: not logged
+    one, other = (torch.load(folder / 'model', weights_only=False)['model'] for folder in (whole, parts))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_delta_is_someone(trained, tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'someone.pt'
+    talk(monkeypatch, trained, ['i am old . do you have a pet ?', '[EXIT]'], person='3', paml_save_delta=str(path))
+    said = capsys.readouterr().out
+    assert f'The change is in {path}.' in said
+    weights = sum(p.nbytes for p in load(trained).theta().values())
+    assert path.stat().st_size < 0.6 * weights + 40_000
+    agent = load(trained, paml_delta=str(path))
+    agent.observe(Message({'text': 'i am old . do you have a pet ?', 'episode_done': False}))
+    assert f"[Paml]: {agent.act()['text']}" in said
+    with pytest.raises(DataError, match='no such file; --paml-save-delta writes one'):
+        load(trained, paml_delta=str(tmp_path / 'nobody'))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match='not a file that --paml-save-delta wrote'):
+        load(trained, paml_delta=str(path))
+
+
+def test_a_delta_of_other_weights_is_refused(trained, tmp_path, monkeypatch):
+    path = tmp_path / 'someone.pt'
+    train(tmp_path, 1)
+    talk(monkeypatch, trained, ['[EXIT]'], person='3', paml_save_delta=str(path))
+    with pytest.raises(DataError, match='the change of other weights than those of this model'):
+        load(str(tmp_path / 'model'), paml_delta=str(path))
+
+
+# ------------------------------------------------------------------------------------ at the keyboard
+
+
+def talk(monkeypatch, model_file: str, lines: list[str], **more) -> None:
+    typed = iter(lines)
+    monkeypatch.setattr('builtins.input', lambda prompt='': next(typed))
+    Interactive.main(**paml_tasks.options(model_file=model_file, few_shot_of=paml_tasks.TASK, **more))
+
+
+def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
+    file = tmp_path / 'me.txt'
+    file.write_text('them: i am old . do you have a pet ?\nthem: well ?\nme: yes , my bird\nme: is here .\n\nMe: hi !\n')
+    asked = ['/person', '/list bird nurse', '/person 99', f'/person {tmp_path}/no.txt', '/person 2', 'hello !', '/nonsense', '/reset', '[EXIT]']
+    talk(monkeypatch, trained, asked, person=str(file))
+    said = capsys.readouterr().out
+    assert 'Adapted to 2 dialogues (2 replies) in' in said and 'Adapted to 3 dialogues (6 replies)' in said
+    assert 'a number of the task, or a file of dialogues' in said and 'there is no person 99: they are numbered from 1 to 16' in said
+    assert 'cannot read the file' in said and 'There is no command /nonsense' in said
+    assert '    13  3 dialogues: hi , i am a nurse' in said and '  - i am a cook.' in said
+    assert '[Paml]: ' in said
+
+
+def test_files_of_dialogues(trained, tmp_path, monkeypatch):
+    file = tmp_path / 'me.txt'
+    for content, match in (
+        ('you: hello\n', 'line 1: saw .you: hello.; expected lines "them: ..."'), ('them: hello\n', 'holds no answer'), ('', 'holds no answer'),
+    ):  # fmt: skip
+        file.write_text(content)
+        with pytest.raises(SystemExit, match=match):
+            talk(monkeypatch, trained, [], person=str(file))
+
+
+def test_other_agents_are_told(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match="does not adapt to a person's dialogues; persona:paml does"):
+        typed = iter(['[EXIT]'])
+        monkeypatch.setattr('builtins.input', lambda prompt='': next(typed))
+        Interactive.main(**paml_tasks.options(model='repeat_query', person='1'))
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_big_batch(parlai, tmp_path):
+    """Each worker has half of the people of a step; gradients are averaged."""
+    for name, command, size in (('one', 'train_model', 4), ('two', 'multiprocessing_train', 2)):
+        options = {**LEARN, 'optimizer': 'sgd', 'batchsize': size, 'model_file': str(tmp_path / name), 'max_train_steps': 3}
+        options |= {'task': 'persona:few_shot', 'few_shot_of': 'persona:sample', 'few_shot_by': 'turn', 'persona_sample_dialogues': 12}
+        options |= {'dict_file': str(tmp_path / 'dict'), 'starttime': 'same', 'evaltask': 'integration_tests'}
+        if name == 'two':
+            options['distributed_world_size'] = 2
+        line = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        done = parlai(command, *line)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    one, two = (load(str(tmp_path / name)).model.state_dict() for name in ('one', 'two'))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_preset_is_the_papers(tmp_path):
+    line = ['-o', 'persona:paml', '-mf', str(tmp_path / 'model')]
+    opt = TrainModel.setup_args().parse_args(line)
+    assert (opt['paml_inner_lr'], opt['learningrate'], opt['batchsize'], opt['beam_size']) == (0.01, 0.0003, 16, 5)
+    preset = json.loads((paml_tasks.FOLDER / 'paper.opt').read_text())
+    assert {name: opt[name] for name in preset} == preset
