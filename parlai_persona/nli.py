@@ -88,6 +88,7 @@ class ParlaiNli(Nli):
         super().__init__(model_file)
         options = {'datatype': 'valid', 'loglevel': 'error', 'print_scores': True}
         self.agent = create_agent_from_model_file(model_file, options)
+        self.labels = labels(getattr(self.agent, 'class_list', [self.agent.id]), model_file)
         plain = self.agent.opt.get('dialog_format')  # a flag of ParlAI's NLI tasks
         self.form = '{}\n{}' if plain else f'{PREMISE}{{}}\n{HYPOTHESIS}{{}}'
 
@@ -98,7 +99,7 @@ class ParlaiNli(Nli):
             observations.append(Message(dict(self.agent.observe(Message(text=self.form.format(*pair), episode_done=True)))))
         replies = self.agent.batch_act(observations)
         self.agent.reset()
-        return [dict(zip(labels(reply['class_list'], self.where), reply['probs'], strict=True)) for reply in replies]
+        return [dict(zip(self.labels, reply['probs'], strict=True)) for reply in replies]
 
 
 @lru_cache(maxsize=4)

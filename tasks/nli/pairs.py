@@ -33,6 +33,7 @@ ALSO = {  # further ways to deny
     'like_activity': ('dislike', 'do_not_do'), 'have_pet': ('have_no',), 'have_chidren': ('not_have',),
     'have_children': ('not_have',), 'have_sibling': ('not_have',), 'have': ('not_have',),
 }  # fmt: skip
+TRIES = 200  # draws of a pair that is new, before there seem to be no more
 NUMBER = re.compile(r'^(\d+)\s+')
 KINDS = {  # objects that stand for a kind: "no pets" denies "a dog"
     'pet': {'pet', 'dog', 'cat'}, 'sibling': {'sibling', 'brother', 'sister'}, 'child': {'child', 'children', 'kid', 'son', 'daughter'},
@@ -99,17 +100,22 @@ def fold(text: str) -> str:
 
 
 def pairs(premises: Iterable[Fact], hypotheses: Iterable[Fact], count: int, seed: int) -> Iterator[Pair]:
-    """`count` different pairs, a third of each label."""
+    """`count` different pairs, a third of each label; fewer, where there are no more."""
     made = Maker(list(premises), list(hypotheses), random.Random(seed))
     seen: set[tuple[str, str]] = set()
+    left = [name for name in LABELS if made.premises[name]]
     for number in range(count):
-        wanted = LABELS[number % 3]
-        for _ in range(200):
+        wanted = LABELS[number % len(LABELS)]
+        if wanted not in left:
+            continue
+        for _ in range(TRIES):
             premise, hypothesis = made.draw(wanted)
             if (premise.text, hypothesis.text) not in seen and premise.text != hypothesis.text:
                 seen.add((premise.text, hypothesis.text))
                 yield Pair(premise.text, hypothesis.text, wanted)
                 break
+        else:
+            left.remove(wanted)
 
 
 class Maker:

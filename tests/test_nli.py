@@ -1,0 +1,227 @@
+"""Entailment: pairs derived from triples, classifiers of both kinds, and the consistency C made of their answers."""
+
+import json
+import pickle
+
+import pytest
+from parlai.core.agents import create_agent_from_model_file
+from parlai.core.message import Message
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import create_task_agent_from_taskname
+from parlai.scripts.train_model import TrainModel
+
+from parlai_persona import nli
+from parlai_persona.dialogue import DataError
+from parlai_persona.metric_types import ConsistencyMetric
+from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs
+from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
+
+
+@pytest.mark.parametrize('one, other, expected', [
+    (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'dogs'), 'entailment'),
+    (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 dog'), 'contradiction'),
+    (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 cat'), 'neutral'),
+    (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
+    (('i', 'have_pet', '3 dog'), ('i', 'not_have', 'pet'), 'contradiction'),
+    (('i', 'not_have', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
+    (('i', 'favorite_color', 'red'), ('i', 'favorite_color', 'blue'), 'contradiction'),
+    (('i', 'like_color', 'red'), ('i', 'like_color', 'blue'), 'neutral'),
+    (('i', 'like_food', 'fish'), ('i', 'dislike_food', 'fish'), 'contradiction'),
+    (('i', 'do_not_eat', 'fish'), ('i', 'like_food', 'fish'), 'contradiction'),
+    (('my wife', 'has_age', '30'), ('i', 'has_age', '40'), 'neutral'),
+    (('i', 'have_chidren', '2 children'), ('i', 'have_no_children', 'kids'), 'neutral'),
+    (('i', 'have_chidren', 'son'), ('i', 'have_no_children', 'children'), 'contradiction'),
+])  # fmt: skip
+def test_labels_by_hand(one, other, expected):
+    assert label(meaning(one), meaning(other)) == expected
+    assert label(meaning(other), meaning(one)) == expected
+
+
+FACTS = [
+    Fact(f'{text} {number}', triple)
+    for number in range(6)
+    for text, triple in (
+        ('i am a man', ('i', 'gender', 'male')), ('she is me', ('i', 'gender', 'female')),
+        ('cooking is fun', ('i', 'like_activity', 'cooking')), ('i hike', ('i', 'like_activity', 'hiking')),
+        ('cooking is dull', ('i', 'dislike_activity', 'cooking')),
+    )
+]  # fmt: skip
+
+
+def test_pairs_are_different_seeded_and_a_third_of_each():
+    found = list(pairs(FACTS, FACTS, 90, seed=1))
+    assert len({pair[:2] for pair in found}) == 90
+    assert [sum(pair.label == name for pair in found) for name in LABELS] == [30, 30, 30]
+    assert found == list(pairs(FACTS, FACTS, 90, seed=1)) != list(pairs(FACTS, FACTS, 90, seed=2))
+    triples = {fact.text: meaning(fact.triple) for fact in FACTS}
+    assert all(label(triples[pair.premise], triples[pair.hypothesis]) == pair.label for pair in found)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = [f'{n},{fact.triple[0]},{fact.triple[1]},{fact.triple[2]},{fact.text}' for n, fact in enumerate(many())]
+    (tmp_path / 'sentence_triples.csv').write_text('\n'.join([',ground_head,ground_reln,ground_tail,ground_sentence', *rows]) + '\n')
+    lines = [json.dumps({'utterance': f'well , {fact.text}', 'triple': fact.triple}) for fact in many()]
+    (tmp_path / 'utterance_triples.jsonl').write_text('\n'.join(lines) + '\n')
+    case = {'persona': ['i am a man'], 'candidates': {'label': ['i am a man 3'], 'neg': ['she is me 4'], 'similar': [], 'rand': []}}
+    (tmp_path / 'eval_havenot.jsonl').write_text(json.dumps(case) + '\n')
+    return tmp_path
+
+
+def many():
+    return [Fact(f'{fact.text[:-1]}{number}', fact.triple) for number in range(60) for fact in FACTS[:5]]
+
+
+def teacher(folder, datatype: str, **more):
+    opt = ParlaiParser(True, False).parse_kwargs(
+        task='persona:nli', datatype=datatype, nli_folder=str(folder), nli_pairs=60, loglevel='error', **more
+    )
+    return create_task_agent_from_taskname(opt)[0]
+
+
+def test_messages_are_those_of_parlais_task(folder):
+    task = teacher(folder, 'train:ordered')
+    seen = [task.act() for _ in range(task.num_examples())]
+    assert len(seen) == 60
+    assert seen[0]['text'].startswith('Premise: ') and '\nHypothesis: ' in seen[0]['text']
+    assert {one['labels'][0] for one in seen} == set(LABELS) == set(seen[0]['label_candidates'])
+    kept_apart = {'i am a man 3', 'she is me 4'}
+    texts = {text for one in seen for line in one['text'].split('\n') for text in [line.split(': ', 1)[1]]}
+    assert not texts & kept_apart
+    assert {fold(text) for text in texts} == {'train'}
+
+
+def test_broken_files(folder):
+    path = folder / 'utterance_triples.jsonl'
+    path.write_text('{"utterance": "a", "triple": ["i", "b"]}\n')
+    with pytest.raises(DataError, match='line 1: saw .* expected {"utterance"'):
+        list(read_utterances(path))
+    path.write_text(',ground_head\n')
+    with pytest.raises(DataError, match='the first line has no ground_reln, ground_sentence, ground_tail'):
+        list(read_sentences(path))
+    path.write_text('{"persona": []}\n')
+    with pytest.raises(DataError, match='line 1: saw .* expected {"persona"'):
+        list(read_cases(path))
+    path.unlink()
+    with pytest.raises(DataError, match="no such file. .* name their folder with --nli-folder. The official pairs are ParlAI's"):
+        teacher(folder, 'valid')
+
+
+# ------------------------------------------------------------------------------------------ classifiers
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    """A classifier of transformers with random weights; its names are in another order than ours."""
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp('bert')
+    words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'i', 'am', 'a', 'man', 'dog', 'my', '.']
+    (folder / 'vocab.txt').write_text('\n'.join(words))
+    BertTokenizerFast(vocab_file=str(folder / 'vocab.txt')).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        id2label={0: 'CONTRADICTION', 1: 'entail', 2: 'Neutral'}, label2id={'CONTRADICTION': 0, 'entail': 1, 'Neutral': 2},
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_classifier_of_transformers(tiny):
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    judge = nli.load(str(tiny))
+    pair = ('i am a man .', 'my dog')
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny), AutoModelForSequenceClassification.from_pretrained(tiny).eval()
+    with torch.no_grad():
+        expected = model(**tokenizer(*pair, return_tensors='pt')).logits.softmax(-1)[0].tolist()
+    found = judge([pair, ('i', 'a'), pair])
+    assert [found[0][name] for name in ('contradiction', 'entailment', 'neutral')] == pytest.approx(expected, rel=1e-4)
+    assert found[0] is found[2]
+    assert nli.load(str(tiny)) is judge and pickle.loads(pickle.dumps(judge)) is judge
+
+
+def test_each_pair_is_classified_once_and_in_batches(tiny, monkeypatch):
+    judge = nli.TransformersNli(str(tiny))
+    asked = []
+    plain = judge.probabilities
+    monkeypatch.setattr(judge, 'probabilities', lambda batch: asked.append(batch) or plain(batch))
+    wanted = [(f'i am {number % 100}', 'a man') for number in range(300)]
+    assert judge(wanted) == judge(wanted)
+    assert [len(batch) for batch in asked] == [64, 36]
+
+
+def test_names_that_say_nothing(tiny, tmp_path):
+    import shutil
+
+    other = tmp_path / 'other'
+    shutil.copytree(tiny, other)
+    config = json.loads((other / 'config.json').read_text())
+    config['id2label'] = {'0': 'LABEL_0', '1': 'LABEL_1', '2': 'LABEL_2'}
+    (other / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(ValueError, match='its classes are called LABEL_0, .* write these names into id2label'):
+        nli.load(str(other))
+    with pytest.raises(ValueError, match='neither a ParlAI model file nor a classifier'):
+        nli.load(str(tmp_path / 'nothing'))
+
+
+def test_a_classifier_of_parlai(folder, tmp_path):
+    path = str(tmp_path / 'model')
+    TrainModel.main(
+        task='persona:nli', nli_folder=str(folder), nli_pairs=60, model='transformer/classifier', classes=list(LABELS), model_file=path,
+        embedding_size=16, n_layers=1, n_heads=2, ffn_size=16, optimizer='adam', learningrate=0.01, max_train_steps=60, batchsize=30,
+        loglevel='error', validation_max_exs=30, seed=1,
+    )  # fmt: skip
+    judge, agent = nli.load(path), create_agent_from_model_file(path, {'datatype': 'valid', 'loglevel': 'error'})
+    assert isinstance(judge, nli.ParlaiNli)
+    task = teacher(folder, 'valid')
+    for seen in [task.act() for _ in range(20)]:
+        pair = tuple(line.split(': ', 1)[1] for line in seen['text'].split('\n'))
+        agent.observe(seen)
+        assert judge.classify([pair]) == [agent.act()['text']]
+        assert sum(judge([pair])[0].values()) == pytest.approx(1, abs=1e-4)
+
+
+# ------------------------------------------------------------------------------------------ consistency
+
+
+class Judge(nli.Nli):
+    """By the first words, so that figures can be had by hand."""
+
+    asked = 0
+
+    def probabilities(self, pairs):
+        type(self).asked += 1
+        names = ['entailment' if p.split()[0] == h.split()[0] else 'contradiction' if p.startswith('not') else 'neutral' for p, h in pairs]
+        return [{name: float(name == found) for name in nli.SCORES} for found in names]
+
+
+PERSONA = ['dogs are mine', 'cats are mine']
+
+
+def test_consistency_by_hand():
+    """eq. 7: dogs entail one sentence; 'not' contradicts both; 'hm' touches none."""
+    judge = Judge('by hand')
+    assert [judge.consistency(reply, PERSONA) for reply in ('dogs !', 'not me', 'hm')] == [1, -2, 0]
+    assert judge.consistency('dogs', []) == 0
+
+
+def test_the_metric_averages_within_groups_first_and_asks_once():
+    judge = Judge('by hand')
+    Judge.asked = 0
+    one = ConsistencyMetric([[('dogs', PERSONA), ('hm', PERSONA)]], judge)
+    other = ConsistencyMetric([[('not me', PERSONA)]], judge)
+    total = sum([other] * 3, one)
+    assert Judge.asked == 0
+    assert total.value() == pytest.approx((0.5 - 2 - 2 - 2) / 4) and Judge.asked == 1
+    assert one.value() == 0.5 and (one + None).value() == 0.5
+
+
+def test_it_is_reported_for_any_agent(tiny):
+    from parlai.scripts.eval_model import EvalModel
+
+    options = {'task': 'persona:sample', 'model': 'repeat_label', 'datatype': 'valid', 'num_examples': 10, 'loglevel': 'error'}
+    report = EvalModel.main(**options, persona_nli=str(tiny))
+    assert -4 <= float(report['consistency']) <= 4 and 'consistency' not in EvalModel.main(**options)
+    assert Message(report)['exs'] == 10
