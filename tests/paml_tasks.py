@@ -20,8 +20,10 @@ TRAINING = {
 }  # fmt: skip
 TINY = {
     'persona:paml': {'n_layers': 1, 'n_heads': 2, 'embedding_size': 16, 'ffn_size': 16},
-    'persona:paml/seq2seq': {'hiddensize': 6, 'embeddingsize': 6, 'numlayers': 1, 'attention': 'dot', 'lookuptable': 'all'},
-}
+    'persona:paml/seq2seq': {
+        'hiddensize': 6, 'embeddingsize': 6, 'numlayers': 1, 'attention': 'dot', 'lookuptable': 'all',
+    },
+}  # fmt: skip
 
 
 @register_teacher(TASK)
@@ -61,11 +63,16 @@ def agent(dictionary, model: str = 'persona:paml', **more):
     """An untrained one, for evaluation; `dictionary` is a folder."""
     path = dictionary / 'dict'
     if not path.exists():
-        words = sorted({word for pet, job in PEOPLE for word in f'hello ! nice day 0 1 2 . hi , i am a {job} and you ? old do have pet yes my {pet} is here'.split()})
+        words = sorted({
+            word for pet, job in PEOPLE
+            for word in (
+                f'hello ! nice day 0 1 2 . hi , i am a {job} and you ? old do have pet yes my {pet} is here'
+            ).split()
+        })  # fmt: skip
         path.write_text(''.join(f'{word}\t1\n' for word in words))
     parser = ParlaiParser(True, True)
-    opt = parser.parse_kwargs(**options(**{**TRAINING, **TINY[model], 'model': model, 'dict_file': str(path), 'datatype': 'valid', **more}))
-    return create_agent(opt)
+    more = {**TRAINING, **TINY[model], 'model': model, 'dict_file': str(path), 'datatype': 'valid', **more}
+    return create_agent(parser.parse_kwargs(**options(**more)))
 
 
 def message(teacher) -> Message:

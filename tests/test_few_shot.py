@@ -27,7 +27,8 @@ def test_who_is_one_person_by_hand():
     other_four = [*CHESS, 'i can dance.']
     three_of_four = ['i play chess.', "i'm a nurse.", 'i own a dog.', 'i am short.']
     two = CHESS[2:]
-    personas = [described(*one) for one in (CHESS, part, four, other_four, ['i fly.', 'i swim.', 'i run.'], two, three_of_four)]
+    other = ['i fly.', 'i swim.', 'i run.']
+    personas = [described(*one) for one in (CHESS, part, four, other_four, other, two, three_of_four)]
     assert join(personas) == [0, 0, 0, 0, 1, 2, 0]  # the last has the part's three
     assert join([personas[0], personas[6]]) == [0, 1]
     assert join([personas[4], personas[4]]) == [0, 0]
@@ -42,7 +43,8 @@ def test_a_map_of_the_authors(tmp_path):
     path = tmp_path / 'map.json'
     path.write_text(json.dumps({'7': [['i sing', 'i dance'], ['i sing']], '9': [['i am old']]}))
     clusters = read_map(path)
-    assert mapped([described('i am old.'), described('i sing.'), described('i dance', 'i sing')], clusters, 'x') == [0, 1, 1]
+    descriptions = [described('i am old.'), described('i sing.'), described('i dance', 'i sing')]
+    assert mapped(descriptions, clusters, 'x') == [0, 1, 1]
     with pytest.raises(DataError, match='x lacks 1 of 1 descriptions, among them .*i fly'):
         mapped([described('i fly')], clusters, 'x')
     path.write_text('[1]')

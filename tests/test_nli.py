@@ -60,10 +60,12 @@ def test_pairs_are_different_seeded_and_a_third_of_each():
 @pytest.fixture
 def folder(tmp_path):
     rows = [f'{n},{fact.triple[0]},{fact.triple[1]},{fact.triple[2]},{fact.text}' for n, fact in enumerate(many())]
-    (tmp_path / 'sentence_triples.csv').write_text('\n'.join([',ground_head,ground_reln,ground_tail,ground_sentence', *rows]) + '\n')
+    rows.insert(0, ',ground_head,ground_reln,ground_tail,ground_sentence')
+    (tmp_path / 'sentence_triples.csv').write_text('\n'.join(rows) + '\n')
     lines = [json.dumps({'utterance': f'well , {fact.text}', 'triple': fact.triple}) for fact in many()]
     (tmp_path / 'utterance_triples.jsonl').write_text('\n'.join(lines) + '\n')
-    case = {'persona': ['i am a man'], 'candidates': {'label': ['i am a man 3'], 'neg': ['she is me 4'], 'similar': [], 'rand': []}}
+    candidates = {'label': ['i am a man 3'], 'neg': ['she is me 4'], 'similar': [], 'rand': []}
+    case = {'persona': ['i am a man'], 'candidates': candidates}
     (tmp_path / 'eval_havenot.jsonl').write_text(json.dumps(case) + '\n')
     return tmp_path
 
@@ -103,7 +105,8 @@ def test_broken_files(folder):
     with pytest.raises(DataError, match='line 1: saw .* expected {"persona"'):
         list(read_cases(path))
     path.unlink()
-    with pytest.raises(DataError, match="no such file. .* name their folder with --nli-folder. The official pairs are ParlAI's"):
+    expected = "no such file. .* name their folder with --nli-folder. The official pairs are ParlAI's"
+    with pytest.raises(DataError, match=expected):
         teacher(folder, 'valid')
 
 
@@ -121,7 +124,8 @@ def tiny(tmp_path_factory):
     BertTokenizerFast(vocab_file=str(folder / 'vocab.txt')).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        id2label={0: 'CONTRADICTION', 1: 'entail', 2: 'Neutral'}, label2id={'CONTRADICTION': 0, 'entail': 1, 'Neutral': 2},
+        id2label={0: 'CONTRADICTION', 1: 'entail', 2: 'Neutral'},
+        label2id={'CONTRADICTION': 0, 'entail': 1, 'Neutral': 2},
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
@@ -133,7 +137,8 @@ def test_a_classifier_of_transformers(tiny):
 
     judge = nli.load(str(tiny))
     pair = ('i am a man .', 'my dog')
-    tokenizer, model = AutoTokenizer.from_pretrained(tiny), AutoModelForSequenceClassification.from_pretrained(tiny).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny).eval()
     with torch.no_grad():
         expected = model(**tokenizer(*pair, return_tensors='pt')).logits.softmax(-1)[0].tolist()
     found = judge([pair, ('i', 'a'), pair])
@@ -169,9 +174,9 @@ def test_names_that_say_nothing(tiny, tmp_path):
 def test_a_classifier_of_parlai(folder, tmp_path):
     path = str(tmp_path / 'model')
     TrainModel.main(
-        task='persona:nli', nli_folder=str(folder), nli_pairs=60, model='transformer/classifier', classes=list(LABELS), model_file=path,
-        embedding_size=16, n_layers=1, n_heads=2, ffn_size=16, optimizer='adam', learningrate=0.01, max_train_steps=60, batchsize=30,
-        loglevel='error', validation_max_exs=30, seed=1,
+        task='persona:nli', nli_folder=str(folder), nli_pairs=60, model='transformer/classifier', classes=list(LABELS),
+        model_file=path, embedding_size=16, n_layers=1, n_heads=2, ffn_size=16, optimizer='adam', learningrate=0.01,
+        max_train_steps=60, batchsize=30, loglevel='error', validation_max_exs=30, seed=1,
     )  # fmt: skip
     judge, agent = nli.load(path), create_agent_from_model_file(path, {'datatype': 'valid', 'loglevel': 'error'})
     assert isinstance(judge, nli.ParlaiNli)
@@ -193,7 +198,10 @@ class Judge(nli.Nli):
 
     def probabilities(self, pairs):
         type(self).asked += 1
-        names = ['entailment' if p.split()[0] == h.split()[0] else 'contradiction' if p.startswith('not') else 'neutral' for p, h in pairs]
+        names = [
+            'entailment' if p.split()[0] == h.split()[0] else 'contradiction' if p.startswith('not') else 'neutral'
+            for p, h in pairs
+        ]
         return [{name: float(name == found) for name in nli.SCORES} for found in names]
 
 
@@ -221,7 +229,9 @@ def test_the_metric_averages_within_groups_first_and_asks_once():
 def test_it_is_reported_for_any_agent(tiny):
     from parlai.scripts.eval_model import EvalModel
 
-    options = {'task': 'persona:sample', 'model': 'repeat_label', 'datatype': 'valid', 'num_examples': 10, 'loglevel': 'error'}
+    options = {
+        'task': 'persona:sample', 'model': 'repeat_label', 'datatype': 'valid', 'num_examples': 10, 'loglevel': 'error',
+    }  # fmt: skip
     report = EvalModel.main(**options, persona_nli=str(tiny))
     assert -4 <= float(report['consistency']) <= 4 and 'consistency' not in EvalModel.main(**options)
     assert Message(report)['exs'] == 10

@@ -14,7 +14,7 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
-from parlai_persona.agents.paml.persona_tasks import alike
+from parlai_persona.agents.paml.parts import alike
 from parlai_persona.dialogue import DataError
 
 LEARN = {
@@ -89,7 +89,16 @@ def test_what_is_spent_on_padding_changes_no_loss(trained):
     nll = agent.loss(turns)(agent.theta())
     plain = agent.compute_loss(agent.batchify(turns))
     assert nll.mean().item() == pytest.approx(plain.item(), rel=1e-5)
-    assert sorted(id(turn) for part in alike(turns) for turn in part) == sorted(map(id, turns))
+
+
+def test_parts_of_like_length_by_hand():
+    """Of lengths 9, 10, 30: two parts cost 20 + 30 and twice the batch, one 90 and once."""
+    turns = [{'text_vec': [0] * length} for length in (30, 9, 10)]
+
+    def lengths(batch: float) -> list[list[int]]:
+        return sorted(sorted(len(turn['text_vec']) for turn in part) for part in alike(turns, batch))
+
+    assert lengths(39) == [[9, 10], [30]] and lengths(41) == [[9, 10, 30]] and lengths(0.5) == [[9], [10], [30]]
 
 
 @pytest.mark.parametrize('inner', [

@@ -1,5 +1,7 @@
 """What adapting to a person changed in the weights, as a small file."""
 
+import pickle
+import struct
 from pathlib import Path
 
 import torch
@@ -10,11 +12,18 @@ from parlai_persona.dialogue import DataError
 from parlai_persona.files import draft
 from parlai_persona.weights import fingerprint
 
+# What torch.load and looking into its result can stumble over.
+BROKEN = (
+    OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, IndexError, pickle.UnpicklingError, struct.error
+)  # fmt: skip
+
 
 def write_delta(path: Path, theta: Params, theta_i: Params) -> None:
     """The changed parameters only, in half the bits."""
     changed = {
-        name: (theta_i[name] - p).detach().to('cpu', torch.bfloat16) for name, p in theta.items() if theta_i[name] is not p
+        name: (theta_i[name] - p).detach().to('cpu', torch.bfloat16)
+        for name, p in theta.items()
+        if theta_i[name] is not p
     }
     with draft(path) as part:
         torch.save({'of': fingerprint(theta), 'delta': changed}, part)
@@ -27,7 +36,8 @@ def read_delta(path: Path, theta: Params) -> dict[str, Tensor]:
         made_of, delta = content['of'], content['delta']
     except FileNotFoundError:
         raise DataError(f'--paml-delta {path}: no such file; --paml-save-delta writes one') from None
-    except Exception as error:  # torch.load raises whatever the bytes make it stumble over
+    # torch.load raises whatever the bytes make it stumble over
+    except BROKEN as error:
         raise DataError(f'--paml-delta {path}: not a file that --paml-save-delta wrote ({error})') from None
     if made_of != fingerprint(theta):
         raise DataError(

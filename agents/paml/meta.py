@@ -72,7 +72,13 @@ def gradients(loss: Loss, theta: Params, names: Iterable[str], create_graph: boo
 
 def descend(theta: Params, g: Params, rates: Rates, tokens: float) -> Params:
     """eq. 3, for the mean over tokens."""
-    return theta | {name: theta[name] - rates[name] * (g[name] / tokens) for name in g}
+    return theta | {name: moved(theta[name], g[name], rates[name], tokens) for name in g}
+
+
+def moved(p: Tensor, g: Tensor, rate: Tensor | float, tokens: float) -> Tensor:
+    if isinstance(rate, Tensor):
+        return p - rate / tokens * g
+    return p.add(g, alpha=-rate / tokens)  # one pass over memory
 
 
 def adapt(theta: Params, losses: Iterable[Loss], rates: Rates, second_order: bool) -> tuple[Params, list[float]]:

@@ -14,7 +14,9 @@ ALL = 'all'
 class Inner:
     inner_lr: float = flag(0.01, 'alpha, the rate of the inner SGD (sec. 3); where rates are learned, their start')
     inner_steps: int = flag(1, 'training: passes over the support dialogues', least=0)
-    eval_steps: int = flag(10, 'evaluation and conversation: passes over the support dialogues; 0: no adaptation', least=0)
+    eval_steps: int = flag(
+        10, 'evaluation and conversation: passes over the support dialogues; 0: no adaptation', least=0
+    )  # fmt: skip
     inner_batch: int = flag(16, 'replies in an inner step (sec. 3); 0: all of the support', least=0)
     order: str = flag(
         'second', 'of the meta-gradient: second is exact; first takes the inner gradients for constants',
@@ -22,7 +24,9 @@ class Inner:
     )  # fmt: skip
     adapt: str = flag(ALL, "what adapts: 'all', or a regular expression that names of parameters match (norm)")
     learn_rates: bool = flag(False, 'learn a rate alpha for each parameter tensor')
-    amp: bool = flag(False, 'compute in bfloat16 where that is safe (torch.autocast): faster on GPUs, and on CPUs that know it')
+    amp: bool = flag(
+        False, 'compute in bfloat16 where that is safe (torch.autocast): faster on GPUs, and on CPUs that know it'
+    )  # fmt: skip
     delta: str | None = flag(None, 'become whom this file is, which --paml-save-delta wrote', metavar='FILE')
     save_delta: str | None = flag(
         None, 'write here what adapting changed in the weights, whenever a conversation begins with dialogues',

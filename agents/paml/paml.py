@@ -7,7 +7,8 @@ from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
 from parlai_persona.agents.paml.options import PREFIX
-from parlai_persona.agents.paml.persona_tasks import PersonaTasks, TaskDictionary
+from parlai_persona.agents.paml.parts import TaskDictionary
+from parlai_persona.agents.paml.persona_tasks import PersonaTasks
 from parlai_persona.agents.paml.pointer import PointerGenerator
 from parlai_persona.flags import add_flags, flag, from_opt
 

@@ -1,14 +1,12 @@
 """A mixin that lets any of ParlAI's generators learn from persona tasks, and become someone."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from parlai.core.dict import DictionaryAgent
 from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
@@ -22,58 +20,20 @@ from parlai_persona import fields
 from parlai_persona.agents.paml.delta import read_delta, write_delta
 from parlai_persona.agents.paml.meta import Calls, Lesson, Loss, Nll, Params, Rates, adapted, learn, leave_out
 from parlai_persona.agents.paml.options import PREFIX, Inner
+from parlai_persona.agents.paml.parts import FullPrecision, Task, Turns, alike, precise
 from parlai_persona.flags import add_flags, from_opt
 
-Turns = list[Message]  # of one dialogue, vectorised
-Result = TypeVar('Result')
 KEPT = 10_000  # vectorised dialogues in memory
 RATES = 'paml_rates'
-WASTE = 1.3  # a batch is split in two where that saves so much padding
-
-
-@dataclass(frozen=True)
-class Task:
-    """A person: dialogues, and which of them to learn from and to answer."""
-
-    dialogues: list[Turns]
-    folds: list[dict[str, list[int]]]
-    training: bool
-
-    def turns(self, places: Sequence[int]) -> Turns:
-        return [turn for place in places for turn in self.dialogues[place]]
-
-
-class TaskDictionary(DictionaryAgent):
-    """Counts the words of a person's dialogues."""
-
-    def act(self):
-        for dialogue in self.observation.get(fields.DIALOGUES) or ():
-            for turn in dialogue[fields.MESSAGES]:
-                for text in (turn['text'], *turn['labels']):
-                    self.add_to_dict(self.tokenize(text))
-        return {'id': 'Dictionary'} if fields.DIALOGUES in self.observation else super().act()
-
-
-def precise(scores: Tensor) -> Tensor:
-    """In 32 bits at least."""
-    return scores.float() if scores.dtype in (torch.bfloat16, torch.float16) else scores
-
-
-class FullPrecision(nn.Module):
-    def __init__(self, criterion: nn.Module):
-        super().__init__()
-        self.criterion = criterion
-
-    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return self.criterion(precise(scores), labels)
+BATCH_COST = 1e9  # of a further batch: what a token costs, times this, over the number of weights (measured on a CPU)
 
 
 class PersonaTasks(TorchGeneratorAgent):
     """In front of a generator: `class PamlAgent(PersonaTasks, TransformerGeneratorAgent)`.
 
-    A Message with `fields.DIALOGUES` is a person. In training each gives a term of eq. 6; in an evaluation the answers in
-    held-out dialogues come back in `fields.REPLIES`, each with its own metrics; where there is nothing to answer, the
-    agent becomes that person. Any other Message is a turn of a dialogue, as for the generator alone.
+    A Message with `fields.DIALOGUES` is a person. In training each gives a term of eq. 6; in an evaluation the answers
+    in held-out dialogues come back in `fields.REPLIES`, each with its own metrics; where there is nothing to answer,
+    the agent becomes that person. Any other Message is a turn of a dialogue, as for the generator alone.
     """
 
     @classmethod
@@ -88,13 +48,14 @@ class PersonaTasks(TorchGeneratorAgent):
         self.person: list[Params] = shared['person'] if shared else []  # theta' of whom the agent has become
         super().__init__(opt, shared)
         self.calls = Calls(self.net())
+        self.batch_cost = BATCH_COST / sum(p.numel() for p in self.net().parameters())
         if not shared and self.inner.delta:
             self.person.append(read_delta(Path(self.inner.delta), self.theta()))
 
     def share(self):
         return {**super().share(), 'vectors': self.vectors, 'person': self.person}
 
-    def net(self) -> nn.Module:
+    def net(self) -> Any:
         """The model itself, in multiprocessing too."""
         return self.model.module if isinstance(self.model, nn.parallel.DistributedDataParallel) else self.model
 
@@ -124,7 +85,8 @@ class PersonaTasks(TorchGeneratorAgent):
         if fields.DIALOGUES not in observation:
             return super().observe(observation)
         dialogues = [self.turns(one) for one in observation[fields.DIALOGUES]]
-        seen = Message({'episode_done': True, 'task': Task(dialogues, observation[fields.FOLDS], 'labels' in observation)})
+        task = Task(dialogues, observation[fields.FOLDS], 'labels' in observation)
+        seen = Message({'episode_done': True, 'task': task})
         if 'labels' in observation:
             seen['labels'] = observation['labels']  # by which a TorchAgent knows that it is to learn
         self.observation = seen
@@ -199,7 +161,7 @@ class PersonaTasks(TorchGeneratorAgent):
 
     def loss(self, turns: Turns) -> Loss:
         """Of replies, as a function of parameters."""
-        batches = [self.to_device(self.batchify(part)) for part in alike(turns)]
+        batches = [self.to_device(self.batchify(part)) for part in alike(turns, self.batch_cost)]
 
         def nll() -> Nll:
             found = [self.nll(batch) for batch in batches]
@@ -255,8 +217,8 @@ class PersonaTasks(TorchGeneratorAgent):
         for task in batch.tasks:
             lesson = self.lesson(task)
             for name, p in self.calls.params().items():
-                g = lesson.gradient.pop(name) / len(batch.tasks)
-                p.grad = g if p.grad is None else p.grad.add_(g)
+                g, share = lesson.gradient.pop(name), 1 / len(batch.tasks)
+                p.grad = g.mul_(share) if p.grad is None else p.grad.add_(g, alpha=share)
             lessons.append(lesson)
         self.average_gradients()
         self.update_params()
@@ -292,8 +254,9 @@ class PersonaTasks(TorchGeneratorAgent):
             reply.update({'text': self.become(task), fields.REPLIES: []})
             return reply
         reply[fields.REPLIES] = [
-            self.replies(theta, task.turns(fold[fields.QUERY])) for theta, fold in zip(self.people(task), task.folds, strict=True)
-        ]  # fmt: skip
+            self.replies(theta, task.turns(fold[fields.QUERY]))
+            for theta, fold in zip(self.people(task), task.folds, strict=True)
+        ]
         return reply
 
     def people(self, task: Task) -> Iterator[Params]:
@@ -323,22 +286,10 @@ class PersonaTasks(TorchGeneratorAgent):
         with torch.no_grad():
             before, after = (float(loss(params).mean()) for params in (self.theta(), theta))
         said = (
-            f"Adapted to {len(task.folds[0][fields.SUPPORT])} dialogues ({len(support)} replies) in {seconds:.1f} s; loss on them "
-            f'{before:.3f} -> {after:.3f}.'
+            f'Adapted to {len(task.folds[0][fields.SUPPORT])} dialogues ({len(support)} replies) in {seconds:.1f} s; '
+            f'loss on them {before:.3f} -> {after:.3f}.'
         )
         if self.inner.save_delta:
             write_delta(Path(self.inner.save_delta), self.theta(), theta)
             said += f' The change is in {self.inner.save_delta}.'
         return said
-
-
-def alike(turns: Turns) -> list[Turns]:
-    """In parts of like length, so that little is padded."""
-    ordered = sorted(turns, key=lambda turn: len(turn['text_vec']))
-    lengths = [len(turn['text_vec']) for turn in ordered]
-    count = len(ordered)
-    costs = [cut * lengths[cut - 1] + (count - cut) * lengths[-1] for cut in range(1, count)]
-    if costs and WASTE * min(costs) < count * lengths[-1]:
-        cut = costs.index(min(costs)) + 1
-        return [*alike(ordered[:cut]), *alike(ordered[cut:])]
-    return [ordered]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from parlai.core.loader import load_teacher_module
 from parlai.core.message import Message
@@ -44,14 +45,15 @@ class FewShot:
 
 
 class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
-    """Training: `support` and `query` dialogues of a person, drawn anew in every epoch. Evaluation: each of the person's
-    dialogues in turn is answered after adapting to the others (sec. 3)."""
+    """Training: `support` and `query` dialogues of a person, drawn anew in every epoch. Evaluation: each of the
+    person's dialogues in turn is answered after adapting to the others (sec. 3)."""
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
         add_flags(parser.add_argument_group('Few-shot persona tasks'), PREFIX, FewShot)
-        load_teacher_module((partial_opt or {}).get('few_shot_of') or FewShot().of).add_cmdline_args(parser, partial_opt)
+        of = (partial_opt or {}).get('few_shot_of') or FewShot().of
+        load_teacher_module(of).add_cmdline_args(parser, partial_opt)
         return parser
 
     def __init__(self, opt: Opt, shared=None):
@@ -122,7 +124,8 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         shots = self.shape.shots if self.shape.shots >= 0 else count
         answered = range(count)[: self.shape.folds or None]
         return [
-            {fields.SUPPORT: [other for other in range(count) if other != one][:shots], fields.QUERY: [one]} for one in answered
+            {fields.SUPPORT: [other for other in range(count) if other != one][:shots], fields.QUERY: [one]}
+            for one in answered
         ]
 
     def message(self, person: Person, chosen: list[dict], folds: list[dict]) -> Message:
@@ -159,7 +162,7 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
             self.metrics.add('ppl_fold', PPLMetric(sum(losses[1:], losses[0]).value()))
         said = [(message, reply['text']) for message, reply in zip(asked, replies, strict=True) if 'text' in reply]
         if said and self.measures_persona:
-            bleu = [BleuMetric.compute(text, message['labels'][0]) for message, text in said]
+            bleu: list[Any] = [BleuMetric.compute(text, message['labels'][0]) for message, text in said]
             self.metrics.add('bleu_fold', AverageMetric(sum(bleu[1:], bleu[0]).value()))
             if self.nli:
                 group = [(text, message[fields.PERSONA]) for message, text in said]

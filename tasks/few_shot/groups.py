@@ -1,7 +1,8 @@
 """Which dialogues are of one person? Pure: persona descriptions in, numbers of groups out.
 
-Crowd workers on Persona-Chat were often given nearly the same description: a sentence more, one left out. Madotto et al.
-2019 (sec. 3) speak of 1155/100/100 personas; their maps are clusters of K-means. The rule here needs no such number.
+Crowd workers on Persona-Chat were often given nearly the same description: a sentence more, one left out. Madotto et
+al. 2019 (sec. 3) speak of 1155/100/100 personas; their maps are clusters of K-means. The rule here needs no such
+number.
 """
 
 import json

@@ -73,8 +73,8 @@ def turn(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def people(below: FixedDialogTeacher, by: str, least: int) -> list[Person]:
-    """Everyone with `least` dialogues or more, in order of appearance; nobody if the task has no dialogues and says that
-    this is no error (a test split that nobody asked for)."""
+    """Everyone with `least` dialogues or more, in order of appearance; nobody if the task has no dialogues and says
+    that this is no error (a test split that nobody asked for)."""
     by_persona = by == PERSONA_RULE or by.endswith('.json')
     found = list(dialogues(below, fields.PERSONA if by_persona else by))
     if not found:
@@ -82,7 +82,10 @@ def people(below: FixedDialogTeacher, by: str, least: int) -> list[Person]:
     keys = [key for _, key in found]
     if by_persona:
         descriptions = [persona(key) for key in keys]
-        numbers = mapped(descriptions, read_map(Path(by).expanduser()), by) if by != PERSONA_RULE else join(descriptions)
+        if by != PERSONA_RULE:
+            numbers = mapped(descriptions, read_map(Path(by).expanduser()), by)
+        else:
+            numbers = join(descriptions)
     else:
         places: dict[Any, int] = {}
         numbers = [places.setdefault(str(key), len(places)) for key in keys]

@@ -25,7 +25,8 @@ HELP = f"""\
 [DONE] ends the chat, [EXIT] leaves."""
 LINE = re.compile(r'(me|them)\s*:\s*(.*)', re.IGNORECASE)
 FORM = (
-    'expected lines "them: ..." (what others said) and "me: ..." (what the person answered), dialogues apart by empty lines'
+    'expected lines "them: ..." (what others said) and "me: ..." (what the person answered), dialogues apart by empty '
+    'lines'
 )
 
 
@@ -49,7 +50,9 @@ def read_file(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             end_turn()
             if turns:
-                found.append({fields.DIALOGUE_ID: f'{path.name}/{len(found)}', fields.PERSONA: [], fields.MESSAGES: turns})
+                found.append({
+                    fields.DIALOGUE_ID: f'{path.name}/{len(found)}', fields.PERSONA: [], fields.MESSAGES: turns,
+                })  # fmt: skip
             turns, heard = [], []
             continue
         seen = LINE.match(line.strip())
@@ -82,9 +85,10 @@ class InteractiveWorld(PersonaInteractiveWorld):
 
     @cached_property
     def people(self) -> list[Person]:
-        opt = {**self.opt, 'interactive_task': False, 'datatype': f"{DatatypeHelper.fold(self.opt['datatype'])}:evalmode"}
+        fold = DatatypeHelper.fold(self.opt['datatype'])
+        opt = {**self.opt, 'interactive_task': False, 'datatype': f'{fold}:evalmode'}
         if not opt['datatype'].startswith('train'):
-            opt['datatype'] = DatatypeHelper.fold(self.opt['datatype'])
+            opt['datatype'] = fold
         return create_task_agent_from_taskname(Opt(opt))[0].people
 
     def pick(self, which: str) -> str:
@@ -105,7 +109,9 @@ class InteractiveWorld(PersonaInteractiveWorld):
         else:
             raise PersonaError(f'/person WHICH: {WAYS}')
         sentences = dict.fromkeys(sentence for one in dialogues for sentence in one[fields.PERSONA])
-        known = ['Of this person is said, unknown to the model:', *(f'  - {one}' for one in sentences)] if sentences else []
+        known = [f'  - {one}' for one in sentences]
+        if sentences:
+            known.insert(0, 'Of this person is said, unknown to the model:')
         self.agents[1].reset()
         self.agents[1].observe(Message({
             'text': '', 'episode_done': True, fields.DIALOGUES: dialogues,
@@ -114,8 +120,8 @@ class InteractiveWorld(PersonaInteractiveWorld):
         reply = self.agents[1].act()
         if fields.REPLIES not in reply:
             raise SystemExit(
-                f"{self.agents[1].id} does not adapt to a person's dialogues; persona:paml does. Choose it with -m, or talk with "
-                'a persona in words: -t persona:personachat'
+                f"{self.agents[1].id} does not adapt to a person's dialogues; persona:paml does. Choose it with -m, or "
+                'talk with a persona in words: -t persona:personachat'
             )
         return '\n'.join([*known, reply['text']])
 

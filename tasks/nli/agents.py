@@ -49,8 +49,8 @@ class DefaultTeacher(DialogTeacher):
         path = self.folder / name
         if not path.is_file():
             raise DataError(
-                f'{path}: no such file. persona:nli derives pairs from sentences with triples: {" and ".join(FILES)}; name '
-                'their folder with --nli-folder. The official pairs are ParlAI\'s task dialogue_nli'
+                f'{path}: no such file. persona:nli derives pairs from sentences with triples: {" and ".join(FILES)}; '
+                "name their folder with --nli-folder. The official pairs are ParlAI's task dialogue_nli"
             )
         return [fact for fact in FILES[name](path) if fold(fact.text) == split and fact.text not in self.kept_apart]
 

@@ -14,7 +14,10 @@ from typing import NamedTuple
 from parlai_persona.tasks.nli.parse import Fact
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS = ('entailment', 'neutral', 'contradiction')
-FAVOURITES = ('animal', 'book', 'color', 'drink', 'food', 'hobby', 'movie', 'music_artist', 'place', 'season', 'show', 'sport')
+FAVOURITES = (
+    'animal', 'book', 'color', 'drink', 'food', 'hobby', 'movie', 'music_artist', 'place', 'season', 'show', 'sport',
+)  # fmt: skip
+LIKED = ('animal', 'activity', 'color', 'drink', 'food', 'music', 'sport', 'subject')
 # Of these a person has one at a time.
 EXCLUSIVE = {
     'has_age', 'gender', 'marital_status', 'live_in_citystatecountry', 'place_origin', 'nationality', 'name',
@@ -23,10 +26,11 @@ EXCLUSIVE = {
 COUNTED = {'have_pet', 'have_chidren', 'have_children', 'have_sibling'}  # (sic) of these, one number
 # Relation -> the one that denies it.
 OPPOSITES = {
-    **{f'like_{what}': f'dislike_{what}' for what in ('animal', 'activity', 'color', 'drink', 'food', 'music', 'sport', 'subject')},
-    'like_general': 'dislike', 'like_sports': 'dislike_sport', 'have_pet': 'not_have', 'have_chidren': 'have_no_children',
-    'have_children': 'have_no_children', 'have_sibling': 'have_no_sibling', 'have_family': 'have_no_family',
-    'have_vehicle': 'have_no', 'have': 'have_no', 'own': 'have_no', 'has_ability': 'weakness',
+    **{f'like_{what}': f'dislike_{what}' for what in LIKED},
+    'like_general': 'dislike', 'like_sports': 'dislike_sport', 'have_pet': 'not_have',
+    'have_chidren': 'have_no_children', 'have_children': 'have_no_children', 'have_sibling': 'have_no_sibling',
+    'have_family': 'have_no_family', 'have_vehicle': 'have_no', 'have': 'have_no', 'own': 'have_no',
+    'has_ability': 'weakness',
 }  # fmt: skip
 ALSO = {  # further ways to deny
     'like_food': ('dislike', 'do_not_eat'), 'like_drink': ('dislike', 'do_not_drink'), 'like_animal': ('dislike',),
@@ -36,7 +40,8 @@ ALSO = {  # further ways to deny
 TRIES = 200  # draws of a pair that is new, before there seem to be no more
 NUMBER = re.compile(r'^(\d+)\s+')
 KINDS = {  # objects that stand for a kind: "no pets" denies "a dog"
-    'pet': {'pet', 'dog', 'cat'}, 'sibling': {'sibling', 'brother', 'sister'}, 'child': {'child', 'children', 'kid', 'son', 'daughter'},
+    'pet': {'pet', 'dog', 'cat'}, 'sibling': {'sibling', 'brother', 'sister'},
+    'child': {'child', 'children', 'kid', 'son', 'daughter'},
 }  # fmt: skip
 
 
@@ -52,7 +57,7 @@ class Meaning(NamedTuple):
     head: str
     relation: str
     noun: str
-    count: str
+    number: str
 
 
 def meaning(triple: Sequence[str]) -> Meaning:
@@ -85,8 +90,8 @@ def label(one: Meaning, other: Meaning) -> str:
     if one.relation == other.relation:
         if one.relation in EXCLUSIVE and one.noun != other.noun:
             return CONTRADICTION
-        counts = one.count and other.count and one.count != other.count
-        return CONTRADICTION if one.relation in COUNTED and one.noun == other.noun and counts else NEUTRAL
+        numbers = one.number and other.number and one.number != other.number
+        return CONTRADICTION if one.relation in COUNTED and one.noun == other.noun and numbers else NEUTRAL
     for yes, no in ((one, other), (other, one)):
         if no.relation in denials(yes.relation) and alike(yes.noun, no.noun):
             return CONTRADICTION
@@ -119,7 +124,8 @@ def pairs(premises: Iterable[Fact], hypotheses: Iterable[Fact], count: int, seed
 
 
 class Maker:
-    """Draws a hypothesis for a drawn premise. Half of the neutral ones share the relation, so that words alone do not tell."""
+    """Draws a hypothesis for a drawn premise. Half of the neutral ones share the relation, so that words alone do not
+    tell."""
 
     def __init__(self, premises: list[Fact], hypotheses: list[Fact], rng: random.Random):
         self.rng = rng

@@ -27,7 +27,8 @@ def read_sentences(path: Path) -> Iterator[Fact]:
             values = [row[column] for column in COLUMNS]
             if not all(values):
                 raise DataError(f'{path}, line {number}: saw {values}; expected a sentence and its triple')
-            yield Fact(values[0].strip(), tuple(value.strip() for value in values[1:]))
+            text, head, relation, tail = (value.strip() for value in values)
+            yield Fact(text, (head, relation, tail))
 
 
 def read_utterances(path: Path) -> Iterator[Fact]:

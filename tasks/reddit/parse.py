@@ -75,9 +75,10 @@ def read(chunk: Chunk) -> list[Dialogue]:
     rows = lines(chunk) if chunk.path.suffix == '.jsonl' else row_group(chunk)
     return [
         Dialogue(
-            f'{chunk.path.name}/{chunk.number or chunk.offset}/{place}', (Turn(context, response),), persona, speaker=speaker
+            f'{chunk.path.name}/{chunk.number or chunk.offset}/{place}', (Turn(context, response),), persona,
+            speaker=speaker,
         ) for place, (persona, context, response, speaker) in enumerate(rows)
-    ]
+    ]  # fmt: skip
 
 
 def row_group(chunk: Chunk) -> Iterator[Row]:
@@ -113,7 +114,9 @@ def from_line(line: bytes, chunk: Chunk, number: int) -> Row:
         found = json.loads(line)
         persona, context, response = (found[name] for name in ('persona', 'context', 'response'))
         speaker = found.get('speaker', '')
-        if not isinstance(persona, list) or not all(isinstance(text, str) for text in (*persona, context, response, speaker)):
+        if not isinstance(persona, list) or not all(
+            isinstance(text, str) for text in (*persona, context, response, speaker)
+        ):
             raise ValueError('persona has to be a list of strings, context, response and speaker strings')
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(

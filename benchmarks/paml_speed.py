@@ -1,0 +1,294 @@
+"""What learning and becoming people costs, against learn2learn and against the loop of the PAML authors.
+
+    pip download --no-deps --no-binary :all: learn2learn && tar xzf learn2learn-*.tar.gz
+    python benchmarks/paml_speed.py --datapath data --learn2learn learn2learn-0.2.0     # 20 minutes, an idle machine
+
+The paper's size (6 + 6 layers, 300 numbers, 4 heads), Persona-Chat, one thread, 32 bits. Three parts (`--only`):
+
+learn    A meta-iteration of 16 people, one dialogue to learn from and one to answer, second and first order; the same loop
+         with learn2learn's `MAML` (only its algorithms are imported: the package itself needs gym and torchvision).
+fold     Leave-one-out evaluation of people, loss only: ours, and fold by fold as the authors do it: weights copied, an SGD
+         optimizer, mini-batches in a DataLoader, weights put back. One full step and ten passes in mini-batches of 16.
+become   From five dialogues to the first answer, on two threads.
+
+Arms take turns, each in a process of its own; rows go to results/paml_speed.csv. Exit status 1 if a target is missed.
+"""
+
+import argparse
+import copy
+import importlib.util
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import RESULTS, Row, append, hardware
+
+CSV = RESULTS / 'paml_speed.csv'
+PEOPLE, ITERATIONS, TURNS = int(os.environ.get("PEOPLE", 16)), 1, 3
+TARGETS = {'learn2learn': 2.0, 'second order': 2.2, 'fold by fold': 5.0, 'seconds to become someone': 2.0}
+SIZE = {
+    'model': 'persona:paml', 'n_layers': 6, 'n_heads': 4, 'embedding_size': 300, 'ffn_size': 300, 'variant': 'prelayernorm',
+    'dropout': 0.0, 'dict_lower': True, 'dict_tokenizer': 're', 'optimizer': 'adam', 'learningrate': 3e-4, 'gradient_clip': 2.0,
+    'lr_scheduler': 'none', 'paml_inner_lr': 0.01, 'loglevel': 'error', 'seed': 1, 'label_truncate': 40, 'n_positions': 1024,
+}  # fmt: skip
+FOLDS = {'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1}, 'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10}}
+
+
+def options(folder: Path, datapath: str, datatype: str, **more: Any):
+    from parlai.scripts.train_model import TrainModel
+
+    import parlai_persona  # noqa: F401
+
+    return TrainModel.setup_args().parse_kwargs(
+        **SIZE, task='persona:few_shot', datapath=datapath, datatype=datatype, dict_file=str(folder / 'dictionary'), **more
+    )
+
+
+def agent_and_people(folder: Path, datapath: str, datatype: str, count: int, **more: Any):
+    """The agent, and what it has seen of the first people."""
+    from parlai.core.agents import create_agent
+    from parlai.core.teachers import create_task_agent_from_taskname
+
+    opt = options(folder, datapath, datatype, **more)
+    agent, teacher = create_agent(opt), create_task_agent_from_taskname(opt)[0]
+    return agent, [agent.clone().observe(teacher.act()) for _ in range(count)]
+
+
+# ------------------------------------------------------------------------------------------------- learn
+
+
+def learn_ours(folder: Path, datapath: str, order: str) -> dict[str, float]:
+    agent, seen = agent_and_people(folder, datapath, 'train', PEOPLE, paml_order=order, paml_inner_batch=0)
+    return timed(lambda: agent.batch_act(seen))
+
+
+def learn_peer(folder: Path, datapath: str, order: str, package: str) -> dict[str, float]:
+    """As learn2learn's examples have it: clone, adapt, backward, person by person."""
+    agent, seen = agent_and_people(folder, datapath, 'train', PEOPLE)
+    maml = learn2learn(Path(package))(agent.model, lr=0.01, first_order=order == 'first', allow_unused=True, allow_nograd=True)
+    optimizer = torch.optim.Adam(maml.parameters(), 3e-4)
+    agent.model.train()
+
+    def loss(model, turns):
+        batch = agent.batchify(turns)
+        scores, *_ = model(batch.text_vec, ys=batch.label_vec)
+        return torch.nn.functional.cross_entropy(scores.flatten(0, 1), batch.label_vec.flatten(), ignore_index=agent.NULL_IDX)
+
+    def iteration():
+        optimizer.zero_grad()
+        for one in seen:
+            task = one['task']
+            learner = maml.clone()
+            learner.adapt(loss(learner, task.dialogues[0]))
+            (loss(learner, task.dialogues[1]) / PEOPLE).backward()
+        torch.nn.utils.clip_grad_norm_(maml.parameters(), 2.0)
+        optimizer.step()
+
+    return timed(iteration)
+
+
+def learn2learn(folder: Path):
+    """Its MAML, without the rest of the package."""
+    for name in ('learn2learn', 'learn2learn.algorithms'):
+        module = types.ModuleType(name)
+        module.__path__ = [str(folder / name.replace('.', '/'))]
+        sys.modules[name] = module
+    path = folder / 'learn2learn/algorithms/maml.py'
+    if not path.exists():
+        sys.exit(f'{path}: no such file; see the top of {__file__} for how to get learn2learn')
+    spec = importlib.util.spec_from_file_location('learn2learn.algorithms.maml', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.MAML
+
+
+def timed(iteration) -> dict[str, float]:
+    iteration()
+    before = anonymous('VmRSS')
+    start = time.process_time()
+    for _ in range(ITERATIONS):
+        iteration()
+    return {'seconds': (time.process_time() - start) / ITERATIONS, 'memory (GB)': anonymous('VmHWM'), 'at rest (GB)': before}
+
+
+def anonymous(name: str) -> float:
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1e6
+
+
+def learn(args) -> bool:
+    arms = [('ours', 'second'), ('ours', 'first'), ('learn2learn', 'second'), ('learn2learn', 'first')]
+    found = repeated(args, 'learn', ['/'.join(arm) for arm in arms])
+    for arm, figures in found.items():
+        record(arm, f'meta-iteration of {PEOPLE} people', figures)
+    times = {order: found[f'learn2learn/{order}']['seconds'] / found[f'ours/{order}']['seconds'] for order in ('second', 'first')}
+    ratio = found['ours/second']['seconds'] / found['ours/first']['seconds']
+    less = found['learn2learn/second']['memory (GB)'] / found['ours/second']['memory (GB)']
+    record('ours', f'meta-iteration of {PEOPLE} people', {
+        'learn2learn, times slower': times['second'], 'learn2learn, times slower (first order)': times['first'],
+        'learn2learn, times the memory': less, 'second order, times first order': ratio,
+    })  # fmt: skip
+    print(f'learn2learn takes {times["second"]:.2f} times as long (first order {times["first"]:.2f}) and {less:.2f} times the memory')
+    print(f'second order costs {ratio:.2f} times first order')
+    return times['second'] >= TARGETS['learn2learn'] and ratio <= TARGETS['second order'] and less > 1
+
+
+# -------------------------------------------------------------------------------------------------- fold
+
+
+def fold_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
+    agent, seen = agent_and_people(folder, datapath, 'valid', 3, skip_generation=True, **FOLDS[steps])
+    start = time.process_time()
+    replies = [agent.batch_act([one])[0]['replies'] for one in seen]
+    seconds = time.process_time() - start
+    folds = [fold for person in replies for fold in person]
+    nll = [sum(float(reply['metrics']['loss']._numer) for reply in fold) for fold in folds]
+    return {'seconds': seconds / len(folds), 'nll': sum(nll)}
+
+
+def fold_peer(folder: Path, datapath: str, steps: str) -> dict[str, float]:
+    """Fold by fold, on the model itself."""
+    agent, seen = agent_and_people(folder, datapath, 'valid', 3, skip_generation=True)
+    model, shape = agent.model, FOLDS[steps]
+    nothing = agent.NULL_IDX
+
+    def loss(turns):
+        batch = agent.batchify(turns)
+        scores, *_ = model(batch.text_vec, ys=batch.label_vec)
+        flat = torch.nn.functional.cross_entropy(
+            scores.flatten(0, 1), batch.label_vec.flatten(), ignore_index=nothing, reduction='sum'
+        )
+        return flat, int((batch.label_vec != nothing).sum())
+
+    start, total, count = time.process_time(), 0.0, 0
+    for one in seen:
+        task = one['task']
+        for fold in task.folds:
+            kept = copy.deepcopy(model.state_dict())
+            turns = task.turns(fold['support'])
+            loader = torch.utils.data.DataLoader(
+                turns, batch_size=shape['paml_inner_batch'] or len(turns), collate_fn=lambda batch: batch
+            )
+            optimizer = torch.optim.SGD(model.parameters(), 0.01)
+            for _ in range(shape['paml_eval_steps']):
+                for batch in loader:
+                    optimizer.zero_grad()
+                    nll, tokens = loss(batch)
+                    (nll / tokens).backward()
+                    optimizer.step()
+            with torch.no_grad():
+                total += loss(task.turns(fold['query']))[0].item()
+            model.load_state_dict(kept)
+            count += 1
+    return {'seconds': (time.process_time() - start) / count, 'nll': total}
+
+
+def fold(args) -> bool:
+    good = True
+    for steps in FOLDS:
+        found = repeated(args, 'fold', [f'ours/{steps}', f'fold by fold/{steps}'])
+        for arm, figures in found.items():
+            record(arm, 'a fold of leave-one-out', figures)
+        mine, theirs = found.values()
+        if abs(mine['nll'] - theirs['nll']) > 1e-3 * theirs['nll']:
+            sys.exit(f'{steps}: the two measure other losses: {mine["nll"]} and {theirs["nll"]}')
+        times = theirs['seconds'] / mine['seconds']
+        record(f'ours/{steps}', 'a fold of leave-one-out', {'fold by fold, times slower': times})
+        print(f'{steps}: fold by fold takes {times:.2f} times as long')
+        good = good and times >= TARGETS['fold by fold']
+    return good
+
+
+# ------------------------------------------------------------------------------------------------ become
+
+
+def become_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
+    torch.set_num_threads(2)
+    agent, seen = agent_and_people(folder, datapath, 'valid', 1, inference='beam', beam_size=5, **FOLDS[steps])
+    task = seen[0]['task']
+    five = [place for place in range(len(task.dialogues))][:5]
+    start = time.monotonic()
+    agent.answer(type(task)(task.dialogues, [{'support': five, 'query': []}], False))
+    adapted = time.monotonic() - start
+    agent.observe({'text': 'hello , how are you ?', 'episode_done': False})
+    agent.act()
+    return {'seconds': adapted, 'seconds to the first answer': time.monotonic() - start}
+
+
+def become(args) -> bool:
+    good = True
+    for steps in FOLDS:
+        found = repeated(args, 'become', [f'ours/{steps}'])[f'ours/{steps}']
+        record(f'ours/{steps}', 'five dialogues of a new person', found, threads=2)
+        print(f"{steps}: {found['seconds']:.1f} s to become someone")
+        good = good and (steps != 'one step' or found['seconds'] < TARGETS['seconds to become someone'])
+    return good
+
+
+# ------------------------------------------------------------------------------------------------- arms
+
+
+ARMS = {
+    'learn': {'ours': learn_ours, 'learn2learn': learn_peer}, 'fold': {'ours': fold_ours, 'fold by fold': fold_peer},
+    'become': {'ours': become_ours},
+}  # fmt: skip
+
+
+def repeated(args, part: str, arms: list[str]) -> dict[str, dict[str, float]]:
+    """The median of several turns."""
+    seen: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
+    for turn, arm in itertools.product(range(TURNS), arms):
+        command = [sys.executable, __file__, '--datapath', args.datapath, '--folder', str(args.folder), '--arm', f'{part}:{arm}']
+        command += ['--learn2learn', str(args.learn2learn)]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '2' if part == 'become' else '1'}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        seen[arm].append(json.loads(done.stdout.splitlines()[-1]))
+        print(f'{turn + 1}/{TURNS} {part}, {arm}: {seen[arm][-1]["seconds"]:.2f} s', flush=True)
+    return {arm: {name: statistics.median(one[name] for one in found) for name in found[0]} for arm, found in seen.items()}
+
+
+def record(method: str, data: str, figures: dict[str, float], threads: int = 1) -> None:
+    append([
+        Row(method, 'paml speed', data, 'all', 0, metric, value, 'python benchmarks/paml_speed.py --datapath data',
+            hardware=hardware(threads)) for metric, value in figures.items()
+    ], CSV, replace=True)  # fmt: skip
+
+
+def dictionary(args) -> None:
+    if not (args.folder / 'dictionary').exists():
+        program = Path(sys.executable).with_name('parlai')
+        command = ('build_dict', '-t', 'persona:personachat', '--datapath', args.datapath, '--dict-lower', 'true', '--dict-tokenizer', 're')
+        subprocess.run(
+            [program, *command, '--dict-file', args.folder / 'dictionary', '--loglevel', 'warn'], check=True, stdout=subprocess.DEVNULL
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--datapath', default='data')
+    parser.add_argument('--learn2learn', type=Path, default=Path('learn2learn-0.2.0'), help='its unpacked source')
+    parser.add_argument('--folder', type=Path, default=Path('runs/paml_speed'))
+    parser.add_argument('--only', choices=[*ARMS], nargs='+', default=[*ARMS])
+    parser.add_argument('--arm', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    if args.arm:
+        part, name, how = args.arm.replace(':', '/').split('/')
+        more = [args.learn2learn] if name == 'learn2learn' else []
+        print(json.dumps(ARMS[part][name](args.folder, args.datapath, how, *more)))
+        return
+    dictionary(args)
+    good = [{'learn': learn, 'fold': fold, 'become': become}[part](args) for part in args.only]
+    sys.exit(not all(good))
+
+
+if __name__ == '__main__':
+    main()
