@@ -5,10 +5,12 @@
 
 The paper's size (6 + 6 layers, 300 numbers, 4 heads), Persona-Chat, one thread, 32 bits. Three parts (`--only`):
 
-learn    A meta-iteration of 16 people, one dialogue to learn from and one to answer, second and first order; the same loop
-         with learn2learn's `MAML` (only its algorithms are imported: the package itself needs gym and torchvision).
-fold     Leave-one-out evaluation of people, loss only: ours, and fold by fold as the authors do it: weights copied, an SGD
-         optimizer, mini-batches in a DataLoader, weights put back. One full step and ten passes in mini-batches of 16.
+learn    A meta-iteration of 16 people, one dialogue to learn from and one to answer, second and first order; the same
+         loop with learn2learn's `MAML` (only its algorithms are imported: the package itself needs gym and
+         torchvision).
+fold     Leave-one-out evaluation of people, loss only: ours, and fold by fold as the authors do it: weights copied, an
+         SGD optimizer, mini-batches in a DataLoader, weights put back. One full step and ten passes in mini-batches of
+         16.
 become   From five dialogues to the first answer, on two threads.
 
 Arms take turns, each in a process of its own; rows go to results/paml_speed.csv. Exit status 1 if a target is missed.
@@ -35,11 +37,15 @@ CSV = RESULTS / 'paml_speed.csv'
 PEOPLE, ITERATIONS, TURNS = int(os.environ.get("PEOPLE", 16)), 1, 3
 TARGETS = {'learn2learn': 2.0, 'second order': 2.2, 'fold by fold': 5.0, 'seconds to become someone': 2.0}
 SIZE = {
-    'model': 'persona:paml', 'n_layers': 6, 'n_heads': 4, 'embedding_size': 300, 'ffn_size': 300, 'variant': 'prelayernorm',
-    'dropout': 0.0, 'dict_lower': True, 'dict_tokenizer': 're', 'optimizer': 'adam', 'learningrate': 3e-4, 'gradient_clip': 2.0,
-    'lr_scheduler': 'none', 'paml_inner_lr': 0.01, 'loglevel': 'error', 'seed': 1, 'label_truncate': 40, 'n_positions': 1024,
+    'model': 'persona:paml', 'n_layers': 6, 'n_heads': 4, 'embedding_size': 300, 'ffn_size': 300,
+    'variant': 'prelayernorm', 'dropout': 0.0, 'dict_lower': True, 'dict_tokenizer': 're', 'optimizer': 'adam',
+    'learningrate': 3e-4, 'gradient_clip': 2.0, 'lr_scheduler': 'none', 'paml_inner_lr': 0.01, 'loglevel': 'error',
+    'seed': 1, 'label_truncate': 40, 'n_positions': 1024,
 }  # fmt: skip
-FOLDS = {'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1}, 'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10}}
+FOLDS = {
+    'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1},
+    'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10},
+}
 
 
 def options(folder: Path, datapath: str, datatype: str, **more: Any):
@@ -48,8 +54,9 @@ def options(folder: Path, datapath: str, datatype: str, **more: Any):
     import parlai_persona  # noqa: F401
 
     return TrainModel.setup_args().parse_kwargs(
-        **SIZE, task='persona:few_shot', datapath=datapath, datatype=datatype, dict_file=str(folder / 'dictionary'), **more
-    )
+        **SIZE, task='persona:few_shot', datapath=datapath, datatype=datatype, dict_file=str(folder / 'dictionary'),
+        **more,
+    )  # fmt: skip
 
 
 def agent_and_people(folder: Path, datapath: str, datatype: str, count: int, **more: Any):
@@ -73,14 +80,18 @@ def learn_ours(folder: Path, datapath: str, order: str) -> dict[str, float]:
 def learn_peer(folder: Path, datapath: str, order: str, package: str) -> dict[str, float]:
     """As learn2learn's examples have it: clone, adapt, backward, person by person."""
     agent, seen = agent_and_people(folder, datapath, 'train', PEOPLE)
-    maml = learn2learn(Path(package))(agent.model, lr=0.01, first_order=order == 'first', allow_unused=True, allow_nograd=True)
+    maml = learn2learn(Path(package))(
+        agent.model, lr=0.01, first_order=order == 'first', allow_unused=True, allow_nograd=True
+    )
     optimizer = torch.optim.Adam(maml.parameters(), 3e-4)
     agent.model.train()
 
     def loss(model, turns):
         batch = agent.batchify(turns)
         scores, *_ = model(batch.text_vec, ys=batch.label_vec)
-        return torch.nn.functional.cross_entropy(scores.flatten(0, 1), batch.label_vec.flatten(), ignore_index=agent.NULL_IDX)
+        return torch.nn.functional.cross_entropy(
+            scores.flatten(0, 1), batch.label_vec.flatten(), ignore_index=agent.NULL_IDX
+        )
 
     def iteration():
         optimizer.zero_grad()
@@ -116,7 +127,8 @@ def timed(iteration) -> dict[str, float]:
     start = time.process_time()
     for _ in range(ITERATIONS):
         iteration()
-    return {'seconds': (time.process_time() - start) / ITERATIONS, 'memory (GB)': anonymous('VmHWM'), 'at rest (GB)': before}
+    seconds = (time.process_time() - start) / ITERATIONS
+    return {'seconds': seconds, 'memory (GB)': anonymous('VmHWM'), 'at rest (GB)': before}
 
 
 def anonymous(name: str) -> float:
@@ -129,14 +141,20 @@ def learn(args) -> bool:
     found = repeated(args, 'learn', ['/'.join(arm) for arm in arms])
     for arm, figures in found.items():
         record(arm, f'meta-iteration of {PEOPLE} people', figures)
-    times = {order: found[f'learn2learn/{order}']['seconds'] / found[f'ours/{order}']['seconds'] for order in ('second', 'first')}
+    times = {
+        order: found[f'learn2learn/{order}']['seconds'] / found[f'ours/{order}']['seconds']
+        for order in ('second', 'first')
+    }
     ratio = found['ours/second']['seconds'] / found['ours/first']['seconds']
     less = found['learn2learn/second']['memory (GB)'] / found['ours/second']['memory (GB)']
     record('ours', f'meta-iteration of {PEOPLE} people', {
         'learn2learn, times slower': times['second'], 'learn2learn, times slower (first order)': times['first'],
         'learn2learn, times the memory': less, 'second order, times first order': ratio,
     })  # fmt: skip
-    print(f'learn2learn takes {times["second"]:.2f} times as long (first order {times["first"]:.2f}) and {less:.2f} times the memory')
+    print(
+        f'learn2learn takes {times["second"]:.2f} times as long (first order {times["first"]:.2f}) '
+        f'and {less:.2f} times the memory'
+    )
     print(f'second order costs {ratio:.2f} times first order')
     return times['second'] >= TARGETS['learn2learn'] and ratio <= TARGETS['second order'] and less > 1
 
@@ -214,7 +232,7 @@ def become_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
     torch.set_num_threads(2)
     agent, seen = agent_and_people(folder, datapath, 'valid', 1, inference='beam', beam_size=5, **FOLDS[steps])
     task = seen[0]['task']
-    five = [place for place in range(len(task.dialogues))][:5]
+    five = list(range(len(task.dialogues)))[:5]
     start = time.monotonic()
     agent.answer(type(task)(task.dialogues, [{'support': five, 'query': []}], False))
     adapted = time.monotonic() - start
@@ -246,13 +264,15 @@ def repeated(args, part: str, arms: list[str]) -> dict[str, dict[str, float]]:
     """The median of several turns."""
     seen: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for turn, arm in itertools.product(range(TURNS), arms):
-        command = [sys.executable, __file__, '--datapath', args.datapath, '--folder', str(args.folder), '--arm', f'{part}:{arm}']
-        command += ['--learn2learn', str(args.learn2learn)]
+        command = [sys.executable, __file__, '--datapath', args.datapath, '--folder', str(args.folder)]
+        command += ['--arm', f'{part}:{arm}', '--learn2learn', str(args.learn2learn)]
         environment = {**os.environ, 'OMP_NUM_THREADS': '2' if part == 'become' else '1'}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         seen[arm].append(json.loads(done.stdout.splitlines()[-1]))
         print(f'{turn + 1}/{TURNS} {part}, {arm}: {seen[arm][-1]["seconds"]:.2f} s', flush=True)
-    return {arm: {name: statistics.median(one[name] for one in found) for name in found[0]} for arm, found in seen.items()}
+    return {
+        arm: {name: statistics.median(one[name] for one in found) for name in found[0]} for arm, found in seen.items()
+    }
 
 
 def record(method: str, data: str, figures: dict[str, float], threads: int = 1) -> None:
@@ -265,10 +285,11 @@ def record(method: str, data: str, figures: dict[str, float], threads: int = 1) 
 def dictionary(args) -> None:
     if not (args.folder / 'dictionary').exists():
         program = Path(sys.executable).with_name('parlai')
-        command = ('build_dict', '-t', 'persona:personachat', '--datapath', args.datapath, '--dict-lower', 'true', '--dict-tokenizer', 're')
-        subprocess.run(
-            [program, *command, '--dict-file', args.folder / 'dictionary', '--loglevel', 'warn'], check=True, stdout=subprocess.DEVNULL
-        )
+        command = (
+            'build_dict', '-t', 'persona:personachat', '--datapath', args.datapath, '--dict-lower', 'true',
+            '--dict-tokenizer', 're', '--dict-file', args.folder / 'dictionary', '--loglevel', 'warn',
+        )  # fmt: skip
+        subprocess.run([program, *command], check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:

@@ -31,12 +31,13 @@ SIZE = '--n-layers 2 --n-heads 4 --embedding-size 128 --ffn-size 256 --variant p
 WORDS = '--dict-lower true --dict-minfreq 2 --label-truncate 32'
 BOTH = '--persona-source convai2 --persona-candidates none --persona-metrics false'
 DIALOGUE = (
-    '-bs 32 --optimizer adam -lr 1e-3 --lr-scheduler invsqrt --warmup-updates 500 --gradient-clip 2 --skip-generation true '
-    '-veps 1 -vp 2 -vmt ppl -vmm min -eps 15 --save-after-valid true'
+    '-bs 32 --optimizer adam -lr 1e-3 --lr-scheduler invsqrt --warmup-updates 500 --gradient-clip 2 '
+    '--skip-generation true -veps 1 -vp 2 -vmt ppl -vmm min -eps 15 --save-after-valid true'
 )
 META = (
-    '-bs 16 --optimizer adam -lr 3e-4 --lr-scheduler none --gradient-clip 2 --skip-generation true --save-after-valid true '
-    '--few-shot-folds 1 --few-shot-shots 1 --paml-eval-steps 1 -vmt ppl_fold -vmm min -vstep 50 -vp 4 --max-train-steps 2000'
+    '-bs 16 --optimizer adam -lr 3e-4 --lr-scheduler none --gradient-clip 2 --skip-generation true '
+    '--save-after-valid true --few-shot-folds 1 --few-shot-shots 1 --paml-eval-steps 1 -vmt ppl_fold -vmm min '
+    '-vstep 50 -vp 4 --max-train-steps 2000'
 )
 PAPER = '--paml-inner-lr 0.01 --paml-inner-steps 1 --paml-inner-batch 16'
 ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'  # ten passes, as the authors evaluate
@@ -65,17 +66,18 @@ class Maker:
 
     def meta(self, name: str, seed: int, inner: str) -> str:
         return (
-            f'parlai train_model -m persona:paml -t {PEOPLE} --few-shot-of {PLAIN} {self.where()} {BOTH} {SIZE} {WORDS} '
-            f'--text-truncate 96 {META} {inner} --paml-amp true --seed {seed} --init-model {self.model("dialogue", seed)} '
-            f'--dict-file {self.model("dialogue", seed)}.dict -mf {self.model(name, seed)}'
+            f'parlai train_model -m persona:paml -t {PEOPLE} --few-shot-of {PLAIN} {self.where()} {BOTH} {SIZE} '
+            f'{WORDS} --text-truncate 96 {META} {inner} --paml-amp true --seed {seed} '
+            f'--init-model {self.model("dialogue", seed)} --dict-file {self.model("dialogue", seed)}.dict '
+            f'-mf {self.model(name, seed)}'
         )
 
     def evaluation(self, name: str, seed: int, shots: int, flags: str) -> tuple[str, Path]:
         report = self.model(name, seed).with_name(f'{shots}-shots.json')
         return (
-            f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} -dt valid '
-            f'{self.where()} --persona-candidates none -mf {self.model(name, seed)} --persona-nli {self.nli} -bs 1 {BEAM} '
-            f'{flags} --report-filename {report}'
+            f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} '
+            f'-dt valid {self.where()} --persona-candidates none -mf {self.model(name, seed)} '
+            f'--persona-nli {self.nli} -bs 1 {BEAM} {flags} --report-filename {report}'
         ), report
 
 

@@ -13,7 +13,7 @@ from parlai.scripts.train_model import TrainModel
 from parlai_persona import nli
 from parlai_persona.dialogue import DataError
 from parlai_persona.metric_types import ConsistencyMetric
-from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs
+from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
 
@@ -76,7 +76,7 @@ def many():
 
 def teacher(folder, datatype: str, **more):
     opt = ParlaiParser(True, False).parse_kwargs(
-        task='persona:nli', datatype=datatype, nli_folder=str(folder), nli_pairs=60, loglevel='error', **more
+        task='persona:nli', datatype=datatype, nli_chat='none', nli_folder=str(folder), nli_pairs=60, loglevel='error', **more
     )
     return create_task_agent_from_taskname(opt)[0]
 
@@ -174,7 +174,7 @@ def test_names_that_say_nothing(tiny, tmp_path):
 def test_a_classifier_of_parlai(folder, tmp_path):
     path = str(tmp_path / 'model')
     TrainModel.main(
-        task='persona:nli', nli_folder=str(folder), nli_pairs=60, model='transformer/classifier', classes=list(LABELS),
+        task='persona:nli', nli_chat='none', nli_folder=str(folder), nli_pairs=60, model='transformer/classifier', classes=list(LABELS),
         model_file=path, embedding_size=16, n_layers=1, n_heads=2, ffn_size=16, optimizer='adam', learningrate=0.01,
         max_train_steps=60, batchsize=30, loglevel='error', validation_max_exs=30, seed=1,
     )  # fmt: skip
@@ -235,3 +235,14 @@ def test_it_is_reported_for_any_agent(tiny):
     report = EvalModel.main(**options, persona_nli=str(tiny))
     assert -4 <= float(report['consistency']) <= 4 and 'consistency' not in EvalModel.main(**options)
     assert Message(report)['exs'] == 10
+
+
+def test_what_says_nothing_of_its_speaker(folder):
+    """Greetings and questions are neutral to any sentence; half of the neutral pairs have one."""
+    assert says_nothing('hello ! do you have pets ?') and not says_nothing("hi , i'm fine") and not says_nothing('my dog')
+    task = teacher(folder, 'train:ordered', nli_chat='persona:sample')
+    seen = [task.act() for _ in range(task.num_examples())]
+    neutral = [one['text'].split('\n')[0] for one in seen if one['labels'] == ['neutral']]
+    known = {fact.text for fact in many()} | {f'well , {fact.text}' for fact in many()}
+    chat = [text for text in neutral if text.removeprefix('Premise: ') not in known]
+    assert len(neutral) == 20 and 4 <= len(chat) <= 16 and all(says_nothing(text) for text in chat)

@@ -1,4 +1,7 @@
-"""`persona:paml` in ParlAI: it learns from people, answers as them, comes back as it was, becomes someone at the keyboard."""
+"""`persona:paml` in ParlAI: it learns from people, answers as them, comes back as it was.
+
+And becomes someone at the keyboard.
+"""
 
 import copy
 import json
@@ -19,7 +22,8 @@ from parlai_persona.dialogue import DataError
 
 LEARN = {
     **paml_tasks.TRAINING, **paml_tasks.TINY['persona:paml'], 'model': 'persona:paml', 'optimizer': 'adam',
-    'learningrate': 0.01, 'paml_inner_lr': 1.0, 'paml_inner_batch': 0, 'paml_eval_steps': 2, 'paml_inner_steps': 2, 'batchsize': 4, 'seed': 2,
+    'learningrate': 0.01, 'paml_inner_lr': 1.0, 'paml_inner_batch': 0, 'paml_eval_steps': 2, 'paml_inner_steps': 2,
+    'batchsize': 4, 'seed': 2,
 }  # fmt: skip
 
 
@@ -75,7 +79,8 @@ def test_each_reply_comes_with_its_own_figures(trained):
             for before in told[:turn]:
                 one.observe(Message({'text': before['text'], 'eval_labels': before['labels'], 'episode_done': False}))
                 one.self_observe(Message(text='not what it remembers'))
-            one.observe(Message({'text': told[turn]['text'], 'eval_labels': told[turn]['labels'], 'episode_done': False}))
+            last = told[turn]
+            one.observe(Message({'text': last['text'], 'eval_labels': last['labels'], 'episode_done': False}))
             one.person.append({name: theta[fold][name] for name in one.theta()})
             alone = one.act()
             assert alone['text'] == reply['text']
@@ -102,8 +107,8 @@ def test_parts_of_like_length_by_hand():
 
 
 @pytest.mark.parametrize('inner', [
-    {'paml_inner_batch': 0}, {'paml_inner_batch': 3}, {'paml_adapt': 'norm'}, {'paml_learn_rates': True}, {'paml_amp': True},
-    {'paml_order': 'first'}, {'paml_pointer': True},
+    {'paml_inner_batch': 0}, {'paml_inner_batch': 3}, {'paml_adapt': 'norm'}, {'paml_learn_rates': True},
+    {'paml_amp': True}, {'paml_order': 'first'}, {'paml_pointer': True},
 ])  # fmt: skip
 def test_ways_to_learn(tmp_path, inner):
     losses = train(tmp_path, 12, paml_inner_lr=0.3, **inner)
@@ -134,7 +139,8 @@ def test_learned_rates_are_saved_and_differ(tmp_path):
 
 def test_a_plain_generator_adapts_too(tmp_path):
     """The baseline with fine-tuning: ParlAI's own checkpoint under our name."""
-    options = {**LEARN, 'model': 'transformer/generator', 'task': paml_tasks.TASK, 'model_file': str(tmp_path / 'plain')}
+    options = {**LEARN, 'model': 'transformer/generator', 'task': paml_tasks.TASK}
+    options['model_file'] = str(tmp_path / 'plain')
     options = {name: value for name, value in options.items() if not name.startswith('paml_')}
     loop = TrainLoop(TrainModel.setup_args().parse_kwargs(**options, max_train_steps=10, loglevel='error'))
     list(loop.train_steps())
@@ -150,7 +156,8 @@ def test_it_resumes_exactly(tmp_path):
     losses = train(whole, 10)
     first = train(parts, 6, '.checkpoint')
     rest = train(parts, 10)
-    assert first == pytest.approx(losses[:5], rel=1e-5) and rest == pytest.approx(losses[6:], rel=1e-5)  # last: not logged
+    assert first == pytest.approx(losses[:5], rel=1e-5)  # last: not logged
+    assert rest == pytest.approx(losses[6:], rel=1e-5)
     one, other = (torch.load(folder / 'model', weights_only=False)['model'] for folder in (whole, parts))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-6)
@@ -192,12 +199,18 @@ def talk(monkeypatch, model_file: str, lines: list[str], **more) -> None:
 
 def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
     file = tmp_path / 'me.txt'
-    file.write_text('them: i am old . do you have a pet ?\nthem: well ?\nme: yes , my bird\nme: is here .\n\nMe: hi !\n')
-    asked = ['/person', '/list bird nurse', '/person 99', f'/person {tmp_path}/no.txt', '/person 2', 'hello !', '/nonsense', '/reset', '[EXIT]']
+    file.write_text(
+        'them: i am old . do you have a pet ?\nthem: well ?\nme: yes , my bird\nme: is here .\n\nMe: hi !\n'
+    )
+    asked = [
+        '/person', '/list bird nurse', '/person 99', f'/person {tmp_path}/no.txt', '/person 2', 'hello !', '/nonsense',
+        '/reset', '[EXIT]',
+    ]  # fmt: skip
     talk(monkeypatch, trained, asked, person=str(file))
     said = capsys.readouterr().out
     assert 'Adapted to 2 dialogues (2 replies) in' in said and 'Adapted to 3 dialogues (6 replies)' in said
-    assert 'a number of the task, or a file of dialogues' in said and 'there is no person 99: they are numbered from 1 to 16' in said
+    assert 'a number of the task, or a file of dialogues' in said
+    assert 'there is no person 99: they are numbered from 1 to 16' in said
     assert 'cannot read the file' in said and 'There is no command /nonsense' in said
     assert '    13  3 dialogues: hi , i am a nurse' in said and '  - i am a cook.' in said
     assert '[Paml]: ' in said
@@ -206,7 +219,8 @@ def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
 def test_files_of_dialogues(trained, tmp_path, monkeypatch):
     file = tmp_path / 'me.txt'
     for content, match in (
-        ('you: hello\n', 'line 1: saw .you: hello.; expected lines "them: ..."'), ('them: hello\n', 'holds no answer'), ('', 'holds no answer'),
+        ('you: hello\n', 'line 1: saw .you: hello.; expected lines "them: ..."'),
+        ('them: hello\n', 'holds no answer'), ('', 'holds no answer'),
     ):  # fmt: skip
         file.write_text(content)
         with pytest.raises(SystemExit, match=match):
@@ -224,8 +238,9 @@ def test_other_agents_are_told(monkeypatch, tmp_path):
 def test_two_processes_are_one_big_batch(parlai, tmp_path):
     """Each worker has half of the people of a step; gradients are averaged."""
     for name, command, size in (('one', 'train_model', 4), ('two', 'multiprocessing_train', 2)):
-        options = {**LEARN, 'optimizer': 'sgd', 'batchsize': size, 'model_file': str(tmp_path / name), 'max_train_steps': 3}
-        options |= {'task': 'persona:few_shot', 'few_shot_of': 'persona:sample', 'few_shot_by': 'turn', 'persona_sample_dialogues': 12}
+        options = {**LEARN, 'optimizer': 'sgd', 'batchsize': size, 'max_train_steps': 3}
+        options |= {'model_file': str(tmp_path / name), 'task': 'persona:few_shot', 'few_shot_of': 'persona:sample'}
+        options |= {'few_shot_by': 'turn', 'persona_sample_dialogues': 12}
         options |= {'dict_file': str(tmp_path / 'dict'), 'starttime': 'same', 'evaltask': 'integration_tests'}
         if name == 'two':
             options['distributed_world_size'] = 2

@@ -7,12 +7,13 @@ from pathlib import Path
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.teachers import DialogTeacher
+from parlai.core.teachers import DialogTeacher, create_task_agent_from_taskname
 from parlai.tasks.multinli.agents import convert_to_dialogData
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.tasks.nli.pairs import Pair, fold, pairs
+from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
+from parlai_persona.tasks.few_shot.people import episodes, turn
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
 FILES = {'utterance_triples.jsonl': read_utterances, 'sentence_triples.csv': read_sentences}
@@ -32,6 +33,10 @@ class DefaultTeacher(DialogTeacher):
             help=f"has {' and '.join(FILES)}; default: dialogue_nli_material below the datapath",
         )
         group.add_argument('--nli-pairs', type=int, default=SIZES['train'], help='pairs of the training split')
+        group.add_argument(
+            '--nli-chat', default='persona:personachat', metavar='TASK',
+            help='its replies that say nothing of their speaker are in half of the neutral pairs; none: without',
+        )
         group.add_argument('--nli-seed', type=int, default=0, help='seed of the pairs')
         return parser
 
@@ -63,7 +68,20 @@ class DefaultTeacher(DialogTeacher):
     def pairs(self, split: str) -> list[Pair]:
         utterances, sentences = (self.facts(name, split) for name in FILES)
         count = self.opt['nli_pairs'] if split == 'train' else SIZES[split]
-        return list(pairs(utterances + sentences, sentences, count, self.opt['nli_seed']))
+        chat = [text for text in self.chat if fold(text) == split]
+        return list(pairs(utterances + sentences, sentences, count, self.opt['nli_seed'], chat))
+
+    @cached_property
+    def chat(self) -> list[str]:
+        """Questions, greetings and the like: what the sentences with triples lack."""
+        if self.opt['nli_chat'] == 'none':
+            return []
+        opt = {**self.opt, 'task': self.opt['nli_chat'], 'datatype': 'train:evalmode', 'persona_candidates': 'none'}
+        for name in ('model', 'model_file'):
+            opt.pop(name, None)
+        below = create_task_agent_from_taskname(Opt(opt))[0]
+        replies = dict.fromkeys(one['labels'][0] for turns in episodes(below) for one in map(turn, turns) if one['labels'])
+        return [text for text in replies if says_nothing(text) and text not in self.kept_apart]
 
     def setup_data(self, datafile: str):
         for pair in self.pairs(datafile):

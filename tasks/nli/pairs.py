@@ -37,6 +37,8 @@ ALSO = {  # further ways to deny
     'like_activity': ('dislike', 'do_not_do'), 'have_pet': ('have_no',), 'have_chidren': ('not_have',),
     'have_children': ('not_have',), 'have_sibling': ('not_have',), 'have': ('not_have',),
 }  # fmt: skip
+FIRST_PERSON = {'i', 'im', 'me', 'my', 'mine', 'myself', 'we', 'us', 'our', 'ours', 'ourselves'}
+WORD = re.compile(r'[a-z]+')
 TRIES = 200  # draws of a pair that is new, before there seem to be no more
 NUMBER = re.compile(r'^(\d+)\s+')
 KINDS = {  # objects that stand for a kind: "no pets" denies "a dog"
@@ -104,9 +106,17 @@ def fold(text: str) -> str:
     return {0: 'valid', 1: 'test'}.get(place, 'train')
 
 
-def pairs(premises: Iterable[Fact], hypotheses: Iterable[Fact], count: int, seed: int) -> Iterator[Pair]:
-    """`count` different pairs, a third of each label; fewer, where there are no more."""
-    made = Maker(list(premises), list(hypotheses), random.Random(seed))
+def says_nothing(text: str) -> bool:
+    """Of its speaker: no word of the first person is in it."""
+    return not FIRST_PERSON & set(WORD.findall(text.lower()))
+
+
+def pairs(
+    premises: Iterable[Fact], hypotheses: Iterable[Fact], count: int, seed: int, chat: Iterable[str] = ()
+) -> Iterator[Pair]:
+    """`count` different pairs, a third of each label; fewer, where there are no more. `chat`: texts that say nothing of
+    their speaker, for half of the neutral pairs."""
+    made = Maker(list(premises), list(hypotheses), random.Random(seed), list(chat))
     seen: set[tuple[str, str]] = set()
     left = [name for name in LABELS if made.premises[name]]
     for number in range(count):
@@ -127,8 +137,8 @@ class Maker:
     """Draws a hypothesis for a drawn premise. Half of the neutral ones share the relation, so that words alone do not
     tell."""
 
-    def __init__(self, premises: list[Fact], hypotheses: list[Fact], rng: random.Random):
-        self.rng = rng
+    def __init__(self, premises: list[Fact], hypotheses: list[Fact], rng: random.Random, chat: list[str]):
+        self.rng, self.chat = rng, chat
         self.by_relation: dict[str, list[tuple[Fact, Meaning]]] = defaultdict(list)
         self.by_meaning: dict[Meaning, list[Fact]] = defaultdict(list)
         self.hypotheses = [(fact, meaning(fact.triple)) for fact in hypotheses]
@@ -154,6 +164,8 @@ class Maker:
 
     def draw(self, wanted: str) -> tuple[Fact, Fact]:
         while True:
+            if wanted == NEUTRAL and self.chat and self.rng.random() < 0.5:
+                return Fact(self.rng.choice(self.chat), ('', '', '')), self.rng.choice(self.hypotheses)[0]
             premise, meant = self.rng.choice(self.premises[wanted])
             if wanted == ENTAILMENT:
                 return premise, self.rng.choice(self.by_meaning[meant])
