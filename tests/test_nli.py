@@ -76,8 +76,9 @@ def many():
 
 def teacher(folder, datatype: str, **more):
     opt = ParlaiParser(True, False).parse_kwargs(
-        task='persona:nli', datatype=datatype, nli_chat='none', nli_folder=str(folder), nli_pairs=60, loglevel='error', **more
-    )
+        **{'task': 'persona:nli', 'datatype': datatype, 'nli_chat': 'none', 'nli_folder': str(folder), 'nli_pairs': 60,
+           'loglevel': 'error', **more}
+    )  # fmt: skip
     return create_task_agent_from_taskname(opt)[0]
 
 
