@@ -34,7 +34,7 @@ import torch
 from record import RESULTS, Row, append, hardware
 
 CSV = RESULTS / 'paml_speed.csv'
-PEOPLE, ITERATIONS, TURNS = int(os.environ.get("PEOPLE", 16)), 1, 3
+PEOPLE, ITERATIONS, TURNS = 16, 1, 3
 TARGETS = {'learn2learn': 2.0, 'second order': 2.2, 'fold by fold': 5.0, 'seconds to become someone': 2.0}
 SIZE = {
     'model': 'persona:paml', 'n_layers': 6, 'n_heads': 4, 'embedding_size': 300, 'ffn_size': 300,

@@ -4,6 +4,7 @@ import copy
 from functools import cached_property
 from pathlib import Path
 
+from parlai.core.loader import load_teacher_module
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -12,11 +13,12 @@ from parlai.tasks.multinli.agents import convert_to_dialogData
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
 from parlai_persona.tasks.few_shot.people import episodes, turn
+from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
 FILES = {'utterance_triples.jsonl': read_utterances, 'sentence_triples.csv': read_sentences}
+CHAT, NONE = 'persona:personachat', 'none'
 CASES = 'eval_havenot.jsonl'
 SIZES = {'train': 90_000, 'valid': 3_000, 'test': 3_000}
 
@@ -34,10 +36,13 @@ class DefaultTeacher(DialogTeacher):
         )
         group.add_argument('--nli-pairs', type=int, default=SIZES['train'], help='pairs of the training split')
         group.add_argument(
-            '--nli-chat', default='persona:personachat', metavar='TASK',
+            '--nli-chat', default=CHAT, metavar='TASK',
             help='its replies that say nothing of their speaker are in half of the neutral pairs; none: without',
         )
         group.add_argument('--nli-seed', type=int, default=0, help='seed of the pairs')
+        chat = (partial_opt or {}).get('nli_chat') or CHAT
+        if chat != NONE:
+            load_teacher_module(chat).add_cmdline_args(parser, partial_opt)
         return parser
 
     def __init__(self, opt: Opt, shared=None):
@@ -74,14 +79,14 @@ class DefaultTeacher(DialogTeacher):
     @cached_property
     def chat(self) -> list[str]:
         """Questions, greetings and the like: what the sentences with triples lack."""
-        if self.opt['nli_chat'] == 'none':
+        if self.opt['nli_chat'] == NONE:
             return []
         opt = {**self.opt, 'task': self.opt['nli_chat'], 'datatype': 'train:evalmode', 'persona_candidates': 'none'}
         for name in ('model', 'model_file'):
             opt.pop(name, None)
         below = create_task_agent_from_taskname(Opt(opt))[0]
-        replies = dict.fromkeys(one['labels'][0] for turns in episodes(below) for one in map(turn, turns) if one['labels'])
-        return [text for text in replies if says_nothing(text) and text not in self.kept_apart]
+        replies = (one['labels'][0] for turns in episodes(below) for one in map(turn, turns) if one['labels'])
+        return [text for text in dict.fromkeys(replies) if says_nothing(text) and text not in self.kept_apart]
 
     def setup_data(self, datafile: str):
         for pair in self.pairs(datafile):
