@@ -3,9 +3,9 @@
     python benchmarks/paml_gradients.py --datapath data --model runs/paml/dialogue-1/model
 
 For rates alpha and numbers of inner steps: the cosines between the exact gradient of eq. 6, first-order MAML, and the
-gradient of the query's loss without any adaptation (what plain training on the same dialogues descends), each summed over
-the same people of the training split; and by how much adaptation lowers the loss that is differentiated. 32 bits, no
-dropout. Rows go to results/paml_gradients.csv.
+gradient of the query's loss without any adaptation (what plain training on the same dialogues descends), each summed
+over the same people of the training split; and by how much adaptation lowers the loss that is differentiated. No
+dropout, 32 bits. Rows go to results/paml_gradients.csv.
 """
 
 import argparse
@@ -78,13 +78,15 @@ def main() -> None:
         exact, after = summed(alpha, steps, True)
         first, _ = summed(alpha, steps, False)
         figures = {
-            'cosine, second order and first order': cosine(exact, first), 'cosine, second order and multi-task': cosine(exact, plain),
-            'cosine, first order and multi-task': cosine(first, plain), 'perplexity after / before': math.exp(after - loss),
-        }  # fmt: skip
+            'cosine, second order and first order': cosine(exact, first),
+            'cosine, second order and multi-task': cosine(exact, plain),
+            'cosine, first order and multi-task': cosine(first, plain),
+            'perplexity after / before': math.exp(after - loss),
+        }
         print(alpha, steps, {name: round(value, 4) for name, value in figures.items()}, flush=True)
         command = f'python benchmarks/paml_gradients.py --datapath data --model {args.model} --support {args.support}'
         data = f'{args.people} people, {args.support} dialogues to adapt to, alpha {alpha}, {steps} steps'
-        rows += [Row('PAML', 'persona:few_shot', data, 'train', 1, name, value, command) for name, value in figures.items()]
+        rows += [Row('PAML', 'persona:few_shot', data, 'train', 1, *figure, command) for figure in figures.items()]
     append(rows, CSV, replace=True)
 
 

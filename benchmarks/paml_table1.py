@@ -5,10 +5,11 @@
     make results                                                         # RESULTS.md, docs/images/paml_shots.png
 
 Training: both sides of the 2,072 dialogues at hand (ConvAI2's form), grouped by person. Evaluation: the 100 people of
-Persona-Chat's valid split, of each the first dialogue, answered after adapting to k of the others, ten at most. Networks are small
-(2 + 2 layers of 128 numbers); the meta-learned ones start from four epochs of plain training (`warm`), where the paper
-starts from nothing: the same in a fraction of the time. Consistency needs the classifier of benchmarks/nli.py. Every step is a stock `parlai` command
-and stands in the row of what comes out of it. What is finished is skipped: after Ctrl-C, run the same line again.
+Persona-Chat's valid split, of each the first dialogue, answered after adapting to k of the others, ten at most.
+Networks are small (2 + 2 layers of 128 numbers); the meta-learned ones start from four epochs of plain training
+(`warm`), where the paper starts from nothing: the same in a fraction of the time. Consistency needs the classifier of
+benchmarks/nli.py. Every step is a stock `parlai` command and stands in the row of what comes out of it. What is
+finished is skipped: after Ctrl-C, run the same line again.
 """
 
 import argparse
@@ -70,14 +71,16 @@ class Maker:
 
     def plain(self, name: str, seed: int, side: str, length: int, until: str) -> str:
         return (
-            f'parlai train_model -m persona:paml -t {PLAIN} {self.where()} {BOTH} --persona-side {side} {SIZE} {WORDS} '
+            f'parlai train_model -m persona:paml -t {PLAIN} {self.where()} {BOTH} --persona-side {side} '
+            f'{SIZE} {WORDS} '
             f'--text-truncate {length} {DIALOGUE} {until} --paml-amp true --seed {seed} -mf {self.model(name, seed)}'
         )
 
     def meta(self, name: str, seed: int, inner: str) -> str:
         start = self.model('warm', seed)
         return (
-            f'parlai train_model -m persona:paml -t {PEOPLE} --few-shot-of {PLAIN} {self.where()} {BOTH} {SIZE} {WORDS} '
+            f'parlai train_model -m persona:paml -t {PEOPLE} --few-shot-of {PLAIN} {self.where()} {BOTH} '
+            f'{SIZE} {WORDS} '
             f'--text-truncate 96 {META} {inner} --paml-amp true --seed {seed} --init-model {start} '
             f'--dict-file {start}.dict -mf {self.model(name, seed)}'
         )

@@ -1,0 +1,63 @@
+"""Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of someone are worth.
+
+    python benchmarks/paml_figure.py                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
+"""
+
+import argparse
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+from record import RESULTS, ROOT, read
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+
+PAGE = ROOT / 'docs' / 'images' / 'paml_shots.png'
+METRICS = {'consistency': 'consistency C', 'ppl_fold': 'perplexity'}
+MOST = 10  # dialogues, where a method's name has no k
+BEFORE = {'Dialogue+Fine-tuning': 'Dialogue'}  # method -> what it is with no dialogue at all
+SHOTS = re.compile(r'^(.*), k = (\d+)$')
+
+
+def curves(metric: str) -> dict[str, dict[int, list[float]]]:
+    """Method -> k -> values of its seeds."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    rows = [row for row in read(RESULTS / 'paml.csv') if row.metric == metric and row.task == 'persona:few_shot']
+    for row in rows:
+        match = SHOTS.match(row.method)
+        name, k = (match[1], int(match[2])) if match else (row.method, MOST)
+        found[name][k].append(row.value)
+    for name, start in BEFORE.items():
+        if start in found:
+            found[name][0] = found[start][MOST]
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def draw(path: Path) -> None:
+    figure, axes = plt.subplots(1, len(METRICS), figsize=(9, 3.5))
+    for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
+        for name, points in curves(metric).items():
+            shots = sorted(points)
+            means = [statistics.fmean(points[k]) for k in shots]
+            spread = [statistics.stdev(points[k]) if len(points[k]) > 1 else 0 for k in shots]
+            axis.errorbar(shots, means, spread, marker='o', capsize=2, label=name)
+        axis.set_xlabel('dialogues to adapt to, k')
+        axis.set_ylabel(title)
+    axes[0].legend(fontsize='small')
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    print(f'wrote {path}')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--output', type=Path, default=PAGE)
+    draw(parser.parse_args().output)
+
+
+if __name__ == '__main__':
+    main()
