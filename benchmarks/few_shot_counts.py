@@ -2,8 +2,8 @@
 
     python benchmarks/few_shot_counts.py --datapath data
 
-Reads the persona maps of the PAML authors (`paml/<split>_persona_map.json`) and, if it is there, the list of the personas
-of all training dialogues (`Persona-Chat/train_personas_all.jsonl`). Exit status 1 if the maps' descriptions do not make
+Reads the persona maps of the PAML authors (`paml/<split>_persona_map.json`) and, if it is there, the list of the
+personas of all training dialogues (`Persona-Chat/train_personas_all.jsonl`). Exit status 1 if the maps' descriptions do not make
 1154 and 100 people; Madotto et al. 2019 have 1155/100/100.
 """
 
@@ -22,8 +22,8 @@ def shown(name: str, groups: list[int]) -> None:
     sizes = Counter(groups)
     several = [size for size in sizes.values() if size > 1]
     print(
-        f'{name}: {len(groups):,} -> {len(sizes):,} people; {len(several):,} have two or more, {sum(several):,} in all; '
-        f'{len(groups) / len(sizes):.1f} each'
+        f'{name}: {len(groups):,} -> {len(sizes):,} people, {len(groups) / len(sizes):.1f} each; {len(several):,} have '
+        f'two or more, {sum(several):,} in all'
     )
 
 
