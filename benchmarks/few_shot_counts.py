@@ -3,8 +3,8 @@
     python benchmarks/few_shot_counts.py --datapath data
 
 Reads the persona maps of the PAML authors (`paml/<split>_persona_map.json`) and, if it is there, the list of the
-personas of all training dialogues (`Persona-Chat/train_personas_all.jsonl`). Exit status 1 if the maps' descriptions do not make
-1154 and 100 people; Madotto et al. 2019 have 1155/100/100.
+personas of all training dialogues (`Persona-Chat/train_personas_all.jsonl`). Exit status 1 if the maps' descriptions do
+not make 1154 and 100 people; Madotto et al. 2019 have 1155/100/100.
 """
 
 import argparse
