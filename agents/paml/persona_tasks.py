@@ -24,7 +24,7 @@ from parlai_persona.agents.paml.parts import FullPrecision, Task, Turns, alike, 
 from parlai_persona.flags import add_flags, from_opt
 
 KEPT = 10_000  # vectorised dialogues in memory
-RATES = 'paml_rates'
+RATES, QUICKER = 'paml_rates', 20  # how much faster the logarithms of learned rates move than weights do
 BATCH_COST = 1e9  # of a further batch: what a token costs, times this, over the number of weights (measured on a CPU)
 
 
@@ -67,8 +67,7 @@ class PersonaTasks(TorchGeneratorAgent):
         model = self.generator()
         if self.inner.learn_rates:
             names = [name for name, p in model.named_parameters() if p.requires_grad]
-            start = torch.tensor(self.inner.inner_lr).log()
-            rates = {name.replace('.', '__'): nn.Parameter(start.clone()) for name in self.inner.adapting(names)}
+            rates = {name.replace('.', '__'): nn.Parameter(torch.zeros(())) for name in self.inner.adapting(names)}
             model.register_module(RATES, nn.ParameterDict(rates))
         return model
 
@@ -157,7 +156,7 @@ class PersonaTasks(TorchGeneratorAgent):
         names = self.inner.adapting(theta)
         if learned is None:
             return dict.fromkeys(names, self.inner.inner_lr)
-        return {name: learned[name.replace('.', '__')].exp() for name in names}
+        return {name: self.inner.inner_lr * (QUICKER * learned[name.replace('.', '__')]).exp() for name in names}
 
     def loss(self, turns: Turns) -> Loss:
         """Of replies, as a function of parameters."""
