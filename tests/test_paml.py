@@ -236,18 +236,30 @@ def test_other_agents_are_told(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_are_one_big_batch(parlai, tmp_path):
-    """Each worker has half of the people of a step; gradients are averaged."""
-    for name, command, size in (('one', 'train_model', 4), ('two', 'multiprocessing_train', 2)):
-        options = {**LEARN, 'optimizer': 'sgd', 'batchsize': size, 'max_train_steps': 3}
-        options |= {'model_file': str(tmp_path / name), 'task': 'persona:few_shot', 'few_shot_of': 'persona:sample'}
-        options |= {'few_shot_by': 'turn', 'persona_sample_dialogues': 12}
-        options |= {'dict_file': str(tmp_path / 'dict'), 'starttime': 'same', 'evaltask': 'integration_tests'}
-        if name == 'two':
-            options['distributed_world_size'] = 2
-        line = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-        done = parlai(command, *line)
+    """Each worker has half of the people of a step; gradients are averaged. The people are authors of comments."""
+    lines = [
+        {'persona': [], 'context': f'hello {n}', 'response': f'i am number {who}', 'speaker': f'author {who}'}
+        for who in range(8) for n in range(3)
+    ]  # fmt: skip
+    for fold in ('train', 'valid', 'test'):
+        (tmp_path / f'{fold}.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+    common = {
+        **LEARN, 'optimizer': 'sgd', 'max_train_steps': 3, 'task': 'persona:few_shot', 'few_shot_of': 'persona:reddit',
+        'few_shot_by': 'speaker', 'reddit_data': str(tmp_path), 'dict_file': str(tmp_path / 'dict'),
+        'persona_candidates': 'none', 'few_shot_folds': 1, 'skip_generation': True,
+    }  # fmt: skip
+    begun = {'init_model': str(tmp_path / 'start')}
+    arms = {
+        'start': ('train_model', 4, {'max_train_steps': 1}), 'one': ('train_model', 4, begun),
+        'two': ('multiprocessing_train', 2, {**begun, 'distributed_world_size': 2}),
+    }  # fmt: skip
+    for name, (command, size, more) in arms.items():
+        options = {**common, 'batchsize': size, 'model_file': str(tmp_path / name), **more}
+        flags = ((f"--{key.replace('_', '-')}", str(value)) for key, value in options.items() if key != 'no_cuda')
+        done = parlai(command, *(word for flag in flags for word in flag), '--no-cuda')
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    one, two = (load(str(tmp_path / name)).model.state_dict() for name in ('one', 'two'))
+    start, one, two = (torch.load(tmp_path / name, weights_only=False)['model'] for name in arms)
+    assert not torch.allclose(one['embeddings.weight'], start['embeddings.weight'], atol=1e-3)
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
 

@@ -94,7 +94,11 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
 
     def training_texts(self) -> Iterator[str]:
         with contextlib.suppress(NoSplit):
-            for messages in episodes(self.below('train')):
+            below = self.below('train')
+            if isinstance(below, PersonaMetrics):
+                yield from below.training_texts()
+                return
+            for messages in episodes(below):
                 for one in map(turn, messages):
                     yield from (one['text'], *one['labels'])
 

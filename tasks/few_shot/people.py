@@ -3,11 +3,14 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import torch
 from parlai.core.opt import Opt
 from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
+from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
 from parlai_persona.dialogue import DataError
@@ -72,11 +75,20 @@ def turn(message: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def from_all_workers(found: list) -> list:
+    """Evaluating teachers share out what they read, one by one; but a person's dialogues belong together."""
+    if not is_distributed():
+        return found
+    shares: list = [None] * num_workers()
+    torch.distributed.all_gather_object(shares, found)
+    return [one for row in zip_longest(*shares) for one in row if one is not None]
+
+
 def people(below: FixedDialogTeacher, by: str, least: int) -> list[Person]:
     """Everyone with `least` dialogues or more, in order of appearance; nobody if the task has no dialogues and says
     that this is no error (a test split that nobody asked for)."""
     by_persona = by == PERSONA_RULE or by.endswith('.json')
-    found = list(dialogues(below, fields.PERSONA if by_persona else by))
+    found = from_all_workers(list(dialogues(below, fields.PERSONA if by_persona else by)))
     if not found:
         return []
     keys = [key for _, key in found]
