@@ -59,13 +59,17 @@ class PersonaBook:
 
 
 def read_file(path: Path) -> Persona:
+    return sentences(read_text(path).splitlines(), f'the file {path}')
+
+
+def read_text(path: Path) -> str:
+    """What somebody typed the name of."""
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        return path.read_text(encoding='utf-8')
     except OSError as error:
         raise PersonaError(f'cannot read the file {path}: {error.strerror}') from None
     except UnicodeDecodeError:
         raise PersonaError(f'the file {path} is not UTF-8 text') from None
-    return sentences(lines, f'the file {path}')
 
 
 def sentences(lines: Iterable[str], source: str) -> Persona:

@@ -7,6 +7,7 @@ personas in fields of their own. So any agent that can be trained on a persona t
 import copy
 import random
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from parlai.core.message import Message
 from parlai.core.opt import Opt
@@ -45,7 +46,7 @@ def add_persona_args(parser: ParlaiParser) -> None:
     )
 
 
-def task_teacher(opt: Opt) -> PersonaTeacher:
+def task_teacher(opt: Opt) -> Any:
     """The teacher of the task that `opt` names, with the options in its name; it reads nothing before it is asked."""
     fold = DatatypeHelper.fold(opt['datatype'])
     plain = copy.deepcopy(opt)
@@ -58,7 +59,7 @@ class Personas:
 
     def __init__(self, opt: Opt):
         self.opt = opt
-        self.teacher = task_teacher(opt)
+        self.teacher: PersonaTeacher = task_teacher(opt)
         self.side = self.teacher.opt['persona_side']
         self.rng = random.Random(opt.get('persona_seed'))
         self.book = PersonaBook(self.dialogues, self.rng)
@@ -88,6 +89,11 @@ class Personas:
 
 def described(whose: str, persona: Persona) -> str:
     return '\n'.join([f'{whose} persona:', *(f'  - {line}' for line in persona or ['none'])])
+
+
+def shortened(rows: list[str]) -> str:
+    rest = [f'… and {len(rows) - LISTED} more: /list WORDS narrows them down'] if len(rows) > LISTED else []
+    return '\n'.join([*rows[:LISTED], *rest])
 
 
 class PersonaInteractiveWorld(InteractiveWorld):
@@ -179,9 +185,8 @@ class PersonaInteractiveWorld(InteractiveWorld):
 
     def listed(self, words: str) -> str:
         found = self.personas.book.matching(words)
-        rows = [f'{number:6}  {" ".join(persona)}' for number, persona in found[:LISTED]]
-        rest = [f'… and {len(found) - LISTED} more: /list WORDS narrows them down'] if len(found) > LISTED else []
-        return '\n'.join([*rows, *rest]) or f'No persona has {words!r} in it.'
+        rows = [f'{number:6}  {" ".join(persona)}' for number, persona in found]
+        return shortened(rows) or f'No persona has {words!r} in it.'
 
     def restart(self, _: str = '') -> str:
         self.agents[1].reset()

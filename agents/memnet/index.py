@@ -5,7 +5,6 @@ K responses, d size of an encoding. A folder holds `texts.txt` and `starts.npy` 
 `stamp.json`, which says what all this was made from.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.agents.memnet.search import Candidates, make_approximate, make_codes
 from parlai_persona.agents.memnet.texts import Line, line
-from parlai_persona.files import draft, open_text, write_json
+from parlai_persona.files import draft, open_text, read_json, write_json
 from parlai_persona.weights import digest, fingerprint
 
 CHUNK = 8192  # lines encoded at a time, and lost at most by a kill
@@ -128,7 +127,7 @@ class Maker:
 
 def read_stamp(folder: Path) -> dict | None:
     path = folder / 'stamp.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def blocks(path: Path) -> Iterator[bytes]:

@@ -36,7 +36,6 @@ def read_delta(path: Path, theta: Params) -> dict[str, Tensor]:
         made_of, delta = content['of'], content['delta']
     except FileNotFoundError:
         raise DataError(f'--paml-delta {path}: no such file; --paml-save-delta writes one') from None
-    # torch.load raises whatever the bytes make it stumble over
     except BROKEN as error:
         raise DataError(f'--paml-delta {path}: not a file that --paml-save-delta wrote ({error})') from None
     if made_of != fingerprint(theta):

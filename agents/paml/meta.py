@@ -6,6 +6,8 @@ dialogues, and their gradients, add up. Its model is any module: `Calls` lends i
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TypeVar
 
 import torch
@@ -135,16 +137,14 @@ def leave_out(
         first = {name: sum_of([known[place][1][name] for place in support]) for name in rates}
         theta_i = detached(descend(theta, first, rates, tokens), rates)
         rest = [joined([parts[place] for place in support])] * (steps - 1)
-        yield adapted(theta_i, rest, rates)[0]
+        yield adapted(theta_i, rest, rates)
 
 
-def adapted(theta: Params, losses: Iterable[Loss], rates: Rates) -> tuple[Params, list[float]]:
+def adapted(theta: Params, losses: Iterable[Loss], rates: Rates) -> Params:
     """`adapt` for good: nothing of the way is kept."""
-    seen: list[float] = []
     for loss in losses:
-        theta, one = adapt(detached(theta, rates), [loss], rates, second_order=False)
-        seen += one
-    return detached(theta, ()), seen
+        theta, _ = adapt(detached(theta, rates), [loss], rates, second_order=False)
+    return detached(theta, ())
 
 
 def detached(theta: Params, names: Iterable[str]) -> Params:
@@ -162,11 +162,4 @@ def sum_of(tensors: Sequence[Tensor]) -> Tensor:
 
 def joined(losses: Sequence[Loss]) -> Loss:
     """The sum of several."""
-
-    def loss(theta: Params) -> Nll:
-        total = losses[0](theta)
-        for one in losses[1:]:
-            total = total + one(theta)
-        return total
-
-    return loss
+    return lambda theta: reduce(add, (loss(theta) for loss in losses))

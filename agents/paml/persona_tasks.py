@@ -1,6 +1,8 @@
 """A mixin that lets any of ParlAI's generators learn from persona tasks, and become someone."""
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -161,12 +163,7 @@ class PersonaTasks(TorchGeneratorAgent):
     def loss(self, turns: Turns) -> Loss:
         """Of replies, as a function of parameters."""
         batches = [self.to_device(self.batchify(part)) for part in alike(turns, self.batch_cost)]
-
-        def nll() -> Nll:
-            found = [self.nll(batch) for batch in batches]
-            return sum(found[1:], found[0])
-
-        return lambda params: self.calls.run(params, nll)
+        return lambda params: self.calls.run(params, lambda: reduce(add, map(self.nll, batches)))
 
     def to_device(self, batch: Batch) -> Batch:
         return batch.to(0 if self.opt['gpu'] == -1 else self.opt['gpu']) if self.use_cuda else batch
@@ -269,7 +266,7 @@ class PersonaTasks(TorchGeneratorAgent):
                 yield from leave_out(theta, [self.loss(turns) for turns in task.dialogues], supports, rates, passes)
                 return
             for support in supports:
-                yield adapted(theta, self.steps(task.turns(support), passes), rates)[0]
+                yield adapted(theta, self.steps(task.turns(support), passes), rates)
 
     def replies(self, theta: Params, turns: Turns) -> list[Message]:
         return self.calls.run(theta, lambda: super(PersonaTasks, self).batch_act(turns))

@@ -8,14 +8,12 @@ from typing import Any
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.tasks.interactive.worlds import InteractiveWorld as ParlaiInteractiveWorld
-from parlai.utils.data import DatatypeHelper
 
 from parlai_persona import fields
-from parlai_persona.personas import PersonaError
+from parlai_persona.personas import PersonaError, read_text
 from parlai_persona.tasks.few_shot.people import Person
-from parlai_persona.worlds import LISTED, PersonaInteractiveWorld
+from parlai_persona.worlds import PersonaInteractiveWorld, shortened, task_teacher
 
 WAYS = 'a number of the task, or a file of dialogues (*.txt)'
 HELP = f"""\
@@ -32,12 +30,6 @@ FORM = (
 
 def read_file(path: Path) -> list[dict[str, Any]]:
     """Someone's dialogues. Lines of the same speaker that follow each other are one message."""
-    try:
-        content = path.read_text(encoding='utf-8')
-    except OSError as error:
-        raise PersonaError(f'cannot read the file {path}: {error.strerror}') from None
-    except UnicodeDecodeError:
-        raise PersonaError(f'the file {path} is not UTF-8 text') from None
     found, turns, heard, said = [], [], [], []  # type: ignore[var-annotated]
 
     def end_turn() -> None:
@@ -46,7 +38,7 @@ def read_file(path: Path) -> list[dict[str, Any]]:
             heard.clear()
             said.clear()
 
-    for number, line in enumerate([*content.splitlines(), ''], 1):
+    for number, line in enumerate([*read_text(path).splitlines(), ''], 1):
         if not line.strip():
             end_turn()
             if turns:
@@ -85,11 +77,7 @@ class InteractiveWorld(PersonaInteractiveWorld):
 
     @cached_property
     def people(self) -> list[Person]:
-        fold = DatatypeHelper.fold(self.opt['datatype'])
-        opt = {**self.opt, 'interactive_task': False, 'datatype': f'{fold}:evalmode'}
-        if not opt['datatype'].startswith('train'):
-            opt['datatype'] = fold
-        return create_task_agent_from_taskname(Opt(opt))[0].people
+        return task_teacher(self.opt).people
 
     def pick(self, which: str) -> str:
         try:
@@ -141,5 +129,4 @@ class InteractiveWorld(PersonaInteractiveWorld):
             said = ' '.join(turn['labels'][0] for one in person.dialogues for turn in one[fields.MESSAGES])
             if all(word in said.lower() for word in wanted):
                 rows.append(f'{number:6}  {len(person.dialogues)} dialogues: {said[:80]}...')
-        rest = [f'... and {len(rows) - LISTED} more: /list WORDS narrows them down'] if len(rows) > LISTED else []
-        return '\n'.join([*rows[:LISTED], *rest]) or f'Nobody has said {words!r}.'
+        return shortened(rows) or f'Nobody has said {words!r}.'

@@ -8,12 +8,12 @@ from parlai.core.loader import load_teacher_module
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.teachers import DialogTeacher, create_task_agent_from_taskname
+from parlai.core.teachers import DialogTeacher
 from parlai.tasks.multinli.agents import convert_to_dialogData
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.tasks.few_shot.people import episodes, turn
+from parlai_persona.tasks.few_shot.people import episodes, teacher, turn
 from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
@@ -81,10 +81,7 @@ class DefaultTeacher(DialogTeacher):
         """Questions, greetings and the like: what the sentences with triples lack."""
         if self.opt['nli_chat'] == NONE:
             return []
-        opt = {**self.opt, 'task': self.opt['nli_chat'], 'datatype': 'train:evalmode', 'persona_candidates': 'none'}
-        for name in ('model', 'model_file'):
-            opt.pop(name, None)
-        below = create_task_agent_from_taskname(Opt(opt))[0]
+        below = teacher(Opt({**self.opt, 'persona_candidates': 'none'}), self.opt['nli_chat'], 'train')
         replies = (one['labels'][0] for turns in episodes(below) for one in map(turn, turns) if one['labels'])
         return [text for text in dict.fromkeys(replies) if says_nothing(text) and text not in self.kept_apart]
 
