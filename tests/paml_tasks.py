@@ -33,7 +33,7 @@ class PeopleTeacher(DialogTeacher):
 
     def __init__(self, opt, shared=None):
         fold = opt['datatype'].split(':')[0]
-        opt['datafile'] = str(Path(tempfile.gettempdir()) / f'{TASK}-{fold}')  # ParlAI counts streams into a file beside
+        opt['datafile'] = str(Path(tempfile.gettempdir()) / f'{TASK}-{fold}')  # beside it ParlAI counts streams
         super().__init__(opt, shared)
         self.id = TASK
 
