@@ -3,11 +3,12 @@
     pip download --no-deps --no-binary :all: learn2learn && tar xzf learn2learn-*.tar.gz
     python benchmarks/paml_speed.py --datapath data --learn2learn learn2learn-0.2.0     # 20 minutes, an idle machine
 
-The paper's size (6 + 6 layers, 300 numbers, 4 heads), Persona-Chat, one thread, 32 bits. Three parts (`--only`):
+The paper's size (6 + 6 layers, 300 numbers, 4 heads), Persona-Chat, one thread, 32 bits unless it is said otherwise.
+Three parts (`--only`):
 
 learn    A meta-iteration of 16 people, one dialogue to learn from and one to answer, second and first order; the same
          loop with learn2learn's `MAML` (only its algorithms are imported: the package itself needs gym and
-         torchvision).
+         torchvision). Both also in bfloat16 (`--paml-amp`, torch.autocast).
 fold     Leave-one-out evaluation of people, loss only: ours, and fold by fold as the authors do it: weights copied, an
          SGD optimizer, mini-batches in a DataLoader, weights put back. One full step and ten passes in mini-batches of
          16.
@@ -35,6 +36,7 @@ from record import RESULTS, Row, append, hardware
 
 CSV = RESULTS / 'paml_speed.csv'
 PEOPLE, ITERATIONS, TURNS = 16, 1, 3
+BFLOAT16 = ' in bfloat16'
 TARGETS = {'learn2learn': 2.0, 'second order': 2.2, 'fold by fold': 5.0, 'seconds to become someone': 2.0}
 SIZE = {
     'model': 'persona:paml', 'n_layers': 6, 'n_heads': 4, 'embedding_size': 300, 'ffn_size': 300,
@@ -72,13 +74,21 @@ def agent_and_people(folder: Path, datapath: str, datatype: str, count: int, **m
 # ------------------------------------------------------------------------------------------------- learn
 
 
-def learn_ours(folder: Path, datapath: str, order: str) -> dict[str, float]:
-    agent, seen = agent_and_people(folder, datapath, 'train', PEOPLE, paml_order=order, paml_inner_batch=0)
+def learn_ours(folder: Path, datapath: str, how: str) -> dict[str, float]:
+    order, amp = order_and_amp(how)
+    agent, seen = agent_and_people(
+        folder, datapath, 'train', PEOPLE, paml_order=order, paml_inner_batch=0, paml_amp=amp
+    )
     return timed(lambda: agent.batch_act(seen))
 
 
-def learn_peer(folder: Path, datapath: str, order: str, package: str) -> dict[str, float]:
+def order_and_amp(how: str) -> tuple[str, bool]:
+    return how.removesuffix(BFLOAT16), how.endswith(BFLOAT16)
+
+
+def learn_peer(folder: Path, datapath: str, how: str, package: str) -> dict[str, float]:
     """As learn2learn's examples have it: clone, adapt, backward, person by person."""
+    order, amp = order_and_amp(how)
     agent, seen = agent_and_people(folder, datapath, 'train', PEOPLE)
     maml = learn2learn(Path(package))(
         agent.model, lr=0.01, first_order=order == 'first', allow_unused=True, allow_nograd=True
@@ -88,9 +98,10 @@ def learn_peer(folder: Path, datapath: str, order: str, package: str) -> dict[st
 
     def loss(model, turns):
         batch = agent.batchify(turns)
-        scores, *_ = model(batch.text_vec, ys=batch.label_vec)
+        with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+            scores, *_ = model(batch.text_vec, ys=batch.label_vec)
         return torch.nn.functional.cross_entropy(
-            scores.flatten(0, 1), batch.label_vec.flatten(), ignore_index=agent.NULL_IDX
+            scores.float().flatten(0, 1), batch.label_vec.flatten(), ignore_index=agent.NULL_IDX
         )
 
     def iteration():
@@ -137,22 +148,23 @@ def anonymous(name: str) -> float:
 
 
 def learn(args) -> bool:
-    arms = [('ours', 'second'), ('ours', 'first'), ('learn2learn', 'second'), ('learn2learn', 'first')]
-    found = repeated(args, 'learn', ['/'.join(arm) for arm in arms])
+    ways = ('second', 'first', f'second{BFLOAT16}')
+    found = repeated(args, 'learn', [f'{name}/{how}' for name in ('ours', 'learn2learn') for how in ways])
     for arm, figures in found.items():
         record(arm, f'meta-iteration of {PEOPLE} people', figures)
-    times = {
-        order: found[f'learn2learn/{order}']['seconds'] / found[f'ours/{order}']['seconds']
-        for order in ('second', 'first')
-    }
+    times = {how: found[f'learn2learn/{how}']['seconds'] / found[f'ours/{how}']['seconds'] for how in ways}
+    times['both'] = found['learn2learn/second']['seconds'] / found[f'ours/second{BFLOAT16}']['seconds']
     ratio = found['ours/second']['seconds'] / found['ours/first']['seconds']
     less = found['learn2learn/second']['memory (GB)'] / found['ours/second']['memory (GB)']
     record('ours', f'meta-iteration of {PEOPLE} people', {
         'learn2learn, times slower': times['second'], 'learn2learn, times slower (first order)': times['first'],
+        'learn2learn, times slower (both in bfloat16)': times[f'second{BFLOAT16}'],
+        'learn2learn in 32 bits, times slower than ours in bfloat16': times['both'],
         'learn2learn, times the memory': less, 'second order, times first order': ratio,
     })  # fmt: skip
     print(
-        f'learn2learn takes {times["second"]:.2f} times as long (first order {times["first"]:.2f}) '
+        f'learn2learn takes {times["second"]:.2f} times as long (first order {times["first"]:.2f}, both in bfloat16 '
+        f'{times[f"second{BFLOAT16}"]:.2f}, in 32 bits against ours in bfloat16 {times["both"]:.2f}) '
         f'and {less:.2f} times the memory'
     )
     print(f'second order costs {ratio:.2f} times first order')

@@ -1,7 +1,10 @@
 """`persona:few_shot`: who is one person, what is learned from and what is answered."""
 
 import json
+import random
+import re
 from collections import Counter
+from itertools import product
 
 import paml_tasks
 import pytest
@@ -12,6 +15,7 @@ from parlai_persona import fields
 from parlai_persona.dialogue import DataError
 from parlai_persona.metrics import bleu, bleu_counts
 from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
+from parlai_persona.tasks.few_shot.swaps import NEAR, Swaps, texts
 
 CHESS = ['i play chess.', "i'm a nurse.", 'i own a dog.', 'i am tall.']
 
@@ -92,11 +96,51 @@ def test_training_draws_support_and_query_anew():
     assert found == drawn(4 * people)
 
 
+@pytest.mark.parametrize(('support', 'query', 'drawn'), [(1, 2, (1, 2)), (2, 5, (2, 1)), (9, 9, (2, 1))])
+def test_who_has_few_dialogues_gives_what_there_is(support, query, drawn):
+    """Three each: one at least is left to answer."""
+    seen = paml_tasks.message(paml_tasks.teacher('train', few_shot_support=support, few_shot_query=query))
+    (fold,) = seen[fields.FOLDS]
+    assert (len(fold['support']), len(fold['query'])) == drawn
+    assert sorted(fold['support'] + fold['query']) == list(range(len(seen[fields.DIALOGUES])))
+
+
+def test_words_are_exchanged_alike_in_all_dialogues_of_a_person():
+    dialogues = [
+        {fields.DIALOGUE_ID: 'a', fields.MESSAGES: [{'text': 'Do you like cats ?', 'labels': ["cats , that's it"]}]},
+        {fields.DIALOGUE_ID: 'b', fields.MESSAGES: [{'text': '', 'labels': ['my cats and dogs']}]},
+    ]
+    swaps = Swaps(dialogues, common=0)
+    assert swaps.swapped(dialogues, 0.0, random.Random(1)) == dialogues
+    found = [swaps.swapped(dialogues, 1.0, random.Random(seed)) for seed in range(20)]
+    said = [[text for one in person for text in texts(one)] for person in found]
+    for first, second, _, third in said:  # punctuation and places stay
+        assert re.fullmatch(r"([\w']+ ){4}\?", first)
+        assert first.split()[3] == second.split()[0] == third.split()[1]
+    assert len({text for texts in said for text in texts}) > 20
+    assert found[0][0][fields.DIALOGUE_ID] == 'a'
+    kept = Swaps(dialogues, common=99)
+    assert kept.swapped(dialogues, 1.0, random.Random(1)) == dialogues
+
+
+def test_words_are_exchanged_for_others_as_frequent():
+    ranks = {f'{letter}{other}': place for place, (letter, other) in enumerate(product('abcdefghijklmno', repeat=2))}
+    counted = ' '.join(word for word, place in ranks.items() for _ in range(300 - place))
+    swaps = Swaps([{fields.MESSAGES: [{'text': counted, 'labels': []}]}], common=0)
+    rng = random.Random(1)
+    assert all(abs(ranks[swaps.other(word, rng)] - place) <= NEAR for word, place in ranks.items() for _ in range(9))
+
+
+def test_only_training_exchanges_words():
+    plain = paml_tasks.message(paml_tasks.teacher('valid'))
+    assert paml_tasks.message(paml_tasks.teacher('valid', few_shot_swap=1.0)) == plain
+    with pytest.raises(ValueError, match='--few-shot-swap'):
+        paml_tasks.teacher('train', few_shot_swap=1.5)
+
+
 def test_too_few_dialogues():
     with pytest.raises(DataError, match='of 16 people nobody has 4 dialogues, the most are 3'):
         paml_tasks.teacher(few_shot_least=4)
-    with pytest.raises(DataError, match='nobody has 5 dialogues'):
-        paml_tasks.teacher('train', few_shot_support=3, few_shot_query=2)
     with pytest.raises(DataError, match="no field 'author' .* they have .*speaker"):
         paml_tasks.teacher(few_shot_by='author')
 

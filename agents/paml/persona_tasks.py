@@ -160,10 +160,15 @@ class PersonaTasks(TorchGeneratorAgent):
             return dict.fromkeys(names, self.inner.inner_lr)
         return {name: self.inner.inner_lr * (QUICKER * learned[name.replace('.', '__')]).exp() for name in names}
 
-    def loss(self, turns: Turns) -> Loss:
+    def loss(self, turns: Turns, dropout: bool = False) -> Loss:
         """Of replies, as a function of parameters."""
         batches = [self.to_device(self.batchify(part)) for part in alike(turns, self.batch_cost)]
-        return lambda params: self.calls.run(params, lambda: reduce(add, map(self.nll, batches)))
+
+        def total(params: Params) -> Nll:
+            self.model.train(dropout)
+            return self.calls.run(params, lambda: reduce(add, map(self.nll, batches)))
+
+        return total
 
     def to_device(self, batch: Batch) -> Batch:
         return batch.to(0 if self.opt['gpu'] == -1 else self.opt['gpu']) if self.use_cuda else batch
@@ -195,7 +200,7 @@ class PersonaTasks(TorchGeneratorAgent):
         return Nll(F.cross_entropy(precise(scores), labels[there], reduction='sum'), int(there.sum()))
 
     def steps(self, turns: Turns, passes: int) -> list[Loss]:
-        """The mini-batches of the inner SGD."""
+        """The mini-batches of the inner SGD; without dropout, as in a conversation."""
         size = self.inner.inner_batch or len(turns)
         return [self.loss(turns[start : start + size]) for start in range(0, len(turns), size)] * passes
 
@@ -207,7 +212,6 @@ class PersonaTasks(TorchGeneratorAgent):
             return super().train_step(batch)
         if self.fp16:
             raise ValueError('--fp16 halves the weights, and inner steps are lost in that: use --paml-amp')
-        self.model.train()
         self.zero_grad()
         lessons = []
         for task in batch.tasks:
@@ -228,7 +232,7 @@ class PersonaTasks(TorchGeneratorAgent):
         theta, fold = self.theta(), task.folds[0]
         own = {name: p for name, p in self.calls.params().items() if name not in theta}
         support = self.steps(task.turns(fold[fields.SUPPORT]), self.inner.inner_steps)
-        query = self.loss(task.turns(fold[fields.QUERY]))
+        query = self.loss(task.turns(fold[fields.QUERY]), dropout=True)
         return learn(theta, support, query, self.rates(theta), self.inner.order == 'second', own)
 
     def average_gradients(self) -> None:

@@ -25,6 +25,7 @@ from parlai_persona.files import read_json
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metric_types import BleuMetric, ConsistencyMetric
 from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, episodes, people, teacher, turn
+from parlai_persona.tasks.few_shot.swaps import Swaps
 from parlai_persona.teacher_metrics import PersonaMetrics
 
 PREFIX = 'few_shot'
@@ -38,8 +39,15 @@ class FewShot:
         '(.json); or a field of the messages (persona:reddit has speaker)', metavar='WHAT',
     )  # fmt: skip
     least: int = flag(2, 'dialogues that a person has to have', least=2)
-    support: int = flag(1, 'training: dialogues to adapt to, drawn anew in each epoch (K)', least=1)
-    query: int = flag(1, 'training: other dialogues to answer afterwards', least=1)
+    support: int = flag(
+        1, 'training: dialogues to adapt to (K), drawn anew in each epoch; of who has no more, all but one', least=1
+    )  # fmt: skip
+    query: int = flag(1, 'training: other dialogues to answer afterwards, as far as there are', least=1)
+    swap: float = flag(
+        0.0, "training: the part of a person's rarer words that is exchanged for others, the same in all of the "
+        'dialogues and drawn anew in each epoch: then nobody can be known by heart, and the support has to tell',
+        least=0,
+    )  # fmt: skip
     shots: int = flag(-1, "evaluation: dialogues to adapt to, the first k of a person's others; -1: all", least=-1)
     folds: int = flag(0, 'evaluation: dialogues of a person to answer, each after adapting to others; 0: all', least=0)
 
@@ -64,14 +72,22 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         super().__init__(opt, shared)
         self.id = 'persona:few_shot'
         self.people: list[Person] = shared['people'] if shared else self.read()
+        self.swaps = shared['swaps'] if shared else self.vocabulary()
         self.start = shared['start'] if shared else self.gone_through()
         self.reset()
 
     def read(self) -> list[Person]:
-        found = people(self.below(self.fold), self.shape.by, max(self.shape.least, self.needed()))
+        found = people(self.below(self.fold), self.shape.by, self.shape.least)
         if self.random or num_workers() == 1:
             return found
         return found[get_rank() :: num_workers()]
+
+    def vocabulary(self) -> Swaps | None:
+        if self.shape.swap > 1:
+            raise ValueError(f'--few-shot-swap is {self.shape.swap}; it is a part of the words, 1 at most')
+        if not self.random or not self.shape.swap:
+            return None
+        return Swaps(dialogue for person in self.people for dialogue in person.dialogues)
 
     def gone_through(self) -> int:
         """People that a training which is gone on with has had already, of this worker's share."""
@@ -81,9 +97,6 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
     def reset(self) -> None:
         super().reset()
         self.index.value = self.start - 1
-
-    def needed(self) -> int:
-        return self.shape.support + self.shape.query if self.random else 2
 
     def below(self, fold: str) -> FixedDialogTeacher:
         opt = copy.deepcopy(self.opt)
@@ -103,7 +116,7 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
                     yield from (one['text'], *one['labels'])
 
     def share(self):
-        return {**super().share(), 'people': self.people, 'start': self.start}
+        return {**super().share(), 'people': self.people, 'swaps': self.swaps, 'start': self.start}
 
     def num_episodes(self) -> int:
         return len(self.people)
@@ -119,9 +132,12 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
     def drawn(self, person: Person) -> tuple[list[dict], list[dict]]:
         """Some dialogues, and which of them to learn from."""
         rng = random.Random(f'{epoch_key(self.opt, self.epoch)}/{person.id}')
-        k, q = self.shape.support, self.shape.query
-        chosen = rng.sample(person.dialogues, k + q)
-        return chosen, [{fields.SUPPORT: list(range(k)), fields.QUERY: list(range(k, k + q))}]
+        k = min(self.shape.support, len(person.dialogues) - 1)
+        count = min(k + self.shape.query, len(person.dialogues))
+        chosen = rng.sample(person.dialogues, count)
+        if self.swaps:
+            chosen = self.swaps.swapped(chosen, self.shape.swap, rng)
+        return chosen, [{fields.SUPPORT: list(range(k)), fields.QUERY: list(range(k, count))}]
 
     def held_out(self, count: int) -> list[dict]:
         """Leave one out."""
