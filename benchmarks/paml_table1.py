@@ -32,26 +32,11 @@ METRICS = (
 )  # fmt: skip
 PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'
 SEEDS, SHOTS, ALL = (1, 2, 3), (1, 3, 5, 10), 10
-SIZE = '--n-layers 2 --n-heads 4 --embedding-size 128 --ffn-size 256 --variant prelayernorm --dropout 0.1'
-WORDS = '--dict-lower true --dict-minfreq 2 --label-truncate 32'
 BOTH = '--persona-source convai2 --persona-candidates none --persona-metrics false'
-DIALOGUE = (
-    '-bs 32 --optimizer adam -lr 1e-3 --lr-scheduler invsqrt --warmup-updates 500 --gradient-clip 2 '
-    '--skip-generation true -vmt ppl -vmm min'
-)
-UNTIL_BEST = '-veps 1 -vp 2 -eps 15 --save-after-valid true'
-META = (
-    '--optimizer adam --lr-scheduler linear --gradient-clip 2 --skip-generation true --few-shot-folds 1 '
-    '--few-shot-shots 5 --paml-eval-steps 1 --save-every-n-secs 120'
-)
-FEW, SWAPS = '--few-shot-support 3 --few-shot-query 4', '--few-shot-swap 0.7'
-OUTER = '-bs 8 -lr 3e-4 --warmup-updates 20 --max-train-steps 240'
-INNER = '--paml-inner-lr 0.3 --paml-inner-steps 1 --paml-inner-batch 0'
 FULL = '--paml-eval-steps 5 --paml-inner-batch 0'  # steps on all of the support
 # One dialogue and one step in training, ten passes in the evaluation.
 PAPER = (
-    '-bs 16 -lr 3e-4 --warmup-updates 20 --max-train-steps 240 --few-shot-support 1 --few-shot-query 1 '
-    '--paml-inner-lr 0.01 --paml-inner-steps 1 --paml-inner-batch 16'
+    '-bs 16 --few-shot-support 1 --few-shot-query 1 --few-shot-swap 0 --paml-inner-lr 0.01 --paml-inner-batch 16'
 )
 ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'
 BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation false'
@@ -71,21 +56,18 @@ class Maker:
     def where(self) -> str:
         return f'--datapath {shlex.quote(self.datapath)}'
 
-    def plain(self, name: str, seed: int, side: str, length: int) -> str:
+    def plain(self, name: str, seed: int, flags: str) -> str:
         return (
-            f'parlai train_model -m persona:paml -t {PLAIN} {self.where()} {BOTH} --persona-side {side} '
-            f'{SIZE} {WORDS} '
-            f'--text-truncate {length} {DIALOGUE} {UNTIL_BEST} --paml-amp true --seed {seed} '
+            f'parlai train_model -o persona:paml/dialogue {self.where()} {BOTH} {flags} --paml-amp true --seed {seed} '
             f'-mf {self.model(name, seed)}'
         )
 
-    def meta(self, name: str, seed: int, inner: str) -> str:
+    def meta(self, name: str, seed: int, flags: str) -> str:
         start = self.model('dialogue', seed)
         return (
-            f'parlai train_model -m persona:paml -t {PEOPLE} --few-shot-of {PLAIN} {self.where()} {BOTH} '
-            f'{SIZE} {WORDS} '
-            f'--text-truncate 96 {META} {inner} --paml-amp true --seed {seed} --init-model {start} '
-            f'--dict-file {start}.dict -mf {self.model(name, seed)}'
+            f'parlai train_model -o persona:paml/people {self.where()} {BOTH} {flags} --paml-eval-steps 1 '
+            f'--paml-amp true --seed {seed} --init-model {start} --dict-file {start}.dict '
+            f'-mf {self.model(name, seed)}'
         )
 
     def evaluation(self, name: str, seed: int, shots: int, flags: str) -> tuple[str, Path]:
@@ -103,30 +85,28 @@ class Method:
     folder: str
     shots: tuple[int, ...]
     flags: str = f'{FULL} --paml-inner-lr 0.3'
-    meta: str = ''  # how it goes on from Dialogue
+    meta: str | None = None  # how it goes on from Dialogue
 
 
 METHODS = {
     'dialogue': Method('Dialogue', 'dialogue', (0,), ADAPT),
     'fine-tuning': Method('Dialogue+Fine-tuning', 'dialogue', SHOTS, ADAPT),
     'full': Method('Dialogue+Fine-tuning, full steps', 'dialogue', SHOTS, f'{FULL} --paml-inner-lr 0.2'),
-    'paml': Method('PAML', 'paml', (0, *SHOTS), meta=f'{OUTER} {FEW} {INNER} {SWAPS}'),
-    'paml-first': Method(
-        'PAML, first order', 'paml-first', (ALL,), meta=f'{OUTER} {FEW} {INNER} {SWAPS} --paml-order first'
-    ),
+    'paml': Method('PAML', 'paml', (0, *SHOTS), meta=''),
+    'paml-first': Method('PAML, first order', 'paml-first', (ALL,), meta='--paml-order first'),
     'persona': Method('Dialogue+Persona', 'persona', (0,), '--persona-side self'),
-    'no-swaps': Method('PAML, no words exchanged', 'no-swaps', (ALL,), meta=f'{OUTER} {FEW} {INNER}'),
+    'no-swaps': Method('PAML, no words exchanged', 'no-swaps', (ALL,), meta='--few-shot-swap 0'),
     'paml-paper': Method("PAML, the paper's rates and steps", 'paml-paper', (ALL,), ADAPT, PAPER),
-}  # fmt: skip
+}
 
 
 def commands(make: Maker, method: Method, seed: int) -> tuple[tuple[str, ...], tuple[Path, ...]]:
     """What trains the model of a method, and what that leaves."""
     if method.folder == 'persona':
-        names, found = ['persona'], [make.plain('persona', seed, 'self', 160)]
+        names, found = ['persona'], [make.plain('persona', seed, '--persona-side self --text-truncate 160')]
     else:
-        names, found = ['dialogue'], [make.plain('dialogue', seed, 'none', 96)]
-    if method.meta:
+        names, found = ['dialogue'], [make.plain('dialogue', seed, '--persona-side none')]
+    if method.meta is not None:
         names.append(method.folder)
         found.append(make.meta(method.folder, seed, method.meta))
     return tuple(found), tuple(Path(f'{make.model(name, seed)}.valid') for name in names)

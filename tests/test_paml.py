@@ -270,3 +270,18 @@ def test_the_preset_is_the_papers(tmp_path):
     assert (opt['paml_inner_lr'], opt['learningrate'], opt['batchsize'], opt['beam_size']) == (0.01, 0.0003, 16, 5)
     preset = json.loads((paml_tasks.FOLDER / 'paper.opt').read_text())
     assert {name: opt[name] for name in preset} == preset
+
+
+def test_the_presets_for_little_data(tmp_path):
+    """A generator of turns first, which then learns to become people, as the README has it."""
+    plain, people = tmp_path / 'plain', tmp_path / 'people'
+    short = ['--max-train-steps', '2', '--warmup-updates', '1', '--no-cuda', '--loglevel', 'error', '--seed', '1']
+    TrainModel.main(*short, '-o', 'persona:paml/dialogue', '-t', paml_tasks.TASK, '-mf', str(plain))
+    whose = ['--few-shot-of', paml_tasks.TASK, '--few-shot-by', 'speaker']
+    start = ['--init-model', str(plain), '--dict-file', f'{plain}.dict']
+    TrainModel.main(*short, *whose, *start, '-o', 'persona:paml/people', '-mf', str(people))
+    one, other = (torch.load(file, weights_only=False)['model'] for file in (plain, people))
+    assert one.keys() == other.keys()
+    moved = {name: float((other[name] - one[name]).abs().max()) for name in one if one[name].is_floating_point()}
+    assert 0 < max(moved.values()) < 0.01
+    assert load(str(people)).inner.inner_lr == 0.3
