@@ -24,7 +24,8 @@ from parlai_persona.epochs import SeededEpochs, epoch_key
 from parlai_persona.files import read_json
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metric_types import BleuMetric, ConsistencyMetric
-from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, episodes, people, teacher, turn
+from parlai_persona.other_task import episodes, teacher, turn
+from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, people
 from parlai_persona.tasks.few_shot.swaps import Swaps
 from parlai_persona.teacher_metrics import PersonaMetrics
 

@@ -1,6 +1,5 @@
 """Any ParlAI dialogue task -> people with several dialogues each."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parlai.core.opt import Opt
-from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
+from parlai.core.teachers import FixedDialogTeacher
 from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
 from parlai_persona.dialogue import DataError
+from parlai_persona.other_task import episodes, turn
 from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
 
 PERSONA_RULE = 'persona'
@@ -23,28 +22,6 @@ PERSONA_RULE = 'persona'
 class Person:
     id: str
     dialogues: tuple[dict[str, Any], ...]  # as they stand in `fields.DIALOGUES`
-
-
-def teacher(opt: Opt, task: str, fold: str) -> FixedDialogTeacher:
-    """The teacher of the task below, which passes over a split once, in its order."""
-    plain = copy.deepcopy(opt)
-    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1, mutators=None)
-    for name in ('model', 'model_file'):  # it is not to load the agent's options
-        plain.pop(name, None)
-    return create_task_agent_from_taskname(plain)[0]
-
-
-def episodes(below: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
-    """Episodes as lists of Messages; whatever ParlAI hands out."""
-    turns: list[dict[str, Any]] = []
-    while not below.epoch_done():
-        message = below.act()
-        if message.is_padding():
-            break
-        turns.append(message)
-        if message['episode_done']:
-            yield turns
-            turns = []
 
 
 def dialogues(below: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -65,14 +42,6 @@ def dialogues(below: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[str, A
         }
         if dialogue[fields.MESSAGES]:
             yield dialogue, first[key]
-
-
-def turn(message: dict[str, Any]) -> dict[str, Any]:
-    labels = message.get('labels', message.get('eval_labels')) or ()
-    found = {'text': message.get('text', ''), 'labels': list(labels[:1])}
-    if message.get('label_candidates'):
-        found['label_candidates'] = list(message['label_candidates'])
-    return found
 
 
 def from_all_workers(found: list) -> list:

@@ -13,7 +13,7 @@ from parlai.tasks.multinli.agents import convert_to_dialogData
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona.dialogue import DataError
-from parlai_persona.tasks.few_shot.people import episodes, teacher, turn
+from parlai_persona.other_task import episodes, teacher, turn
 from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
