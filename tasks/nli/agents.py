@@ -48,6 +48,8 @@ class DefaultTeacher(DialogTeacher):
     def __init__(self, opt: Opt, shared=None):
         opt = copy.deepcopy(opt)
         opt['datafile'] = DatatypeHelper.fold(opt['datatype'])
+        # The pairs are in memory. A stream would count them in a file of the folder one happens to be in.
+        opt['datatype'] = opt['datatype'].replace(':stream', '')
         super().__init__(opt, shared)
         self.id = 'persona:nli'
 
