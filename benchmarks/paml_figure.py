@@ -18,7 +18,8 @@ import matplotlib.pyplot as plt
 PAGE = ROOT / 'docs' / 'images' / 'paml_shots.png'
 METRICS = {'consistency': 'consistency C', 'ppl_fold': 'perplexity'}
 MOST = 10  # dialogues, where a method's name has no k
-BEFORE = {'Dialogue+Fine-tuning': 'Dialogue'}  # method -> what it is with no dialogue at all
+# method -> what it is with no dialogue at all
+BEFORE = {'Dialogue+Fine-tuning': 'Dialogue', 'Dialogue+Fine-tuning, full steps': 'Dialogue'}
 SHOTS = re.compile(r'^(.*), k = (\d+)$')
 
 

@@ -70,12 +70,14 @@ class Maker:
             f'-mf {self.model(name, seed)}'
         )
 
-    def evaluation(self, name: str, seed: int, shots: int, flags: str) -> tuple[str, Path]:
-        report = self.model(name, seed).with_name(f'{shots}-shots.json')
+    def evaluation(self, name: str, seed: int, shots: int) -> tuple[str, Path]:
+        method = METHODS[name]
+        model = self.model(method.folder, seed)
+        report = model.with_name(f'{name}-{shots}-shots.json')
         return (
             f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} '
-            f'-dt valid {self.where()} --persona-candidates none -mf {self.model(name, seed)} '
-            f'--persona-nli {self.nli} -bs 1 {BEAM} {flags} --report-filename {report}'
+            f'-dt valid {self.where()} --persona-candidates none -mf {model} '
+            f'--persona-nli {self.nli} -bs 1 {BEAM} {method.flags} --report-filename {report}'
         ), report
 
 
@@ -93,6 +95,10 @@ METHODS = {
     'fine-tuning': Method('Dialogue+Fine-tuning', 'dialogue', SHOTS, ADAPT),
     'full': Method('Dialogue+Fine-tuning, full steps', 'dialogue', SHOTS, f'{FULL} --paml-inner-lr 0.2'),
     'paml': Method('PAML', 'paml', (0, *SHOTS), meta=''),
+    'full-strong': Method(
+        'Dialogue+Fine-tuning, full steps, α = 0.3', 'dialogue', (ALL,), f'{FULL} --paml-inner-lr 0.3'
+    ),
+    'paml-strong': Method('PAML, α = 0.4', 'paml', (ALL,), f'{FULL} --paml-inner-lr 0.4', meta=''),
     'paml-first': Method('PAML, first order', 'paml-first', (ALL,), meta='--paml-order first'),
     'persona': Method('Dialogue+Persona', 'persona', (0,), '--persona-side self'),
     'no-swaps': Method('PAML, no words exchanged', 'no-swaps', (ALL,), meta='--few-shot-swap 0'),
@@ -119,7 +125,7 @@ def jobs(make: Maker, names: list[str], seeds: list[int], data: str) -> Iterator
             method = METHODS[name]
             train, ready = commands(make, method, seed)
             for shots in reversed(method.shots):
-                evaluate, report = make.evaluation(method.folder, seed, shots, method.flags)
+                evaluate, report = make.evaluation(name, seed, shots)
                 title = method.name if shots == method.shots[-1] else f'{method.name}, k = {shots}'
                 split = 'valid, first dialogue of each person'
                 yield Job(title, PEOPLE, data, split, seed, train, ready, evaluate, report)
