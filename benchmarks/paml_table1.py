@@ -33,7 +33,7 @@ METRICS = (
 PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'
 SEEDS, SHOTS, ALL = (1, 2, 3), (1, 3, 5, 10), 10
 BOTH = '--persona-source convai2 --persona-candidates none --persona-metrics false'
-FULL = '--paml-eval-steps 5 --paml-inner-batch 0'  # steps on all of the support
+FULL = '--paml-eval-steps 5 --paml-inner-batch 0 --paml-prior 400'  # steps on all of the support
 # One dialogue and one step in training, ten passes in the evaluation.
 PAPER = (
     '-bs 16 --few-shot-support 1 --few-shot-query 1 --few-shot-swap 0 --paml-inner-lr 0.01 --paml-inner-batch 16'
@@ -86,19 +86,19 @@ class Method:
     name: str  # as in RESULTS.md
     folder: str
     shots: tuple[int, ...]
-    flags: str = f'{FULL} --paml-inner-lr 0.3'
+    flags: str = f'{FULL} --paml-inner-lr 0.45'
     meta: str | None = None  # how it goes on from Dialogue
 
 
 METHODS = {
     'dialogue': Method('Dialogue', 'dialogue', (0,), ADAPT),
     'fine-tuning': Method('Dialogue+Fine-tuning', 'dialogue', SHOTS, ADAPT),
-    'full': Method('Dialogue+Fine-tuning, full steps', 'dialogue', SHOTS, f'{FULL} --paml-inner-lr 0.2'),
+    'full': Method('Dialogue+Fine-tuning, full steps', 'dialogue', SHOTS, f'{FULL} --paml-inner-lr 0.3'),
     'paml': Method('PAML', 'paml', (0, *SHOTS), meta=''),
     'full-strong': Method(
-        'Dialogue+Fine-tuning, full steps, α = 0.3', 'dialogue', (ALL,), f'{FULL} --paml-inner-lr 0.3'
+        'Dialogue+Fine-tuning, full steps, α = 0.45', 'dialogue', (ALL,), f'{FULL} --paml-inner-lr 0.45'
     ),
-    'paml-strong': Method('PAML, α = 0.4', 'paml', (ALL,), f'{FULL} --paml-inner-lr 0.4', meta=''),
+    'paml-strong': Method('PAML, α = 0.6', 'paml', (ALL,), f'{FULL} --paml-inner-lr 0.6', meta=''),
     'paml-first': Method('PAML, first order', 'paml-first', (ALL,), meta='--paml-order first'),
     'persona': Method('Dialogue+Persona', 'persona', (0,), '--persona-side self'),
     'no-swaps': Method('PAML, no words exchanged', 'no-swaps', (ALL,), meta='--few-shot-swap 0'),

@@ -284,4 +284,4 @@ def test_the_presets_for_little_data(tmp_path):
     assert one.keys() == other.keys()
     moved = {name: float((other[name] - one[name]).abs().max()) for name in one if one[name].is_floating_point()}
     assert 0 < max(moved.values()) < 0.01
-    assert load(str(people)).inner.inner_lr == 0.3
+    assert load(str(people)).inner.inner_lr == 0.45

@@ -25,13 +25,19 @@ def start(value: float = 2.0):
     return {'x': torch.tensor([value], dtype=torch.float64, requires_grad=True)}
 
 
+@pytest.mark.parametrize('prior', [0.0, 15.0])
 @pytest.mark.parametrize('steps', [0, 1, 4])
-def test_a_quadratic_tells_the_orders_apart(steps):
-    """θ' = a + (1−α)^t (θ−a); dL/dθ = (θ'−b) (1−α)^t, of which first order lacks the last factor."""
-    a, b = 1.0, -3.0
-    moved = a + (1 - ALPHA) ** steps * (2.0 - a)
-    for second_order, factor in ((True, (1 - ALPHA) ** steps), (False, 1.0)):
-        lesson = learn(start(), [bowl(a, tokens=5)] * steps, bowl(b, tokens=7), {'x': ALPHA}, second_order)
+def test_a_quadratic_tells_the_orders_apart(steps, prior):
+    """θ' = a + (1−α)^t (θ−a); dL/dθ = (θ'−b) (1−α)^t, of which first order lacks the last factor.
+
+    A prior of 15 tokens beside 5 makes a quarter of α.
+    """
+    a, b, alpha = 1.0, -3.0, ALPHA * 5 / (5 + prior)
+    moved = a + (1 - alpha) ** steps * (2.0 - a)
+    for second_order, factor in ((True, (1 - alpha) ** steps), (False, 1.0)):
+        lesson = learn(
+            start(), [bowl(a, tokens=5)] * steps, bowl(b, tokens=7), {'x': ALPHA}, second_order, prior=prior
+        )
         assert lesson.gradient['x'].item() == pytest.approx((moved - b) * factor, rel=1e-12)
         assert lesson.query == pytest.approx((7 * 0.5 * (moved - b) ** 2, 7))
 
@@ -119,9 +125,9 @@ def test_leaving_out_is_adapting_fold_by_fold(double):
     theta = agent.theta()
     rates = dict.fromkeys(theta, ALPHA)
     supports = [[1, 2], [0, 2], [0], []]
-    for support, ours in zip(supports, leave_out(theta, parts, supports, rates, STEPS), strict=True):
+    for support, ours in zip(supports, leave_out(theta, parts, supports, rates, STEPS, 9.0), strict=True):
         inner = [joined([parts[place] for place in support])] * STEPS if support else []
-        plain = adapted(theta, inner, rates)
+        plain = adapted(theta, inner, rates, 9.0)
         for name in theta:
             torch.testing.assert_close(ours[name], plain[name], rtol=1e-9, atol=1e-12)
 

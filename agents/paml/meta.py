@@ -73,7 +73,7 @@ def gradients(loss: Loss, theta: Params, names: Iterable[str], create_graph: boo
 
 
 def descend(theta: Params, g: Params, rates: Rates, tokens: float) -> Params:
-    """eq. 3, for the mean over tokens."""
+    """eq. 3, for the mean over tokens (of which some may be a `prior`)."""
     return theta | {name: moved(theta[name], g[name], rates[name], tokens) for name in g}
 
 
@@ -83,15 +83,18 @@ def moved(p: Tensor, g: Tensor, rate: Tensor | float, tokens: float) -> Tensor:
     return p.add(g, alpha=-rate / tokens)  # one pass over memory
 
 
-def adapt(theta: Params, losses: Iterable[Loss], rates: Rates, second_order: bool) -> tuple[Params, list[float]]:
+def adapt(
+    theta: Params, losses: Iterable[Loss], rates: Rates, second_order: bool, prior: float = 0.0
+) -> tuple[Params, list[float]]:
     """theta': a step for each of the losses (mini-batches of the support), and what these were.
 
-    With `second_order` the steps stay in the graph, so that theta' can be differentiated by theta.
+    With `second_order` the steps stay in the graph, so that theta' can be differentiated by theta. `prior` counts as so
+    many tokens that theta says as they should be: of little evidence a step is smaller.
     """
     seen = []
     for loss in losses:
         nll, g = gradients(loss, theta, rates, create_graph=second_order)
-        theta = descend(theta, g, rates, nll.tokens)
+        theta = descend(theta, g, rates, nll.tokens + prior)
         seen.append(nll.mean().item())
     return theta, seen
 
@@ -107,11 +110,11 @@ class Lesson:
 
 def learn(
     theta: Params, support: Sequence[Loss], query: Loss, rates: Rates, second_order: bool = True,
-    others: Params | None = None,
+    others: Params | None = None, prior: float = 0.0,
 ) -> Lesson:
     """One person's term of eq. 6. Without `second_order` the inner gradients count as constants (first-order MAML).
     `others`: what `rates` were computed from, if they are to be learned."""
-    theta_i, seen = adapt(theta, support, rates, second_order)
+    theta_i, seen = adapt(theta, support, rates, second_order, prior)
     nll = query(theta_i)
     wanted = theta | (others or {})
     found = torch.autograd.grad(nll.mean(), list(wanted.values()), allow_unused=True, materialize_grads=True)
@@ -119,7 +122,8 @@ def learn(
 
 
 def leave_out(
-    theta: Params, parts: Sequence[Loss], supports: Sequence[Sequence[int]], rates: Rates, steps: int
+    theta: Params, parts: Sequence[Loss], supports: Sequence[Sequence[int]], rates: Rates, steps: int,
+    prior: float = 0.0,
 ) -> Iterator[Params]:
     """theta' of each support, given as places in `parts` (a person's dialogues), after `steps` steps on all of it.
 
@@ -135,15 +139,15 @@ def leave_out(
             continue
         tokens = sum(known[place][0].tokens for place in support)
         first = {name: sum_of([known[place][1][name] for place in support]) for name in rates}
-        theta_i = detached(descend(theta, first, rates, tokens), rates)
+        theta_i = detached(descend(theta, first, rates, tokens + prior), rates)
         rest = [joined([parts[place] for place in support])] * (steps - 1)
-        yield adapted(theta_i, rest, rates)
+        yield adapted(theta_i, rest, rates, prior)
 
 
-def adapted(theta: Params, losses: Iterable[Loss], rates: Rates) -> Params:
+def adapted(theta: Params, losses: Iterable[Loss], rates: Rates, prior: float = 0.0) -> Params:
     """`adapt` for good: nothing of the way is kept."""
     for loss in losses:
-        theta, _ = adapt(detached(theta, rates), [loss], rates, second_order=False)
+        theta, _ = adapt(detached(theta, rates), [loss], rates, second_order=False, prior=prior)
     return detached(theta, ())
 
 

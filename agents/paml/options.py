@@ -18,6 +18,10 @@ class Inner:
         10, 'evaluation and conversation: passes over the support dialogues; 0: no adaptation', least=0
     )  # fmt: skip
     inner_batch: int = flag(16, 'replies in an inner step (sec. 3); 0: all of the support', least=0)
+    prior: float = flag(
+        0.0, 'the gradient of an inner step is the sum over its tokens by their number and this: who has said little '
+        'moves the weights less', least=0,
+    )  # fmt: skip
     order: str = flag(
         'second', 'of the meta-gradient: second is exact; first takes the inner gradients for constants',
         choices=('second', 'first'),

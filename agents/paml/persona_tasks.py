@@ -233,7 +233,7 @@ class PersonaTasks(TorchGeneratorAgent):
         own = {name: p for name, p in self.calls.params().items() if name not in theta}
         support = self.steps(task.turns(fold[fields.SUPPORT]), self.inner.inner_steps)
         query = self.loss(task.turns(fold[fields.QUERY]), dropout=True)
-        return learn(theta, support, query, self.rates(theta), self.inner.order == 'second', own)
+        return learn(theta, support, query, self.rates(theta), self.inner.order == 'second', own, self.inner.prior)
 
     def average_gradients(self) -> None:
         """Between the processes of multiprocessing_train. DistributedDataParallel does so in `backward` only."""
@@ -267,10 +267,11 @@ class PersonaTasks(TorchGeneratorAgent):
         size = self.inner.inner_batch
         with torch.enable_grad():
             if not size or all(len(task.turns(support)) <= size for support in supports):
-                yield from leave_out(theta, [self.loss(turns) for turns in task.dialogues], supports, rates, passes)
+                parts = [self.loss(turns) for turns in task.dialogues]
+                yield from leave_out(theta, parts, supports, rates, passes, self.inner.prior)
                 return
             for support in supports:
-                yield adapted(theta, self.steps(task.turns(support), passes), rates)
+                yield adapted(theta, self.steps(task.turns(support), passes), rates, self.inner.prior)
 
     def replies(self, theta: Params, turns: Turns) -> list[Message]:
         return self.calls.run(theta, lambda: super(PersonaTasks, self).batch_act(turns))
