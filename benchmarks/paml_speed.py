@@ -9,9 +9,9 @@ Three parts (`--only`):
 learn    A meta-iteration of 16 people, one dialogue to learn from and one to answer, second and first order; the same
          loop with learn2learn's `MAML` (only its algorithms are imported: the package itself needs gym and
          torchvision). Both also in bfloat16 (`--paml-amp`, torch.autocast).
-fold     Leave-one-out evaluation of people, loss only: ours, and fold by fold as the authors do it: weights copied, an
-         SGD optimizer, mini-batches in a DataLoader, weights put back. One full step and ten passes in mini-batches of
-         16.
+fold     Leave-one-out evaluation of a person, loss only: ours, and fold by fold as the authors do it: weights copied,
+         an SGD optimizer, mini-batches in a DataLoader, weights put back. One step and five on all of the support, and
+         ten passes in mini-batches of 16.
 become   From five dialogues to the first answer, on two threads.
 
 Arms take turns, each in a process of its own; rows go to results/paml_speed.csv. Exit status 1 if a target is missed.
@@ -44,9 +44,10 @@ SIZE = {
     'learningrate': 3e-4, 'gradient_clip': 2.0, 'lr_scheduler': 'none', 'paml_inner_lr': 0.01, 'loglevel': 'error',
     'seed': 1, 'label_truncate': 40, 'n_positions': 1024,
 }  # fmt: skip
-FOLDS = {
+FOLDS = {  # of ten passes each fold costs the same: three tell
     'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1},
-    'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10},
+    'five steps': {'paml_inner_batch': 0, 'paml_eval_steps': 5},
+    'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10, 'few_shot_folds': 3},
 }
 
 
@@ -67,6 +68,7 @@ def agent_and_people(folder: Path, datapath: str, datatype: str, count: int, **m
     from parlai.core.teachers import create_task_agent_from_taskname
 
     opt = options(folder, datapath, datatype, **more)
+    torch.manual_seed(opt['seed'])
     agent, teacher = create_agent(opt), create_task_agent_from_taskname(opt)[0]
     return agent, [agent.clone().observe(teacher.act()) for _ in range(count)]
 
@@ -75,20 +77,20 @@ def agent_and_people(folder: Path, datapath: str, datatype: str, count: int, **m
 
 
 def learn_ours(folder: Path, datapath: str, how: str) -> dict[str, float]:
-    order, amp = order_and_amp(how)
+    order, amp = way_and_amp(how)
     agent, seen = agent_and_people(
         folder, datapath, 'train', PEOPLE, paml_order=order, paml_inner_batch=0, paml_amp=amp
     )
     return timed(lambda: agent.batch_act(seen))
 
 
-def order_and_amp(how: str) -> tuple[str, bool]:
+def way_and_amp(how: str) -> tuple[str, bool]:
     return how.removesuffix(BFLOAT16), how.endswith(BFLOAT16)
 
 
 def learn_peer(folder: Path, datapath: str, how: str, package: str) -> dict[str, float]:
     """As learn2learn's examples have it: clone, adapt, backward, person by person."""
-    order, amp = order_and_amp(how)
+    order, amp = way_and_amp(how)
     agent, seen = agent_and_people(folder, datapath, 'train', PEOPLE)
     maml = learn2learn(Path(package))(
         agent.model, lr=0.01, first_order=order == 'first', allow_unused=True, allow_nograd=True
@@ -174,8 +176,9 @@ def learn(args) -> bool:
 # -------------------------------------------------------------------------------------------------- fold
 
 
-def fold_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
-    agent, seen = agent_and_people(folder, datapath, 'valid', 3, skip_generation=True, **FOLDS[steps])
+def fold_ours(folder: Path, datapath: str, how: str) -> dict[str, float]:
+    steps, amp = way_and_amp(how)
+    agent, seen = agent_and_people(folder, datapath, 'valid', 1, skip_generation=True, paml_amp=amp, **FOLDS[steps])
     start = time.process_time()
     replies = [agent.batch_act([one])[0]['replies'] for one in seen]
     seconds = time.process_time() - start
@@ -186,7 +189,7 @@ def fold_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
 
 def fold_peer(folder: Path, datapath: str, steps: str) -> dict[str, float]:
     """Fold by fold, on the model itself."""
-    agent, seen = agent_and_people(folder, datapath, 'valid', 3, skip_generation=True)
+    agent, seen = agent_and_people(folder, datapath, 'valid', 1, skip_generation=True, **FOLDS[steps])
     model, shape = agent.model, FOLDS[steps]
     nothing = agent.NULL_IDX
 
@@ -224,15 +227,16 @@ def fold_peer(folder: Path, datapath: str, steps: str) -> dict[str, float]:
 def fold(args) -> bool:
     good = True
     for steps in FOLDS:
-        found = repeated(args, 'fold', [f'ours/{steps}', f'fold by fold/{steps}'])
+        mine, half, theirs = arms = [f'ours/{steps}', f'ours/{steps}{BFLOAT16}', f'fold by fold/{steps}']
+        found = repeated(args, 'fold', arms)
         for arm, figures in found.items():
             record(arm, 'a fold of leave-one-out', figures)
-        mine, theirs = found.values()
-        if abs(mine['nll'] - theirs['nll']) > 1e-3 * theirs['nll']:
-            sys.exit(f'{steps}: the two measure other losses: {mine["nll"]} and {theirs["nll"]}')
-        times = theirs['seconds'] / mine['seconds']
-        record(f'ours/{steps}', 'a fold of leave-one-out', {'fold by fold, times slower': times})
-        print(f'{steps}: fold by fold takes {times:.2f} times as long')
+        for arm, tolerance in ((mine, 1e-3), (half, 1e-2)):
+            if abs(found[arm]['nll'] / found[theirs]['nll'] - 1) > tolerance:
+                sys.exit(f'{arm} measures another loss: {found[arm]["nll"]} and {found[theirs]["nll"]}')
+            times = found[theirs]['seconds'] / found[arm]['seconds']
+            record(arm, 'a fold of leave-one-out', {'fold by fold, times slower': times})
+            print(f'{arm}: fold by fold takes {times:.2f} times as long')
         good = good and times >= TARGETS['fold by fold']
     return good
 
@@ -240,9 +244,11 @@ def fold(args) -> bool:
 # ------------------------------------------------------------------------------------------------ become
 
 
-def become_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
+def become_ours(folder: Path, datapath: str, how: str) -> dict[str, float]:
     torch.set_num_threads(2)
-    agent, seen = agent_and_people(folder, datapath, 'valid', 1, inference='beam', beam_size=5, **FOLDS[steps])
+    steps, amp = way_and_amp(how)
+    shape = {**FOLDS[steps], 'few_shot_folds': 0, 'inference': 'beam', 'beam_size': 5, 'paml_amp': amp}
+    agent, seen = agent_and_people(folder, datapath, 'valid', 1, **shape)
     task = seen[0]['task']
     five = list(range(len(task.dialogues)))[:5]
     start = time.monotonic()
@@ -254,13 +260,12 @@ def become_ours(folder: Path, datapath: str, steps: str) -> dict[str, float]:
 
 
 def become(args) -> bool:
-    good = True
-    for steps in FOLDS:
-        found = repeated(args, 'become', [f'ours/{steps}'])[f'ours/{steps}']
-        record(f'ours/{steps}', 'five dialogues of a new person', found, threads=2)
-        print(f"{steps}: {found['seconds']:.1f} s to become someone")
-        good = good and (steps != 'one step' or found['seconds'] < TARGETS['seconds to become someone'])
-    return good
+    arms = [f'ours/{steps}{how}' for steps in FOLDS for how in ('', BFLOAT16)]
+    found = repeated(args, 'become', arms)
+    for arm, figures in found.items():
+        record(arm, 'five dialogues of a new person', figures, threads=2)
+        print(f"{arm}: {figures['seconds']:.1f} s to become someone")
+    return found['ours/one step']['seconds'] < TARGETS['seconds to become someone']
 
 
 # ------------------------------------------------------------------------------------------------- arms
