@@ -38,7 +38,7 @@ def curves(metric: str) -> dict[str, dict[int, list[float]]]:
 
 
 def draw(path: Path) -> None:
-    figure, axes = plt.subplots(1, len(METRICS), figsize=(9, 3.5))
+    figure, axes = plt.subplots(1, len(METRICS), figsize=(9, 4.2))
     for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
         for name, points in curves(metric).items():
             shots = sorted(points)
@@ -47,8 +47,9 @@ def draw(path: Path) -> None:
             axis.errorbar(shots, means, spread, marker='o', capsize=2, label=name)
         axis.set_xlabel('dialogues to adapt to, k')
         axis.set_ylabel(title)
-    axes[0].legend(fontsize='small')
-    figure.tight_layout()
+    names = axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc='lower center', ncols=2, fontsize='small', frameon=False)
+    figure.tight_layout(rect=(0, 0.18, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     print(f'wrote {path}')
