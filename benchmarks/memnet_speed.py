@@ -13,14 +13,13 @@ such models make. Rows go to results/memnet_speed.csv. Exit status 1 if a target
 
 import argparse
 import json
-import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from arms import child, dictionary, in_turns, parlai
 from record import RESULTS, Row, append, hardware
 
 CSV = RESULTS / 'memnet_speed.csv'
@@ -53,8 +52,8 @@ def options(arm: str, folder: Path, datapath: str) -> dict:
     return {**COMMON, **ARMS[arm], 'datapath': datapath, 'dict_file': str(folder / 'dictionary')}
 
 
-def train_arm(arm: str, folder: Path, datapath: str) -> float:
-    """Examples a second of CPU time, in this process."""
+def train_arm(arm: str, folder: Path, datapath: str) -> dict[str, float]:
+    """Of CPU time, in this process."""
     from parlai.scripts.train_model import TrainLoop, TrainModel
 
     import parlai_persona  # noqa: F401
@@ -65,41 +64,23 @@ def train_arm(arm: str, folder: Path, datapath: str) -> float:
         if step == WARM:
             start = time.process_time()
         loop.world.parley()
-    return STEPS * opt['batchsize'] / (time.process_time() - start)
-
-
-def child(*arguments: str) -> str:
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return done.stdout.splitlines()[-1]
+    return {'examples/s/core': STEPS * opt['batchsize'] / (time.process_time() - start)}
 
 
 def train(folder: Path, datapath: str) -> bool:
-    if not (folder / 'dictionary').exists():
-        parlai('build_dict', '-t', TASK, '--datapath', datapath, '--dict-file', str(folder / 'dictionary'),
-               '--dict-tokenizer', 're', '--dict-lower', 'true')  # fmt: skip
-    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    for turn in range(TURNS):
-        for arm in ARMS:
-            found[arm].append(float(child('--arm', arm, '--folder', str(folder), '--datapath', datapath)))
-            print(f'{turn + 1}/{TURNS} {arm}: {found[arm][-1]:.0f} examples/s', flush=True)
-    mine = statistics.median(found['persona:memnet'])
-    for arm, rates in found.items():
-        rate = statistics.median(rates)
+    dictionary(folder / 'dictionary', TASK, datapath)
+    where = ('--folder', str(folder), '--datapath', datapath)
+    found = in_turns(list(ARMS), TURNS, lambda arm: child(__file__, '--arm', arm, *where, threads=1))
+    rates = {arm: figures['examples/s/core'] for arm, figures in found.items()}
+    mine = rates['persona:memnet']
+    for arm, rate in rates.items():
         record(arm, f'reads {READS[arm]}', {'examples/s/core': rate, 'times slower than memnet': mine / rate})
-    times = mine / statistics.median(found['biencoder'])
+    times = mine / rates['biencoder']
     print(f'{times:.1f} times as many examples a second as the biencoder (target {FASTER})')
     return times >= FASTER
 
 
 # ------------------------------------------------------------------------------------------------- index
-
-
-def parlai(*arguments: str) -> None:
-    program = Path(sys.executable).with_name('parlai')
-    subprocess.run([program, *arguments, '--loglevel', 'warn'], check=True, stdout=subprocess.DEVNULL)
 
 
 def write_candidates(path: Path, messages: list[dict]) -> None:
@@ -164,9 +145,7 @@ def index(folder: Path, datapath: str) -> bool:
         write_candidates(folder / 'candidates.txt', messages(datapath, 'train:ordered'))
     good = True
     for kind in ('exact', 'approximate'):
-        command = [sys.executable, __file__, '--index', kind, '--folder', str(folder), '--datapath', datapath]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        figures = json.loads(done.stdout.splitlines()[-1])
+        figures = child(__file__, '--index', kind, '--folder', str(folder), '--datapath', datapath)
         record(f'persona:memnet, {kind}', f'{COUNT:,} candidates', figures)
         print(f'{kind}: {figures}')
         good = good and (kind != 'exact' or figures['ms, median'] <= MILLISECONDS)
@@ -190,7 +169,7 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.arm:
-        print(train_arm(args.arm, args.folder, args.datapath))
+        print(json.dumps(train_arm(args.arm, args.folder, args.datapath)))
     elif args.index:
         print(json.dumps(index_arm(args.index, args.folder, args.datapath)))
     else:

@@ -52,7 +52,6 @@ def main() -> None:
     parser.add_argument('--support', type=int, default=1, help='dialogues to adapt to')
     args = parser.parse_args()
     agent = create_agent_from_model_file(args.model, {'datatype': 'valid', 'loglevel': 'error', 'paml_inner_batch': 0})
-    agent.model.eval()
     tasks = [agent.observe(message)['task'] for message in people(args.datapath, args.people, args.support)]
     losses = []
     for task in tasks:

@@ -36,7 +36,8 @@ BOTH = '--persona-source convai2 --persona-candidates none --persona-metrics fal
 FULL = '--paml-eval-steps 5 --paml-inner-batch 0 --paml-prior 400'  # steps on all of the support
 # One dialogue and one step in training, ten passes in the evaluation.
 PAPER = (
-    '-bs 16 --few-shot-support 1 --few-shot-query 1 --few-shot-swap 0 --paml-inner-lr 0.01 --paml-inner-batch 16'
+    '-bs 16 --few-shot-support 1 --few-shot-query 1 --few-shot-swap 0 --paml-inner-lr 0.01 --paml-inner-batch 16 '
+    '--paml-prior 0'
 )
 ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'
 BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation false'

@@ -9,12 +9,13 @@ Options = TypeVar('Options')
 
 def flag(
     default: Any, help: str, name: str = '', choices: tuple[str, ...] = (), least: int | None = None,
-    metavar: str | None = None,
+    most: int | None = None, metavar: str | None = None,
 ) -> Any:
-    """A field with a flag, called `name` or as the field; fields without `flag` get none. `least`: the smallest value
-    that makes sense."""
+    """A field with a flag, called `name` or as the field; fields without `flag` get none. `least`, `most`: the smallest
+    and the largest value that make sense."""
     return field(default=default, metadata={
-        'help': help, 'name': name, 'choices': choices, 'least': least, 'metavar': metavar,
+        'help': help, 'name': name, 'choices': choices, 'least': least, 'most': most,
+        'metavar': metavar,
     })  # fmt: skip
 
 
@@ -54,9 +55,11 @@ def parser(one: Field) -> Any:
 
 def checked(one: Field, prefix: str, value: Any) -> Any:
     """Options in a task string or a call of `create_agent` pass no parser."""
-    least, choices = one.metadata['least'], one.metadata['choices']
+    least, most, choices = (one.metadata[name] for name in ('least', 'most', 'choices'))
     if least is not None and value < least:
         raise ValueError(f'{option(prefix, one)} is {value}; it has to be {least} or more')
+    if most is not None and value > most:
+        raise ValueError(f'{option(prefix, one)} is {value}; it has to be {most} or less')
     if choices and value not in choices:
         raise ValueError(f'{option(prefix, one)} is {value!r}; expected {" or ".join(choices)}')
     return value

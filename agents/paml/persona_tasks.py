@@ -249,7 +249,6 @@ class PersonaTasks(TorchGeneratorAgent):
         reply = Message({'id': self.getID(), 'episode_done': False})
         if task is None:  # padding of a last batch
             return reply
-        self.model.eval()
         if not any(fold[fields.QUERY] for fold in task.folds):
             reply.update({'text': self.become(task), fields.REPLIES: []})
             return reply

@@ -47,7 +47,7 @@ class FewShot:
     swap: float = flag(
         0.0, "training: the part of a person's rarer words that is exchanged for others, the same in all of the "
         'dialogues and drawn anew in each epoch: then nobody can be known by heart, and the support has to tell',
-        least=0,
+        least=0, most=1,
     )  # fmt: skip
     shots: int = flag(-1, "evaluation: dialogues to adapt to, the first k of a person's others; -1: all", least=-1)
     folds: int = flag(0, 'evaluation: dialogues of a person to answer, each after adapting to others; 0: all', least=0)
@@ -84,8 +84,6 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         return found[get_rank() :: num_workers()]
 
     def vocabulary(self) -> Swaps | None:
-        if self.shape.swap > 1:
-            raise ValueError(f'--few-shot-swap is {self.shape.swap}; it is a part of the words, 1 at most')
         if not self.random or not self.shape.swap:
             return None
         return Swaps(dialogue for person in self.people for dialogue in person.dialogues)
