@@ -27,7 +27,8 @@ from parlai_persona.flags import add_flags, from_opt
 
 KEPT = 10_000  # vectorised dialogues in memory
 RATES, QUICKER = 'paml_rates', 20  # how much faster the logarithms of learned rates move than weights do
-BATCH_COST = 1e9  # of a further batch: what a token costs, times this, over the number of weights (measured on a CPU)
+# What a further batch costs: what a token costs, times this, over the number of weights (measured on a CPU).
+BATCH_COST, BATCH_COST_BFLOAT16 = 1e9, 1e10
 
 
 class PersonaTasks(TorchGeneratorAgent):
@@ -50,7 +51,8 @@ class PersonaTasks(TorchGeneratorAgent):
         self.person: list[Params] = shared['person'] if shared else []  # theta' of whom the agent has become
         super().__init__(opt, shared)
         self.calls = Calls(self.net())
-        self.batch_cost = BATCH_COST / sum(p.numel() for p in self.net().parameters())
+        cost = BATCH_COST_BFLOAT16 if self.inner.amp else BATCH_COST
+        self.batch_cost = cost / sum(p.numel() for p in self.net().parameters())
         if not shared and self.inner.delta:
             self.person.append(read_delta(Path(self.inner.delta), self.theta()))
 
