@@ -41,10 +41,10 @@ SIZE = {
     'learningrate': 3e-4, 'gradient_clip': 2.0, 'lr_scheduler': 'none', 'paml_inner_lr': 0.01, 'loglevel': 'error',
     'seed': 1, 'label_truncate': 40, 'n_positions': 1024,
 }  # fmt: skip
-FOLDS = {  # of ten passes each fold costs the same: three tell
+FOLDS = {  # one step: all folds of a person; where they share little, one or two tell what a fold costs
     'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1},
-    'five steps': {'paml_inner_batch': 0, 'paml_eval_steps': 5},
-    'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10, 'few_shot_folds': 3},
+    'five steps': {'paml_inner_batch': 0, 'paml_eval_steps': 5, 'few_shot_folds': 2},
+    'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10, 'few_shot_folds': 1},
 }
 
 

@@ -3,6 +3,9 @@
 import copy
 import gc
 import weakref
+from dataclasses import replace
+from functools import reduce
+from operator import add
 from types import SimpleNamespace
 
 import paml_tasks
@@ -11,7 +14,7 @@ import torch
 from parlai.agents.transformer.modules import attention
 from torch import nn
 
-from parlai_persona.agents.paml.meta import Calls, Nll, adapt, adapted, gradients, joined, learn, leave_out
+from parlai_persona.agents.paml.meta import Calls, Nll, adapt, adapted, gradients, learn, leave_out
 
 ALPHA, STEPS = 0.3, 3
 
@@ -55,6 +58,10 @@ def losses(agent):
     """Of three dialogues of one person."""
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
     return [agent.loss(turns) for turns in task.dialogues]
+
+
+def joined(several):
+    return lambda theta: reduce(add, (loss(theta) for loss in several))
 
 
 @pytest.fixture(params=['persona:paml', 'persona:paml/seq2seq', 'pointer'])
@@ -125,11 +132,26 @@ def test_leaving_out_is_adapting_fold_by_fold(double):
     theta = agent.theta()
     rates = dict.fromkeys(theta, ALPHA)
     supports = [[1, 2], [0, 2], [0], []]
-    for support, ours in zip(supports, leave_out(theta, parts, supports, rates, STEPS, 9.0), strict=True):
-        inner = [joined([parts[place] for place in support])] * STEPS if support else []
-        plain = adapted(theta, inner, rates, 9.0)
+    for support, ours in zip(supports, leave_out(theta, parts, supports, rates, 9.0), strict=True):
+        plain = adapted(theta, [joined([parts[place] for place in support])] if support else [], rates, 9.0)
         for name in theta:
             torch.testing.assert_close(ours[name], plain[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('batch', [0, 1])
+def test_folds_together_are_folds_alone(double, batch):
+    """Several steps, of which folds may share the first."""
+    agent = double
+    agent.inner = replace(agent.inner, inner_batch=batch, eval_steps=STEPS, inner_lr=ALPHA)
+    task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
+    folds = [*task.folds, {**task.folds[0], 'support': []}]
+    assert len(folds) == 4
+    together = list(agent.people(replace(task, folds=folds)))
+    for fold, theta in zip(folds, together, strict=True):
+        alone = next(agent.people(replace(task, folds=[fold])))
+        for name in theta:
+            torch.testing.assert_close(theta[name], alone[name], rtol=1e-9, atol=1e-12)
+    assert any((together[0][name] != agent.theta()[name]).any() for name in together[0])
 
 
 def test_some_parameters_adapt():

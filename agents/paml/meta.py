@@ -6,8 +6,6 @@ dialogues, and their gradients, add up. Its model is any module: `Calls` lends i
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import TypeVar
 
 import torch
@@ -122,10 +120,9 @@ def learn(
 
 
 def leave_out(
-    theta: Params, parts: Sequence[Loss], supports: Sequence[Sequence[int]], rates: Rates, steps: int,
-    prior: float = 0.0,
+    theta: Params, parts: Sequence[Loss], supports: Sequence[Sequence[int]], rates: Rates, prior: float = 0.0
 ) -> Iterator[Params]:
-    """theta' of each support, given as places in `parts` (a person's dialogues), after `steps` steps on all of it.
+    """theta' after a step on all of each support, given as places in `parts` (a person's dialogues).
 
     The gradient at theta is a sum over dialogues: each is computed once, whatever the number of supports.
     """
@@ -134,14 +131,12 @@ def leave_out(
         nll, g = gradients(parts[place], theta, rates)
         known[place] = Nll(nll.total.detach(), nll.tokens), g
     for support in supports:
-        if not support or not steps:
+        if not support:
             yield theta
             continue
         tokens = sum(known[place][0].tokens for place in support)
-        first = {name: sum_of([known[place][1][name] for place in support]) for name in rates}
-        theta_i = detached(descend(theta, first, rates, tokens + prior), rates)
-        rest = [joined([parts[place] for place in support])] * (steps - 1)
-        yield adapted(theta_i, rest, rates, prior)
+        g = {name: sum_of([known[place][1][name] for place in support]) for name in rates}
+        yield detached(descend(theta, g, rates, tokens + prior), ())
 
 
 def adapted(theta: Params, losses: Iterable[Loss], rates: Rates, prior: float = 0.0) -> Params:
@@ -162,8 +157,3 @@ def sum_of(tensors: Sequence[Tensor]) -> Tensor:
     for tensor in tensors[1:]:
         total += tensor
     return total
-
-
-def joined(losses: Sequence[Loss]) -> Loss:
-    """The sum of several."""
-    return lambda theta: reduce(add, (loss(theta) for loss in losses))

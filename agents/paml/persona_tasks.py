@@ -1,6 +1,6 @@
 """A mixin that lets any of ParlAI's generators learn from persona tasks, and become someone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -203,7 +203,7 @@ class PersonaTasks(TorchGeneratorAgent):
 
     def steps(self, turns: Turns, passes: int) -> list[Loss]:
         """The mini-batches of the inner SGD; without dropout, as in a conversation."""
-        size = self.inner.inner_batch or len(turns)
+        size = self.inner.inner_batch or len(turns) or 1
         return [self.loss(turns[start : start + size]) for start in range(0, len(turns), size)] * passes
 
     # ----------------------------------------------------------------------------------------- training
@@ -264,15 +264,15 @@ class PersonaTasks(TorchGeneratorAgent):
         """theta' of each fold."""
         theta, passes = self.theta(), self.inner.eval_steps
         rates = {name: rate.detach() if isinstance(rate, Tensor) else rate for name, rate in self.rates(theta).items()}
-        supports = [fold[fields.SUPPORT] for fold in task.folds]
-        size = self.inner.inner_batch
+        supports, size, prior = [fold[fields.SUPPORT] for fold in task.folds], self.inner.inner_batch, self.inner.prior
+        whole = not size or all(len(task.turns(support)) <= size for support in supports)
+        after: Iterable[Params] = [theta] * len(supports)
         with torch.enable_grad():
-            if not size or all(len(task.turns(support)) <= size for support in supports):
+            if whole and passes and len(supports) > 1:  # folds share what their first steps cost
                 parts = [self.loss(turns) for turns in task.dialogues]
-                yield from leave_out(theta, parts, supports, rates, passes, self.inner.prior)
-                return
-            for support in supports:
-                yield adapted(theta, self.steps(task.turns(support), passes), rates, self.inner.prior)
+                after, passes = leave_out(theta, parts, supports, rates, prior), passes - 1
+            for support, theta_i in zip(supports, after, strict=True):
+                yield adapted(theta_i, self.steps(task.turns(support), passes), rates, prior)
 
     def replies(self, theta: Params, turns: Turns) -> list[Message]:
         return self.calls.run(theta, lambda: super(PersonaTasks, self).batch_act(turns))
