@@ -1,7 +1,7 @@
 """What learning and becoming people costs, against learn2learn and against the loop of the PAML authors.
 
     pip download --no-deps --no-binary :all: learn2learn && tar xzf learn2learn-*.tar.gz
-    python benchmarks/paml_speed.py --datapath data --learn2learn learn2learn-0.2.0     # 20 minutes, an idle machine
+    python benchmarks/paml_speed.py --datapath data --learn2learn learn2learn-0.2.0     # an hour, an idle machine
 
 The paper's size (6 + 6 layers, 300 numbers, 4 heads), Persona-Chat, one thread, 32 bits unless it is said otherwise.
 Three parts (`--only`):
