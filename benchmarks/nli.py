@@ -112,7 +112,7 @@ def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
 def train_parlai(folder: Path, datapath: str, count: int, seed: int) -> None:
     command = ('train_model', *PARLAI, '--nli-pairs', str(count), '--datapath', datapath, '--seed', str(seed))
     program = Path(sys.executable).with_name('parlai')
-    subprocess.run([program, *command, '-mf', folder / 'model', '--loglevel', 'warn'], check=True)
+    subprocess.run([program, *command, '-mf', folder / 'model', '--log-every-n-secs', '20'], check=True)
 
 
 def cases(judge: Nli, path: Path) -> dict[str, float]:
