@@ -1,10 +1,12 @@
 """Is it meta-learning? How the meta-gradient of `persona:paml` differs from that of plain multi-task training.
 
     python benchmarks/paml_gradients.py --datapath data --model runs/paml/dialogue-1/model
+    python benchmarks/paml_gradients.py … --support 5 --split train      # people that training knows, and people that
+    python benchmarks/paml_gradients.py … --support 5 --split valid      # it does not: what do steps gain?
 
 For rates alpha and numbers of inner steps: the cosines between the exact gradient of eq. 6, first-order MAML, and the
 gradient of the query's loss without any adaptation (what plain training on the same dialogues descends), each summed
-over the same people of the training split; and by how much adaptation lowers the loss that is differentiated. No
+over the same people; and by how much adaptation lowers the loss that is differentiated. No
 dropout, 32 bits. Rows go to results/paml_gradients.csv.
 """
 
@@ -25,10 +27,11 @@ CSV = RESULTS / 'paml_gradients.csv'
 SETTINGS = [(alpha, steps) for steps in (1, 3) for alpha in (0.01, 0.1, 0.3, 1.0)]
 
 
-def people(datapath: str, count: int, support: int) -> list:
+def people(datapath: str, count: int, support: int, split: str) -> list:
     opt = ParlaiParser(True, False).parse_args([
         '-t', 'persona:few_shot', '--persona-source', 'convai2', '--persona-candidates', 'none', '--datapath', datapath,
-        '--few-shot-support', str(support), '-dt', 'train', '--loglevel', 'error',
+        '--few-shot-support', str(support), '--few-shot-shots', str(support), '--few-shot-folds', '1', '-dt', split,
+        '--loglevel', 'error',
     ])  # fmt: skip
     opt['seed'] = 1
     teacher = create_task_agent_from_taskname(opt)[0]
@@ -50,9 +53,10 @@ def main() -> None:
     parser.add_argument('--model', default='runs/paml/dialogue-1/model')
     parser.add_argument('--people', type=int, default=32)
     parser.add_argument('--support', type=int, default=1, help='dialogues to adapt to')
+    parser.add_argument('--split', choices=['train', 'valid'], default='train')
     args = parser.parse_args()
     agent = create_agent_from_model_file(args.model, {'datatype': 'valid', 'loglevel': 'error', 'paml_inner_batch': 0})
-    tasks = [agent.observe(message)['task'] for message in people(args.datapath, args.people, args.support)]
+    tasks = [agent.observe(message)['task'] for message in people(args.datapath, args.people, args.support, args.split)]
     losses = []
     for task in tasks:
         fold = task.folds[0]
@@ -83,9 +87,10 @@ def main() -> None:
             'perplexity after / before': math.exp(after - loss),
         }
         print(alpha, steps, {name: round(value, 4) for name, value in figures.items()}, flush=True)
-        command = f'python benchmarks/paml_gradients.py --datapath data --model {args.model} --support {args.support}'
+        command = f'python benchmarks/paml_gradients.py --datapath data --model {args.model}'
+        command += f' --support {args.support} --split {args.split}'
         data = f'{args.people} people, {args.support} dialogues to adapt to, alpha {alpha}, {steps} steps'
-        rows += [Row('PAML', 'persona:few_shot', data, 'train', 1, *figure, command) for figure in figures.items()]
+        rows += [Row('PAML', 'persona:few_shot', data, args.split, 1, *figure, command) for figure in figures.items()]
     append(rows, CSV, replace=True)
 
 

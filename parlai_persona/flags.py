@@ -28,8 +28,8 @@ def add_flags(group: Any, prefix: str, *kinds: type) -> None:
 
 
 def from_opt(kind: type[Options], opt: Mapping[str, Any], prefix: str, **others: Any) -> Options:
-    """The dataclass as `opt` has it; `others` are fields without a flag."""
-    values = {one.name: checked(one, prefix, opt[dest(prefix, one)]) for one in flagged(kind)}
+    """The dataclass as `opt` has it (that of an older checkpoint may lack some); `others` are fields without a flag."""
+    values = {one.name: checked(one, prefix, opt.get(dest(prefix, one), one.default)) for one in flagged(kind)}
     return kind(**values, **others)
 
 
