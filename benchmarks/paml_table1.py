@@ -2,7 +2,8 @@
 
     python benchmarks/paml_table1.py --datapath data                     # all of it, about five hours of a core
     python benchmarks/paml_table1.py --datapath data --only dialogue paml --seeds 1
-    make results                                                         # RESULTS.md, docs/images/paml_shots.png
+    make results                                                         # RESULTS.md
+    python benchmarks/paml_figure.py                                     # docs/images/paml_shots.png
 
 Training: both sides of the 2,072 dialogues at hand (ConvAI2's form), grouped by person. Evaluation: the 100 people of
 Persona-Chat's valid split, of each the first dialogue, answered after adapting to k of the others, ten at most.

@@ -14,8 +14,7 @@ def flag(
     """A field with a flag, called `name` or as the field; fields without `flag` get none. `least`, `most`: the smallest
     and the largest value that make sense."""
     return field(default=default, metadata={
-        'help': help, 'name': name, 'choices': choices, 'least': least, 'most': most,
-        'metavar': metavar,
+        'help': help, 'name': name, 'choices': choices, 'least': least, 'most': most, 'metavar': metavar,
     })  # fmt: skip
 
 
