@@ -6,7 +6,8 @@
 
 For rates alpha and numbers of inner steps: the cosines between the exact gradient of eq. 6, first-order MAML, and the
 gradient of the query's loss without any adaptation (what plain training on the same dialogues descends), each summed
-over the same people; and by how much adaptation lowers the loss that is differentiated. No dropout, 32 bits. Rows go to results/paml_gradients.csv.
+over the same people; and by how much adaptation lowers the loss that is differentiated. No dropout, 32 bits.
+Rows go to results/paml_gradients.csv.
 """
 
 import argparse
