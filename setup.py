@@ -56,9 +56,14 @@ REQUIRES = [
 
 # The pipeline of persona:reddit. Ibis does not know DuckDB 2 yet.
 REDDIT = [
-    'duckdb>=1.1,<2', 'ibis-framework[duckdb]>=10', 'lemminflect>=0.2.3', 'msgspec>=0.18', 'numba>=0.61', 'pyarrow>=15',
+    'duckdb>=1.1,<2',
+    'ibis-framework[duckdb]>=10',
+    'lemminflect>=0.2.3',
+    'msgspec>=0.18',
+    'numba>=0.61',
+    'pyarrow>=15',
     'zstandard>=0.22',
-]  # fmt: skip
+]
 
 EXTRAS = {
     # ParlAI with its own old pins, for where a resolver can satisfy them; otherwise

@@ -32,10 +32,26 @@ def wanted() -> list[str]:
 
 def main() -> None:
     done = subprocess.run(
-        [sys.executable, '-m', 'uv', 'pip', 'compile', '--universal', '--python-version', '3.10', '-',
-         '--no-python-downloads', '--no-emit-index-url', '--no-header', '--no-annotate'],
-        input='\n'.join(wanted()), stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            '-m',
+            'uv',
+            'pip',
+            'compile',
+            '--universal',
+            '--python-version',
+            '3.10',
+            '-',
+            '--no-python-downloads',
+            '--no-emit-index-url',
+            '--no-header',
+            '--no-annotate',
+        ],
+        input='\n'.join(wanted()),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     new = LOCK.with_suffix('.new')
     new.write_text(HEADER + done.stdout, encoding='utf-8')
     new.replace(LOCK)

@@ -42,5 +42,16 @@ def parlai(*arguments: str) -> None:
 def dictionary(path: Path, task: str, datapath: str) -> None:
     """If it is not there: lower case, ParlAI's regular expression."""
     if not path.exists():
-        parlai('build_dict', '-t', task, '--datapath', datapath, '--dict-file', str(path), '--dict-tokenizer', 're',
-               '--dict-lower', 'true')  # fmt: skip
+        parlai(
+            'build_dict',
+            '-t',
+            task,
+            '--datapath',
+            datapath,
+            '--dict-file',
+            str(path),
+            '--dict-tokenizer',
+            're',
+            '--dict-lower',
+            'true',
+        )

@@ -20,7 +20,7 @@ from pathlib import Path
 from scipy.stats import chi2_contingency, chisquare
 
 import parlai_persona  # noqa: F401  makes ParlAI usable on this stack
-from parlai_persona.dialogue import Dialogue
+from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.tasks.personalized_babi.build import RELEASES, TASKS
 from parlai_persona.tasks.personalized_babi.generate import Request, candidate_lines, generate
 from parlai_persona.tasks.personalized_babi.parse import (
@@ -155,8 +155,10 @@ def print_bonuses(real: Corpus, knowledge: Knowledge) -> None:
 def trait(name: str, profile: Profile, knowledge: Knowledge) -> tuple[int, int, int]:
     known = knowledge.facts[name]
     return (
-        int(known['R_rating']), int(known['R_type'] == profile.diet), int(known['R_speciality'] == profile.favourite)
-    )  # fmt: skip
+        int(known['R_rating']),
+        int(known['R_type'] == profile.diet),
+        int(known['R_speciality'] == profile.favourite),
+    )
 
 
 def bounds(inequalities: Iterable[tuple[float, int]]) -> tuple[float, float]:
@@ -215,8 +217,10 @@ def compare(real: list[Exchange], others: dict[str, list[Exchange]]) -> bool:
         rates = [acceptance(exchanges) for exchanges in (real, *others.values())]
         chances = [binomial(*rate) for rate in rates]
         fine = fine and min(chances) > LIMIT
-        line(f'accepted, not last (p of {ACCEPTANCE})', *(f'{a / n:.4f} (p {p:.2f})' for (a, n), p in zip(
-            rates, chances, strict=True)))  # fmt: skip
+        line(
+            f'accepted, not last (p of {ACCEPTANCE})',
+            *(f'{a / n:.4f} (p {p:.2f})' for (a, n), p in zip(rates, chances, strict=True)),
+        )
         line('  of suggestions', *(f'{total:,}' for _, total in rates))
     print_variation(real, others)
     return fine
@@ -291,8 +295,9 @@ def read(folder: Path) -> Corpus:
     names = {split: suffix for suffix, split in SPLITS.items()}
     return {
         (task, split): list(read_dialogues(folder / f'{RELEASES[True][2]}-task{task}-{name}-{names[split]}.txt', True))
-        for task, name in TASKS.items() for split in names
-    }  # fmt: skip
+        for task, name in TASKS.items()
+        for split in names
+    }
 
 
 def made(plain: Path, kb: Path, seed: int, fresh: bool) -> Corpus:
@@ -311,9 +316,9 @@ def main() -> int:
         if not folder.is_dir():
             parser.error(f'{folder} is not there: ParlAI downloads it for -t personalized_dialog and -t dialog_babi')
     kb = released / f'{RELEASES[True][2]}-kb-all.txt'
-    knowledge = Knowledge({
-        name: {relation: known[relation] for relation in IN_DIALOGUES} for name, known in read_kb(kb).items()
-    })  # fmt: skip
+    knowledge = Knowledge(
+        {name: {relation: known[relation] for relation in IN_DIALOGUES} for name, known in read_kb(kb).items()}
+    )
     corpora = {
         'real': read(released / 'small'),
         'generated': made(plain, kb, arguments.seed, fresh=False),

@@ -76,23 +76,35 @@ BASELINES = (
     Baseline('ir_baseline', 'ir_baseline --history_size 100', (RANK,), ('self', 'none'), dictionary=True),
     Baseline('ir_baseline-last', 'ir_baseline --history_size 1', (RANK,), ('none',), dictionary=True),
     Baseline(
-        'memnn', 'memnn', (RANK,), ('self', 'none'),
+        'memnn',
+        'memnn',
+        (RANK,),
+        ('self', 'none'),
         f'{RANKER} --embedding-size 128 --hops 3 --memsize 60 --num-epochs 12 '
         '--optimizer adam -lr 0.005 --weight-decay 0.0001 --gradient-clip 5 -bs 128',
     ),
     Baseline(
-        'biencoder', 'transformer/biencoder', (RANK,), ('self', 'none'),
+        'biencoder',
+        'transformer/biencoder',
+        (RANK,),
+        ('self', 'none'),
         f'{RANKER} --embedding-size 128 --ffn-size 256 --n-layers 1 --n-heads 2 --reduction-type mean '
         '--share-encoders false --num-epochs 10 --optimizer adam -lr 0.0005 --gradient-clip 1 -bs 128',
     ),
     Baseline(
-        'seq2seq', 'seq2seq', (GENERATE, RANK_BY_LIKELIHOOD), ('self',),
+        'seq2seq',
+        'seq2seq',
+        (GENERATE, RANK_BY_LIKELIHOOD),
+        ('self',),
         f'{GENERATOR} --rnn-class gru --embeddingsize 128 --hiddensize 128 --numlayers 1 '
         '--attention general --lookuptable all --dropout 0.2 --num-epochs 3 '
         '--optimizer adam -lr 0.001 --gradient-clip 1 -bs 32',
     ),
     Baseline(
-        'transformer', 'transformer/generator', (GENERATE, RANK_BY_LIKELIHOOD), ('self', 'none'),
+        'transformer',
+        'transformer/generator',
+        (GENERATE, RANK_BY_LIKELIHOOD),
+        ('self', 'none'),
         f'{GENERATOR} --embedding-size 128 --ffn-size 256 --n-layers 2 --n-heads 4 --dropout 0.1 --num-epochs 5 '
         '--optimizer adam -lr 0.001 --gradient-clip 1 -bs 32',
     ),
@@ -141,7 +153,7 @@ class Job:
     @property
     def prepared(self) -> Path:
         """The file that the last step of the preparation leaves: train_model's final validation, or the dictionary."""
-        return Path(f"{self.model}.{'dict' if self.baseline.dictionary else 'valid'}")
+        return Path(f'{self.model}.{"dict" if self.baseline.dictionary else "valid"}')
 
     def report(self, evaluation: Evaluation) -> Path:
         return self.model.with_name(f'{evaluation.name}.json')

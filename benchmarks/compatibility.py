@@ -153,9 +153,15 @@ def run_command(command: Command, folder: Path, mode: str) -> str:
     with (folder / 'log.txt').open('w+', encoding='utf-8') as log:
         try:
             done = subprocess.run(
-                [sys.executable, *command.arguments()], cwd=folder, env=environment, input=command.typed,
-                timeout=TIMEOUT, text=True, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                [sys.executable, *command.arguments()],
+                cwd=folder,
+                env=environment,
+                input=command.typed,
+                timeout=TIMEOUT,
+                text=True,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         except subprocess.TimeoutExpired:
             return f'no end after {TIMEOUT} seconds'
         log.seek(0)

@@ -234,9 +234,7 @@ OPTIONS: dict[str, list[Command]] = {
     ],
     '`vacuum`': [*trained(''), Command('vacuum -mf model', 'Saving to')],
     '`profile_train`': [Command(GENERATOR.train(script='profile_train'), 'function calls')],
-    '`multiprocessing_eval`': [
-        Command(f'multiprocessing_eval -mf agents/{SEQ2SEQ.file} -t {GENERATION} {TWO}', 'ppl')
-    ],
+    '`multiprocessing_eval`': [Command(f'multiprocessing_eval -mf agents/{SEQ2SEQ.file} -t {GENERATION} {TWO}', 'ppl')],
     'Python: `TrainModel.main`, `EvalModel.main`': [Command(f'-c {shlex.quote(PYTHON)}', "'ppl': PPLMetric")],
 }
 

@@ -1,6 +1,6 @@
 """Our metrics on the gold replies of Persona-Chat's validation split, checked against a second computation.
 
-The second one shares nothing with `parlai_persona.metrics` but the list of stop words: it counts with sparse
+The second one shares nothing with `parlai_persona.metrics.formulas` but the list of stop words: it counts with sparse
 matrices from scikit-learn. The script fails where the two differ by more than 1e-9. It also shows what the
 choices that PEDNet's paper leaves open amount to, and what measuring costs.
 
@@ -20,9 +20,9 @@ import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
 import parlai_persona  # noqa: F401  before ParlAI, which it mends
-from parlai_persona import metrics
 from parlai_persona.fields import PERSONA
-from parlai_persona.stopwords import STOP_WORDS
+from parlai_persona.metrics import formulas
+from parlai_persona.metrics.stopwords import STOP_WORDS
 
 VALID, TRAIN = 'valid_self_original_no_cands.txt', 'train_self_original_no_cands.txt'
 TOLERANCE = 1e-9
@@ -65,7 +65,7 @@ def utterances(examples: Iterable[Gold]) -> list[str]:
 
 
 def tokens(text: str) -> list[str]:
-    """Words, found another way than by `metrics.WORD`."""
+    """Words, found another way than by `formulas.WORD`."""
     spaced = ''.join(c if c.isalnum() or c == "'" else ' ' for c in text.lower())
     return [word for piece in spaced.split() if (word := piece.strip("'"))]
 
@@ -142,17 +142,17 @@ def compare(valid: list[Gold], train: list[Gold], vectors: Path | None) -> float
     """Print both computations side by side; the largest difference."""
     replies, personas = [gold.reply for gold in valid], [gold.persona for gold in valid]
     pairs = Pairs(valid, STOP_WORDS)
-    train_idf = metrics.ZipfIdf(metrics.frequency_ranks(utterances(train)))
-    ours = metrics.persona_report(replies, personas, train_idf)
+    train_idf = formulas.ZipfIdf(formulas.frequency_ranks(utterances(train)))
+    ours = formulas.persona_report(replies, personas, train_idf)
     ours['persona_cover_train'] = ours.pop('persona_cover')
     theirs = pairs.scores() | {'persona_cover_train': pairs.cover(corpus_ranks(utterances(train)))}
     if vectors:
         with vectors.open('rb') as lines:
-            file_idf = metrics.ZipfIdf(metrics.read_ranks(lines, str(vectors)))
-        ours['persona_cover_file'] = metrics.persona_report(replies, personas, file_idf)['persona_cover']
+            file_idf = formulas.ZipfIdf(formulas.read_ranks(lines, str(vectors)))
+        ours['persona_cover_file'] = formulas.persona_report(replies, personas, file_idf)['persona_cover']
         theirs['persona_cover_file'] = pairs.cover(file_ranks(vectors))
     for n in (1, 2):
-        ours[f'distinct_raw_{n}'] = metrics.distinct(replies, n)
+        ours[f'distinct_raw_{n}'] = formulas.distinct(replies, n)
         theirs[f'distinct_raw_{n}'] = distinct(replies, n)
     print(f'{"gold replies":24}{"ours":>10}{"second":>10}{"difference":>12}  PEDNet test')
     for name, value in ours.items():
@@ -184,8 +184,8 @@ def show_cost(valid: list[Gold]) -> None:
     from parlai.core.opt import Opt
     from parlai.core.teachers import DialogTeacher
 
-    from parlai_persona.metric_types import DistinctMetric
-    from parlai_persona.teacher_metrics import PersonaMetrics
+    from parlai_persona.metrics.teacher import PersonaMetrics
+    from parlai_persona.metrics.types import DistinctMetric
 
     class GoldTeacher(PersonaMetrics, DialogTeacher):
         def setup_data(self, datafile):
@@ -215,9 +215,7 @@ def show_cost(valid: list[Gold]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--datapath', type=Path, required=True, help='ParlAI data folder that holds ConvAI2/')
     parser.add_argument('--vectors', type=Path, help='vector file in text form, most frequent word first')
     args = parser.parse_args()

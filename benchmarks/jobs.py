@@ -37,10 +37,21 @@ class Job:
         report = json.loads(self.report.read_text(encoding='utf-8'))['report']
         command = ' && '.join((*self.train, self.evaluate))
         found = [
-            Row(self.method, self.task, self.data, self.split, self.seed, name, report[name], command, commit(),
-                hardware(threads))
-            for name in metrics if name in report
-        ]  # fmt: skip
+            Row(
+                self.method,
+                self.task,
+                self.data,
+                self.split,
+                self.seed,
+                name,
+                report[name],
+                command,
+                commit(),
+                hardware(threads),
+            )
+            for name in metrics
+            if name in report
+        ]
         append(found, csv)
         progress.done(', '.join(f'{row.metric} {row.value:.4g}' for row in found))
 

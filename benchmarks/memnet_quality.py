@@ -61,14 +61,20 @@ class Maker:
         )
 
     def job(
-        self, method: str, task: str, data: str, split: str, name: str, seed: int, train: str,
+        self,
+        method: str,
+        task: str,
+        data: str,
+        split: str,
+        name: str,
+        seed: int,
+        train: str,
         selection: str = 'rules',
-    ) -> Job:  # fmt: skip
+    ) -> Job:
         model = self.model(name, seed)
         report = model.with_name(f'{task.split(":")[1]}.json')
         command = (
-            f'parlai eval_model {self.task(task, selection)} -dt {split} -mf {model} -bs 64 '
-            f'--report-filename {report}'
+            f'parlai eval_model {self.task(task, selection)} -dt {split} -mf {model} -bs 64 --report-filename {report}'
         )
         return Job(method, task, data, split, seed, (train,), (Path(f'{model}.valid'),), command, report)
 
@@ -162,8 +168,12 @@ def table3(make: Maker) -> Iterator[Job]:
 
 
 SELECTIONS = (
-    ('rules', 20), ('rules+classifier', 20), ('rules+classifier', 100), ('random-user', 100), ('random-dataset', 100),
-)  # fmt: skip
+    ('rules', 20),
+    ('rules+classifier', 20),
+    ('rules+classifier', 100),
+    ('random-user', 100),
+    ('random-dataset', 100),
+)
 
 
 def table4(make: Maker) -> Iterator[Job]:
@@ -211,9 +221,13 @@ def without(persona: bool) -> str:
 
 
 TABLES = {
-    'personachat': personachat, 'ablation': ablation, 'sample': sample, 'table1': table1, 'table3': table3,
+    'personachat': personachat,
+    'ablation': ablation,
+    'sample': sample,
+    'table1': table1,
+    'table3': table3,
     'table4': table4,
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -28,23 +28,40 @@ COUNT, QUERIES = 1_000_000, 200
 WARM, STEPS, TURNS = 3, 12, 3
 FASTER, MILLISECONDS = 2.0, 50.0  # targets
 COMMON = {
-    'task': TASK, 'batchsize': 64, 'dict_tokenizer': 're', 'dict_lower': True, 'optimizer': 'adamax',
-    'learningrate': 8e-4, 'lr_scheduler': 'none', 'gradient_clip': 1.0, 'candidates': 'batch',
-    'eval_candidates': 'inline', 'seed': 1, 'persona_candidates': 'none', 'loglevel': 'error',
-}  # fmt: skip
+    'task': TASK,
+    'batchsize': 64,
+    'dict_tokenizer': 're',
+    'dict_lower': True,
+    'optimizer': 'adamax',
+    'learningrate': 8e-4,
+    'lr_scheduler': 'none',
+    'gradient_clip': 1.0,
+    'candidates': 'batch',
+    'eval_candidates': 'inline',
+    'seed': 1,
+    'persona_candidates': 'none',
+    'loglevel': 'error',
+}
 BIENCODER = {
-    'model': 'transformer/biencoder', 'embedding_size': 300, 'ffn_size': 1200, 'n_layers': 4, 'n_heads': 6,
-    'share_encoders': False, 'reduction_type': 'mean', 'label_truncate': 100,
-}  # fmt: skip
+    'model': 'transformer/biencoder',
+    'embedding_size': 300,
+    'ffn_size': 1200,
+    'n_layers': 4,
+    'n_heads': 6,
+    'share_encoders': False,
+    'reduction_type': 'mean',
+    'label_truncate': 100,
+}
 ARMS = {
     'persona:memnet': {'model': 'persona:memnet', 'persona_side': 'none'},
     'biencoder': {**BIENCODER, 'text_truncate': 360},
     'biencoder, last message': {**BIENCODER, 'text_truncate': 100, 'history_size': 1, 'persona_side': 'none'},
 }
 READS = {
-    'persona:memnet': 'persona and last message', 'biencoder': 'persona and all messages',
+    'persona:memnet': 'persona and last message',
+    'biencoder': 'persona and all messages',
     'biencoder, last message': 'last message',
-}  # fmt: skip
+}
 
 
 def options(arm: str, folder: Path, datapath: str) -> dict:
@@ -115,9 +132,14 @@ def index_arm(kind: str, folder: Path, datapath: str) -> dict[str, float]:
     start = time.monotonic()
     agent = create_agent_from_model_file(
         str(folder / 'model'),
-        {'memnet_candidates': str(folder / 'candidates.txt'), 'memnet_index': kind, 'datatype': 'valid',
-         'interactive_mode': True, 'loglevel': 'error'},
-    )  # fmt: skip
+        {
+            'memnet_candidates': str(folder / 'candidates.txt'),
+            'memnet_index': kind,
+            'datatype': 'valid',
+            'interactive_mode': True,
+            'loglevel': 'error',
+        },
+    )
     built = time.monotonic() - start
     asked = random.Random(1).sample(messages(datapath, 'valid'), QUERIES)
     taken, said = [], []
@@ -132,15 +154,39 @@ def index_arm(kind: str, folder: Path, datapath: str) -> dict[str, float]:
     if kind == 'exact':
         known.write_text(json.dumps(said))
     same = statistics.mean(a == b for a, b in zip(said, json.loads(known.read_text()), strict=True))
-    return {'ms, median': statistics.median(taken), 'ms, 95 %': sorted(taken)[int(0.95 * len(taken))],
-            'same answer as exact': same, 'seconds to start': built}  # fmt: skip
+    return {
+        'ms, median': statistics.median(taken),
+        'ms, 95 %': sorted(taken)[int(0.95 * len(taken))],
+        'same answer as exact': same,
+        'seconds to start': built,
+    }
 
 
 def index(folder: Path, datapath: str) -> bool:
     if not (folder / 'model').exists():
-        parlai('train_model', '-m', 'persona:memnet', '-t', TASK, '--datapath', datapath, '--memnet-encoder', 'bow',
-               '--persona-side', 'none', '--dict-tokenizer', 're', '--dict-lower', 'true', '-bs', '128',
-               '--max-train-steps', '400', '-mf', str(folder / 'model'))  # fmt: skip
+        parlai(
+            'train_model',
+            '-m',
+            'persona:memnet',
+            '-t',
+            TASK,
+            '--datapath',
+            datapath,
+            '--memnet-encoder',
+            'bow',
+            '--persona-side',
+            'none',
+            '--dict-tokenizer',
+            're',
+            '--dict-lower',
+            'true',
+            '-bs',
+            '128',
+            '--max-train-steps',
+            '400',
+            '-mf',
+            str(folder / 'model'),
+        )
     if not (folder / 'candidates.txt').exists():
         write_candidates(folder / 'candidates.txt', messages(datapath, 'train:ordered'))
     good = True
@@ -153,10 +199,24 @@ def index(folder: Path, datapath: str) -> bool:
 
 
 def record(method: str, data: str, figures: dict[str, float]) -> None:
-    append([
-        Row(method, 'memnet speed', data, 'all', 0, metric, value, 'python benchmarks/memnet_speed.py --datapath data',
-            hardware=hardware(2 if 'candidates' in data else 1)) for metric, value in figures.items()
-    ], CSV, replace=True)  # fmt: skip
+    append(
+        [
+            Row(
+                method,
+                'memnet speed',
+                data,
+                'all',
+                0,
+                metric,
+                value,
+                'python benchmarks/memnet_speed.py --datapath data',
+                hardware=hardware(2 if 'candidates' in data else 1),
+            )
+            for metric, value in figures.items()
+        ],
+        CSV,
+        replace=True,
+    )
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from parlai_persona.agents.meta_memnn.stories import (
     Vocabulary,
     tokenize,
 )
-from parlai_persona.dialogue import Dialogue
+from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.tasks.personalized_babi.agents import choose
 from parlai_persona.tasks.personalized_babi.parse import read_dialogues
 
@@ -128,7 +128,12 @@ def numbered(replies: Iterable[str]) -> dict[str, int]:
 
 
 def prepare(
-    data: Data, recipe: Recipe, size: int, seeds: Sequence[int], shape: Shape | None = None, back: bool = False,
+    data: Data,
+    recipe: Recipe,
+    size: int,
+    seeds: Sequence[int],
+    shape: Shape | None = None,
+    back: bool = False,
     held_out: bool = False,
 ) -> Runs:
     """`back`: time tokens count from the query back. `held_out`: the valid dialogues judge the weights."""

@@ -277,7 +277,13 @@ class Training:
         related = self.tasks.related(self.tasks.draw(STEP_3, self.iteration, self.recipe.batch))
         held = self.tasks.primary(self.tasks.draw(HELD, self.iteration, self.recipe.batch))
         grads, _ = meta.meta_gradient(  # eqs. 6-8 and 10
-            losses, losses, lambda eta: [weights(eta, related, self.mean)], self.theta, self.eta, [related], held,
+            losses,
+            losses,
+            lambda eta: [weights(eta, related, self.mean)],
+            self.theta,
+            self.eta,
+            [related],
+            held,
             meta.SGD(self.recipe.beta),
         )
         step(self.eta_optimizer, self.eta, grads)  # eq. 9
@@ -350,10 +356,12 @@ class Training:
             places = np.tile(np.arange(start, min(start + 2048, count)), (runs, 1))
             found.append(weights(self.eta, self.tasks.related(places), self.mean).numpy())
         w = np.concatenate(found, 1)
-        return np.stack([
-            [np.histogram(own[right == kind], BINS, (0, 1))[0] for kind in (False, True)]
-            for own, right in zip(w, self.tasks.right, strict=True)
-        ])
+        return np.stack(
+            [
+                [np.histogram(own[right == kind], BINS, (0, 1))[0] for kind in (False, True)]
+                for own, right in zip(w, self.tasks.right, strict=True)
+            ]
+        )
 
     # ---------------------------------------------------------------------------------------- saving
 
@@ -410,7 +418,8 @@ def rows(training: Training, data: str, command: str, hardware: str) -> list[rec
     method = f'meta_memnn mnist {method_name(training.recipe)}'
     return [
         record.Row(method, 'mnist', data, 'test', seed, metric, float(values[run]), command, hardware=hardware)
-        for run, seed in enumerate(training.tasks.seeds) for metric, values in measured.items()
+        for run, seed in enumerate(training.tasks.seeds)
+        for metric, values in measured.items()
     ]
 
 
@@ -483,8 +492,12 @@ def main() -> None:
     parser.add_argument('--folder', type=Path, help="of MNIST's idx files; if not given, data/mnist")
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument('--wrong', choices=('any', 'next'), default='any', help='a wrong label is any other digit, '
-                        'or always the next one')
+    parser.add_argument(
+        '--wrong',
+        choices=('any', 'next'),
+        default='any',
+        help='a wrong label is any other digit, or always the next one',
+    )
     for name, value in asdict(Recipe()).items():
         if name not in ('mode', 'images'):
             parser.add_argument(f'--{name}', type=type(value), default=value, help='see Recipe')

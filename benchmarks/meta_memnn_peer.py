@@ -24,8 +24,15 @@ def arguments(candidates: str, folder: Path, datapath: Path, replies: Sequence[s
     listed = folder / 'replies.txt'
     listed.write_text(''.join(f'{reply}\n' for reply in replies), encoding='utf-8')
     return [
-        *FLAGS.split(), '--candidates', candidates, '--fixed-candidates-path', str(listed),
-        '--datapath', str(datapath.absolute()), '--model-file', str(folder / 'memnn'),
+        *FLAGS.split(),
+        '--candidates',
+        candidates,
+        '--fixed-candidates-path',
+        str(listed),
+        '--datapath',
+        str(datapath.absolute()),
+        '--model-file',
+        str(folder / 'memnn'),
     ]
 
 

@@ -40,7 +40,7 @@ from record import RESULTS, Row, append, hardware
 
 from parlai_persona.agents.meta_memnn.learner import Learner, Recipe
 from parlai_persona.agents.meta_memnn.model import DialogModel, WeightModel
-from parlai_persona.dialogue import Dialogue, Turn
+from parlai_persona.data.dialogue import Dialogue, Turn
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = (1, 2, 3, 4, 5)
@@ -80,8 +80,10 @@ class Report:
     missed: list[str] = field(default_factory=list)
 
     def add(self, method: str, what: str, data: str, how: str, values: Mapping[str, float]) -> None:
-        rows = [Row(method, what, data, how, 0, metric, float(value), self.command, hardware=hardware(1))
-                for metric, value in values.items()]
+        rows = [
+            Row(method, what, data, how, 0, metric, float(value), self.command, hardware=hardware(1))
+            for metric, value in values.items()
+        ]
         append(rows, self.path, replace=True)
 
     def time(self, method: str, what: str, data: str, how: str, taken: Time, ours: Mapping[str, Time]) -> None:
@@ -125,8 +127,9 @@ def interleave(arms: Mapping[str, Callable[[], object]], turns: int, warm: int =
 
 def converted(learner: Learner, dtype: torch.dtype = torch.float32, fast: bool = True) -> Learner:
     """A learner of its own that starts where this one stands and draws what it draws."""
-    theta, eta = ({name: p.detach().to(dtype, copy=True) for name, p in params.items()}
-                  for params in (learner.theta, learner.eta))
+    theta, eta = (
+        {name: p.detach().to(dtype, copy=True) for name, p in params.items()} for params in (learner.theta, learner.eta)
+    )
     shape, known = learner.model.shape, learner.model.known
     model = DialogModel(shape, learner.model.heads, {head: far.to(dtype) for head, far in known.items()}, fast)
     pools = [twin(pool) for pool in (learner.primary, *learner.related)]
@@ -151,16 +154,22 @@ def iteration(report: Report, data: Data, options: argparse.Namespace) -> None:
         ours, name = converted(learner, dtype), str(dtype).removeprefix('torch.')
         worst = difference(ours, textbook(ours))
         report.add('meta_memnn - textbook', 'same numbers', DATA, '3 iterations', {f'largest_difference_{name}': worst})
-        report.expect(worst < tolerance, f'losses and parameters are the textbook\'s after 3 iterations in {name}: '
-                                         f'they differ by {worst:.1e}, at most {tolerance:.0e} is allowed')
+        report.expect(
+            worst < tolerance,
+            f"losses and parameters are the textbook's after 3 iterations in {name}: "
+            f'they differ by {worst:.1e}, at most {tolerance:.0e} is allowed',
+        )
     several = prepare(data, Recipe(), 50, SEEDS).learner
-    times = interleave({
-        'meta_memnn': learner.iterate,
-        'meta_memnn, 5 side by side': several.iterate,
-        'meta_memnn without numba': converted(learner, fast=False).iterate,
-        'textbook': textbook(converted(learner)).iterate,
-        'textbook, padded to the longest of all': textbook(converted(learner), trim=False).iterate,
-    }, options.repeat)
+    times = interleave(
+        {
+            'meta_memnn': learner.iterate,
+            'meta_memnn, 5 side by side': several.iterate,
+            'meta_memnn without numba': converted(learner, fast=False).iterate,
+            'textbook': textbook(converted(learner)).iterate,
+            'textbook, padded to the longest of all': textbook(converted(learner), trim=False).iterate,
+        },
+        options.repeat,
+    )
     times['meta_memnn, 5 side by side'] /= len(SEEDS)
     one, many = times['meta_memnn'], times['meta_memnn, 5 side by side']
     how = f'median of {options.repeat} interleaved'
@@ -169,8 +178,10 @@ def iteration(report: Report, data: Data, options: argparse.Namespace) -> None:
         report.time(name, 'one iteration', DATA, how, taken, ours)
     for name, own in (('one run', one), ('a run of five', many)):
         faster = times['textbook'].cpu / own.cpu
-        report.expect(faster >= TEXTBOOK_FASTER, f'{name}: {faster:.1f} times as fast as the textbook, '
-                                                 f'at least {TEXTBOOK_FASTER} times')
+        report.expect(
+            faster >= TEXTBOOK_FASTER,
+            f'{name}: {faster:.1f} times as fast as the textbook, at least {TEXTBOOK_FASTER} times',
+        )
     memory(report, options)
 
 
@@ -228,6 +239,7 @@ def memnn(report: Report, data: Data, options: argparse.Namespace) -> None:
         def run() -> None:
             for _ in range(steps // turns):
                 step()
+
         return run
 
     with tempfile.TemporaryDirectory() as folder:
@@ -240,12 +252,20 @@ def memnn(report: Report, data: Data, options: argparse.Namespace) -> None:
         times = {name: taken * (steps / (steps // turns)) for name, taken in interleave(arms, turns).items()}
         ours = times['meta_memnn']
         for name, taken in times.items():
-            report.time(name, 'an epoch', label, f'median of {turns} interleaved parts', taken,
-                        {'': ours} if taken is not ours else {})
+            report.time(
+                name,
+                'an epoch',
+                label,
+                f'median of {turns} interleaved parts',
+                taken,
+                {'': ours} if taken is not ours else {},
+            )
         for name, taken in times.items():
             if taken is not ours:
-                report.expect(taken.cpu >= MEMNN_FASTER * ours.cpu, f'{taken.cpu / ours.cpu:.1f} times as fast as '
-                                                                    f'{name}, at least {MEMNN_FASTER} times')
+                report.expect(
+                    taken.cpu >= MEMNN_FASTER * ours.cpu,
+                    f'{taken.cpu / ours.cpu:.1f} times as fast as {name}, at least {MEMNN_FASTER} times',
+                )
         print('  everything counted: start, reading, building, an epoch')
         program = str(Path(sys.executable).with_name('parlai'))
         whole = {
@@ -253,8 +273,14 @@ def memnn(report: Report, data: Data, options: argparse.Namespace) -> None:
             'memnn, the same replies to choose from': process([program, 'train_model', *arguments['fixed']]),
         }
         for name, taken in whole.items():
-            report.time(name, 'an epoch, everything counted', label, 'once', taken,
-                        {'': whole['meta_memnn']} if name != 'meta_memnn' else {})
+            report.time(
+                name,
+                'an epoch, everything counted',
+                label,
+                'once',
+                taken,
+                {'': whole['meta_memnn']} if name != 'meta_memnn' else {},
+            )
 
 
 def epoch(data: Data) -> None:
@@ -291,12 +317,19 @@ def related(report: Report, data: Data, options: argparse.Namespace) -> None:
         report.time('meta_memnn', 'set-up', f'{count:,} related dialogues', 'once', took, {})
     times = interleave({str(count): learner.iterate for count, learner in learners.items()}, options.repeat)
     for count in RELATED:
-        report.time('meta_memnn', 'one iteration', f'{count:,} related dialogues',
-                    f'median of {options.repeat} interleaved', times[str(count)],
-                    {f'_to_{RELATED[0]}': times[str(RELATED[0])]} if count > RELATED[0] else {})
+        report.time(
+            'meta_memnn',
+            'one iteration',
+            f'{count:,} related dialogues',
+            f'median of {options.repeat} interleaved',
+            times[str(count)],
+            {f'_to_{RELATED[0]}': times[str(RELATED[0])]} if count > RELATED[0] else {},
+        )
     slower = times[str(RELATED[-1])].cpu / times[str(RELATED[0])].cpu
-    report.expect(slower < FLAT, f'{slower:.2f} times the time for {RELATED[-1] // RELATED[0]} times the dialogues, '
-                                 f'less than {FLAT}')
+    report.expect(
+        slower < FLAT,
+        f'{slower:.2f} times the time for {RELATED[-1] // RELATED[0]} times the dialogues, less than {FLAT}',
+    )
 
 
 def repeated(dialogues: Sequence[Dialogue], count: int) -> list[Dialogue]:
@@ -324,16 +357,29 @@ def cost(report: Report, data: Data, options: argparse.Namespace) -> None:
     total = Time(0, 0)
     for size, taken in interleave(arms, options.repeat).items():
         each = taken / len(SEEDS)
-        report.time('meta_memnn, 5 side by side', f'one iteration of the {runs} runs', DATA.replace('50', str(size)),
-                    f'median of {options.repeat} interleaved', each, {})
+        report.time(
+            'meta_memnn, 5 side by side',
+            f'one iteration of the {runs} runs',
+            DATA.replace('50', str(size)),
+            f'median of {options.repeat} interleaved',
+            each,
+            {},
+        )
         total = Time(total.wall + each.wall * len(SEEDS), total.cpu + each.cpu * len(SEEDS))
     hours = Time(total.wall * ITERATIONS / 3600, total.cpu * ITERATIONS / 3600)
-    report.add('meta_memnn, 5 side by side', f'{runs} runs of {ITERATIONS:,} iterations', 'all three sizes', 'computed',
-               {'wall_hours': hours.wall, 'cpu_hours': hours.cpu, 'paper_gpu_hours': runs * PAPER_HOURS})
-    print(f'  {total.cpu / runs:.4f} s an iteration and run (CPU, mean of the sizes) x {ITERATIONS:,} iterations x '
-          f'{runs} runs = {hours.cpu:.2f} hours on a core\n  of its own ({hours.wall:.2f} by the clock); the paper: '
-          f'about {PAPER_HOURS} hours a run x {runs} runs = {PAPER_HOURS * runs} hours on a GTX 1080 Ti, '
-          f'{PAPER_HOURS * runs / hours.cpu:.0f} times as long')
+    report.add(
+        'meta_memnn, 5 side by side',
+        f'{runs} runs of {ITERATIONS:,} iterations',
+        'all three sizes',
+        'computed',
+        {'wall_hours': hours.wall, 'cpu_hours': hours.cpu, 'paper_gpu_hours': runs * PAPER_HOURS},
+    )
+    print(
+        f'  {total.cpu / runs:.4f} s an iteration and run (CPU, mean of the sizes) x {ITERATIONS:,} iterations x '
+        f'{runs} runs = {hours.cpu:.2f} hours on a core\n  of its own ({hours.wall:.2f} by the clock); the paper: '
+        f'about {PAPER_HOURS} hours a run x {runs} runs = {PAPER_HOURS * runs} hours on a GTX 1080 Ti, '
+        f'{PAPER_HOURS * runs / hours.cpu:.0f} times as long'
+    )
 
 
 # ------------------------------------------------------------------------------------------------- main

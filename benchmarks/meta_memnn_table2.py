@@ -48,8 +48,10 @@ class Experiment:
             state = torch.load(checkpoint, weights_only=False)
             if state['identity'] != identity:
                 other = {key: value for key, value in state['identity'].items() if value != identity.get(key)}
-                sys.exit(f'{checkpoint} is a training with {other}, not with '
-                         f'{ {key: identity.get(key) for key in other} }: name this one with --variant, or remove it')
+                sys.exit(
+                    f'{checkpoint} is a training with {other}, not with '
+                    f'{ {key: identity.get(key) for key in other} }: name this one with --variant, or remove it'
+                )
             runs.learner.load_state_dict(state['learner'])
             for name in ('best', 'kept', 'when', 'curve', 'seconds'):
                 setattr(self, name, state[name])
@@ -88,8 +90,11 @@ class Experiment:
             if learner.iteration % every == 0 and (sys.stdout.isatty() or learner.iteration % (5 * every) == 0):
                 left = self.seconds / learner.iteration * (iterations - learner.iteration)
                 shown = ' '.join(f'{name} {value.mean():.3f}' for name, value in seen.items())
-                print(f'{title}: {learner.iteration}/{iterations} valid {np.mean(self.curve[-1]["valid"]):.3f} '
-                      f'(best {self.best.mean():.3f}) {shown} · {clock(self.seconds)}, {clock(left)} to go', flush=True)
+                print(
+                    f'{title}: {learner.iteration}/{iterations} valid {np.mean(self.curve[-1]["valid"]):.3f} '
+                    f'(best {self.best.mean():.3f}) {shown} · {clock(self.seconds)}, {clock(left)} to go',
+                    flush=True,
+                )
             if now > saved + 60:
                 self.save()
                 saved = now
@@ -99,7 +104,8 @@ class Experiment:
         """Of the weights of all runs together, over training (the paper's figure 2)."""
         return [
             {'iteration': entry['iteration'], 'head': 'related', 'counts': np.sum(entry['weights'], 0).tolist()}
-            for entry in self.curve if 'weights' in entry
+            for entry in self.curve
+            if 'weights' in entry
         ]
 
     def test(self) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +122,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--datapath', type=Path, default=ROOT / 'data')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
-    parser.add_argument('--sizes', nargs='+', type=int, default=SIZES,
-                        help='dialogues of train and of valid, 1 to 1,000')
+    parser.add_argument(
+        '--sizes', nargs='+', type=int, default=SIZES, help='dialogues of train and of valid, 1 to 1,000'
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--validate-every', type=int, default=50)
@@ -170,25 +177,48 @@ def run(data: Data, recipe: Recipe, shape: Shape, size: int, args: argparse.Name
     if args.no_test:
         return
     turns, dialogues = experiment.test()
-    print(f'{title}: test {100 * turns.mean():.1f} ± {100 * turns.std(ddof=1):.1f} per turn, '
-          f'{100 * dialogues.mean():.1f} per dialogue', flush=True)
+    print(
+        f'{title}: test {100 * turns.mean():.1f} ± {100 * turns.std(ddof=1):.1f} per turn, '
+        f'{100 * dialogues.mean():.1f} per dialogue',
+        flush=True,
+    )
     method = f'{recipe.mode} ({args.variant})' if args.variant else recipe.mode
     flags = {**own(recipe), **own(shape), 'back': args.back, 'held-out': args.held_out}
     usual = {**own(Recipe()), **own(Shape()), 'back': False, 'held-out': False}
-    command = ' '.join([
-        'python benchmarks/meta_memnn_table2.py', f'--modes {recipe.mode}', f'--sizes {size}',
-        f'--seeds {" ".join(map(str, args.seeds))}', f'--iterations {args.iterations}',
-        *(f'--{k}' if v is True else f'--{k} {v}' for k, v in flags.items() if v != usual[k]),
-        *([f'--variant "{args.variant}"'] if args.variant else []),
-    ])
+    command = ' '.join(
+        [
+            'python benchmarks/meta_memnn_table2.py',
+            f'--modes {recipe.mode}',
+            f'--sizes {size}',
+            f'--seeds {" ".join(map(str, args.seeds))}',
+            f'--iterations {args.iterations}',
+            *(f'--{k}' if v is True else f'--{k} {v}' for k, v in flags.items() if v != usual[k]),
+            *([f'--variant "{args.variant}"'] if args.variant else []),
+        ]
+    )
     values = zip(args.seeds, experiment.best, turns, dialogues, strict=True)
-    record.append([
-        record.Row(f'meta_memnn {method}', 'personalized_babi:3', f'{size} dialogues', split, seed, metric,
-                   float(value), command, hardware=record.hardware(args.threads))
-        for seed, best, turn, dialogue in values
-        for split, metric, value in (
-            ('valid', 'accuracy', best), ('test', 'accuracy', turn), ('test', 'dialogue_accuracy', dialogue))
-    ], RESULTS)
+    record.append(
+        [
+            record.Row(
+                f'meta_memnn {method}',
+                'personalized_babi:3',
+                f'{size} dialogues',
+                split,
+                seed,
+                metric,
+                float(value),
+                command,
+                hardware=record.hardware(args.threads),
+            )
+            for seed, best, turn, dialogue in values
+            for split, metric, value in (
+                ('valid', 'accuracy', best),
+                ('test', 'accuracy', turn),
+                ('test', 'dialogue_accuracy', dialogue),
+            )
+        ],
+        RESULTS,
+    )
 
 
 if __name__ == '__main__':

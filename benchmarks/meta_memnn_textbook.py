@@ -74,16 +74,26 @@ def read(params: Params, A: Tensor, memory: Tensor, mask: Tensor, query: Tensor,
 class Textbook:
     """theta, eta and the two optimisers of one run; `iterate` is one iteration."""
 
-    def __init__(self, recipe: Recipe, shape: Shape, theta: Params, eta: Params, primary: Pool, related: Pool,
-                 candidates: Mapping[str, Sequence[Sequence[int]]], trim: bool = True):
+    def __init__(
+        self,
+        recipe: Recipe,
+        shape: Shape,
+        theta: Params,
+        eta: Params,
+        primary: Pool,
+        related: Pool,
+        candidates: Mapping[str, Sequence[Sequence[int]]],
+        trim: bool = True,
+    ):
         """`theta` and `eta` as `Learner` has them (with a first dimension of one run); they are copied.
         `candidates` are the words of each of them."""
         assert recipe.mode == 'learned' and recipe.inner == 'sgd' and not shape.split, (recipe, shape)
         self.recipe, self.shape = recipe, shape
         self.theta, self.eta = ({n: start(n, p) for n, p in params.items()} for params in (theta, eta))
         self.primary, self.related = primary, related
-        self.stories = {pool.table.head: Stories(pool.table, candidates[pool.table.head], trim)
-                        for pool in (primary, related)}
+        self.stories = {
+            pool.table.head: Stories(pool.table, candidates[pool.table.head], trim) for pool in (primary, related)
+        }
         self.theta_optimizer = torch.optim.Adam(self.theta.values(), lr=recipe.alpha, eps=1e-8)
         self.eta_optimizer = torch.optim.Adam(self.eta.values(), lr=recipe.gamma, eps=1e-8)
 
@@ -114,8 +124,11 @@ class Textbook:
         related = (self.weights(self.eta, batch).detach() * self.losses(self.theta, head, batch)).sum()  # eq. 4
         self.step(related)  # eq. 5
         outer = torch.stack([self.update_weights() for _ in range(self.recipe.updates)]).mean()
-        return {'primary_loss': primary.detach() / size, 'related_loss': related.detach() / size,
-                'outer_loss': outer / size}
+        return {
+            'primary_loss': primary.detach() / size,
+            'related_loss': related.detach() / size,
+            'outer_loss': outer / size,
+        }
 
     def step(self, loss: Tensor) -> None:
         self.theta_optimizer.zero_grad()
@@ -129,8 +142,10 @@ class Textbook:
             head, batch = self.draw(self.related)
             loss = (self.weights(self.eta, batch) * self.losses(ahead, head, batch)).sum()  # eq. 6
             grads = torch.autograd.grad(loss, list(ahead.values()), create_graph=True, allow_unused=True)
-            ahead = {name: p if g is None else p - self.recipe.beta * g  # eq. 7
-                     for (name, p), g in zip(ahead.items(), grads, strict=True)}
+            ahead = {
+                name: p if g is None else p - self.recipe.beta * g  # eq. 7
+                for (name, p), g in zip(ahead.items(), grads, strict=True)
+            }
         outer = self.losses(ahead, *self.draw(self.primary)).sum()  # eq. 8
         grads = torch.autograd.grad(outer, list(self.eta.values()))  # eq. 10
         for p, g in zip(self.eta.values(), grads, strict=True):
@@ -156,8 +171,10 @@ def textbook(learner: Learner, trim: bool = True) -> Textbook:
     """What goes on from where `learner` (of one run) stands before its first iteration, and draws what it draws."""
     learner.related_names()  # draws a batch of its own when it is first asked
     primary, related = (twin(pool) for pool in (learner.primary, *learner.related))
-    words = {head: [ids.tolist() for ids in bags.ids.tensor_split(bags.offsets[1:-1].long())]
-             for head, bags in learner.model.heads.items()}
+    words = {
+        head: [ids.tolist() for ids in bags.ids.tensor_split(bags.offsets[1:-1].long())]
+        for head, bags in learner.model.heads.items()
+    }
     return Textbook(learner.recipe, learner.model.shape, learner.theta, learner.eta, primary, related, words, trim)
 
 

@@ -23,7 +23,7 @@ from record import RESULTS, Row, append
 from tqdm import tqdm
 
 import parlai_persona  # noqa: F401
-from parlai_persona.nli import Nli, ParlaiNli, TransformersNli
+from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import read_cases
@@ -31,12 +31,47 @@ from parlai_persona.tasks.nli.parse import read_cases
 CSV = RESULTS / 'nli.csv'
 BATCH, RATE, WARM, KEEP = 32, 5e-5, 100, 100
 PARLAI = (
-    '-m', 'transformer/classifier', '-t', 'persona:nli', '--classes', *LABELS, '--embedding-size', '128',
-    '--n-layers', '2', '--n-heads', '4', '--ffn-size', '256', '--dropout', '0.1', '--dict-lower', 'true',
-    '--optimizer', 'adam', '-lr', '5e-4', '--lr-scheduler', 'none', '-bs', '64', '-eps', '8', '-veps', '1',
-    '-vmt', 'accuracy', '-vp', '2', '--share-encoders', 'false', '--reduction-type', 'mean',
-    '--save-after-valid', 'true',
-)  # fmt: skip
+    '-m',
+    'transformer/classifier',
+    '-t',
+    'persona:nli',
+    '--classes',
+    *LABELS,
+    '--embedding-size',
+    '128',
+    '--n-layers',
+    '2',
+    '--n-heads',
+    '4',
+    '--ffn-size',
+    '256',
+    '--dropout',
+    '0.1',
+    '--dict-lower',
+    'true',
+    '--optimizer',
+    'adam',
+    '-lr',
+    '5e-4',
+    '--lr-scheduler',
+    'none',
+    '-bs',
+    '64',
+    '-eps',
+    '8',
+    '-veps',
+    '1',
+    '-vmt',
+    'accuracy',
+    '-vp',
+    '2',
+    '--share-encoders',
+    'false',
+    '--reduction-type',
+    'mean',
+    '--save-after-valid',
+    'true',
+)
 
 
 def teacher(datapath: str) -> DefaultTeacher:
@@ -50,9 +85,10 @@ def batches(pairs: list[Pair], seed: int) -> list[list[Pair]]:
     rng.shuffle(order)
     size = 50 * BATCH
     sorted_ = [
-        pair for start in range(0, len(order), size)
+        pair
+        for start in range(0, len(order), size)
         for pair in sorted(order[start : start + size], key=lambda pair: len(pair.premise) + len(pair.hypothesis))
-    ]  # fmt: skip
+    ]
     found = [sorted_[start : start + BATCH] for start in range(0, len(sorted_), BATCH)]
     rng.shuffle(found)
     return found
@@ -67,9 +103,11 @@ def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     model = AutoModelForSequenceClassification.from_pretrained(
-        encoder, num_labels=len(LABELS), id2label=dict(enumerate(LABELS)),
+        encoder,
+        num_labels=len(LABELS),
+        id2label=dict(enumerate(LABELS)),
         label2id={name: n for n, name in enumerate(LABELS)},
-    )  # fmt: skip
+    )
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)

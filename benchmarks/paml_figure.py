@@ -1,6 +1,6 @@
 """Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of someone are worth.
 
-    python benchmarks/paml_figure.py                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
+python benchmarks/paml_figure.py                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
 """
 
 import argparse

@@ -28,11 +28,28 @@ SETTINGS = [(alpha, steps) for steps in (1, 3) for alpha in (0.01, 0.1, 0.3, 1.0
 
 
 def people(datapath: str, count: int, support: int, split: str) -> list:
-    opt = ParlaiParser(True, False).parse_args([
-        '-t', 'persona:few_shot', '--persona-source', 'convai2', '--persona-candidates', 'none', '--datapath', datapath,
-        '--few-shot-support', str(support), '--few-shot-shots', str(support), '--few-shot-folds', '1', '-dt', split,
-        '--loglevel', 'error',
-    ])  # fmt: skip
+    opt = ParlaiParser(True, False).parse_args(
+        [
+            '-t',
+            'persona:few_shot',
+            '--persona-source',
+            'convai2',
+            '--persona-candidates',
+            'none',
+            '--datapath',
+            datapath,
+            '--few-shot-support',
+            str(support),
+            '--few-shot-shots',
+            str(support),
+            '--few-shot-folds',
+            '1',
+            '-dt',
+            split,
+            '--loglevel',
+            'error',
+        ]
+    )
     opt['seed'] = 1
     teacher = create_task_agent_from_taskname(opt)[0]
     return [teacher.act() for _ in range(count)]

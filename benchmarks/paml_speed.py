@@ -36,11 +36,25 @@ PEOPLE, ITERATIONS, TURNS = 16, 1, 3
 BFLOAT16 = ' in bfloat16'
 TARGETS = {'learn2learn': 2.0, 'second order': 2.2, 'fold by fold': 5.0, 'seconds to become someone': 2.0}
 SIZE = {
-    'model': 'persona:paml', 'n_layers': 6, 'n_heads': 4, 'embedding_size': 300, 'ffn_size': 300,
-    'variant': 'prelayernorm', 'dropout': 0.0, 'dict_lower': True, 'dict_tokenizer': 're', 'optimizer': 'adam',
-    'learningrate': 3e-4, 'gradient_clip': 2.0, 'lr_scheduler': 'none', 'paml_inner_lr': 0.01, 'loglevel': 'error',
-    'seed': 1, 'label_truncate': 40, 'n_positions': 1024,
-}  # fmt: skip
+    'model': 'persona:paml',
+    'n_layers': 6,
+    'n_heads': 4,
+    'embedding_size': 300,
+    'ffn_size': 300,
+    'variant': 'prelayernorm',
+    'dropout': 0.0,
+    'dict_lower': True,
+    'dict_tokenizer': 're',
+    'optimizer': 'adam',
+    'learningrate': 3e-4,
+    'gradient_clip': 2.0,
+    'lr_scheduler': 'none',
+    'paml_inner_lr': 0.01,
+    'loglevel': 'error',
+    'seed': 1,
+    'label_truncate': 40,
+    'n_positions': 1024,
+}
 FOLDS = {  # one step: all folds of a person; where they share little, one or two tell what a fold costs
     'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1},
     'five steps': {'paml_inner_batch': 0, 'paml_eval_steps': 5, 'few_shot_folds': 2},
@@ -54,9 +68,13 @@ def options(folder: Path, datapath: str, datatype: str, **more: Any):
     import parlai_persona  # noqa: F401
 
     return TrainModel.setup_args().parse_kwargs(
-        **SIZE, task='persona:few_shot', datapath=datapath, datatype=datatype, dict_file=str(folder / 'dictionary'),
+        **SIZE,
+        task='persona:few_shot',
+        datapath=datapath,
+        datatype=datatype,
+        dict_file=str(folder / 'dictionary'),
         **more,
-    )  # fmt: skip
+    )
 
 
 def agent_and_people(folder: Path, datapath: str, datatype: str, count: int, **more: Any):
@@ -155,12 +173,18 @@ def learn(args) -> bool:
     times['both'] = found['learn2learn/second']['seconds'] / found[f'ours/second{BFLOAT16}']['seconds']
     ratio = found['ours/second']['seconds'] / found['ours/first']['seconds']
     less = found['learn2learn/second']['memory (GB)'] / found['ours/second']['memory (GB)']
-    record('ours', f'meta-iteration of {PEOPLE} people', {
-        'learn2learn, times slower': times['second'], 'learn2learn, times slower (first order)': times['first'],
-        'learn2learn, times slower (both in bfloat16)': times[f'second{BFLOAT16}'],
-        'learn2learn in 32 bits, times slower than ours in bfloat16': times['both'],
-        'learn2learn, times the memory': less, 'second order, times first order': ratio,
-    })  # fmt: skip
+    record(
+        'ours',
+        f'meta-iteration of {PEOPLE} people',
+        {
+            'learn2learn, times slower': times['second'],
+            'learn2learn, times slower (first order)': times['first'],
+            'learn2learn, times slower (both in bfloat16)': times[f'second{BFLOAT16}'],
+            'learn2learn in 32 bits, times slower than ours in bfloat16': times['both'],
+            'learn2learn, times the memory': less,
+            'second order, times first order': ratio,
+        },
+    )
     print(
         f'learn2learn takes {times["second"]:.2f} times as long (first order {times["first"]:.2f}, both in bfloat16 '
         f'{times[f"second{BFLOAT16}"]:.2f}, in 32 bits against ours in bfloat16 {times["both"]:.2f}) '
@@ -261,7 +285,7 @@ def become(args) -> bool:
     found = repeated(args, 'become', arms)
     for arm, figures in found.items():
         record(arm, 'five dialogues of a new person', figures, threads=2)
-        print(f"{arm}: {figures['seconds']:.1f} s to become someone")
+        print(f'{arm}: {figures["seconds"]:.1f} s to become someone')
     return found['ours/one step']['seconds'] < TARGETS['seconds to become someone']
 
 
@@ -269,9 +293,10 @@ def become(args) -> bool:
 
 
 ARMS = {
-    'learn': {'ours': learn_ours, 'learn2learn': learn_peer}, 'fold': {'ours': fold_ours, 'fold by fold': fold_peer},
+    'learn': {'ours': learn_ours, 'learn2learn': learn_peer},
+    'fold': {'ours': fold_ours, 'fold by fold': fold_peer},
     'become': {'ours': become_ours},
-}  # fmt: skip
+}
 
 
 def repeated(args, part: str, arms: list[str]) -> dict[str, dict[str, float]]:
@@ -281,10 +306,24 @@ def repeated(args, part: str, arms: list[str]) -> dict[str, dict[str, float]]:
 
 
 def record(method: str, data: str, figures: dict[str, float], threads: int = 1) -> None:
-    append([
-        Row(method, 'paml speed', data, 'all', 0, metric, value, 'python benchmarks/paml_speed.py --datapath data',
-            hardware=hardware(threads)) for metric, value in figures.items()
-    ], CSV, replace=True)  # fmt: skip
+    append(
+        [
+            Row(
+                method,
+                'paml speed',
+                data,
+                'all',
+                0,
+                metric,
+                value,
+                'python benchmarks/paml_speed.py --datapath data',
+                hardware=hardware(threads),
+            )
+            for metric, value in figures.items()
+        ],
+        CSV,
+        replace=True,
+    )
 
 
 def main() -> None:

@@ -29,8 +29,15 @@ from record import RESULTS, data_label
 
 CSV = RESULTS / 'paml.csv'
 METRICS = (
-    'ppl_fold', 'ppl', 'bleu_fold', 'bleu_corpus', 'consistency_fold', 'consistency', 'persona_f1', 'distinct_raw_2',
-)  # fmt: skip
+    'ppl_fold',
+    'ppl',
+    'bleu_fold',
+    'bleu_corpus',
+    'consistency_fold',
+    'consistency',
+    'persona_f1',
+    'distinct_raw_2',
+)
 PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'
 SEEDS, SHOTS, ALL = (1, 2, 3), (1, 3, 5, 10), 10
 BOTH = '--persona-source convai2 --persona-candidates none --persona-metrics false'

@@ -15,7 +15,7 @@ from parlai.scripts.display_data import setup_args
 from record import PUBLISHED
 
 import parlai_persona  # noqa: F401  registers persona:
-from parlai_persona.dialogue import NoSplit
+from parlai_persona.data.dialogue import NoSplit
 from parlai_persona.tasks.personachat.build import SOURCES
 
 CORPUS = {'personachat': 'Persona-Chat', 'convai2': 'ConvAI2'}  # as `record.PUBLISHED` names them
@@ -46,7 +46,7 @@ def main() -> int:
         for form in ('original', 'revised'):
             for side in ('self', 'other', 'both', 'none'):
                 for candidates in ('inline', 'none'):
-                    name = f"{split}_{side}_{form}{'' if candidates == 'inline' else '_no_cands'}.txt"
+                    name = f'{split}_{side}_{form}{"" if candidates == "inline" else "_no_cands"}.txt'
                     path = folder / SOURCES[source][1] / name
                     if path.is_file():
                         wrong += row(source, split, form, side, candidates, path, folder)
@@ -56,10 +56,16 @@ def main() -> int:
 def row(source: str, split: str, form: str, side: str, candidates: str, path: Path, folder: Path) -> bool:
     """One line of the table; whether our reading differs from ParlAI's."""
     try:
-        ours, sizes = messages({
-            'datatype': 'train:evalmode' if split == 'train' else split, 'datapath': str(folder),
-            'persona_source': source, 'persona_form': form, 'persona_side': side, 'persona_candidates': candidates,
-        })  # fmt: skip
+        ours, sizes = messages(
+            {
+                'datatype': 'train:evalmode' if split == 'train' else split,
+                'datapath': str(folder),
+                'persona_source': source,
+                'persona_form': form,
+                'persona_side': side,
+                'persona_candidates': candidates,
+            }
+        )
     except NoSplit as error:
         line(source, split, form, side, candidates, '', '', str(error))
         return False

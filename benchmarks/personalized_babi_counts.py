@@ -20,7 +20,7 @@ from parlai.core.teachers import FbDeprecatedDialogTeacher, create_task_agent_fr
 from parlai.scripts.display_data import setup_args
 
 import parlai_persona  # noqa: F401  registers persona:
-from parlai_persona.dialogue import DataError, Dialogue, NoSplit
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
 from parlai_persona.tasks.personalized_babi.agents import choose
 from parlai_persona.tasks.personalized_babi.build import SIZES, TASKS, candidates_path, kb_path, split_path
 from parlai_persona.tasks.personalized_babi.build import folder as split_folder
@@ -29,11 +29,15 @@ from parlai_persona.tasks.personalized_babi.parse import read_candidates, read_k
 DIALOGUES = {'small': 1000, 'plain': 1000}  # a split; the full set has 6,000 or 12,000
 # Examples of train, valid, test and OOV test, as released. Of personalised tasks 3 and 5 there is more than one copy.
 EXAMPLES = {
-    ('small', 1): (6024, 6015, 5936, 6020), ('plain', 1): (6024, 6015, 5936, 6020),
-    ('small', 2): (9498, 9513, 9464, 9460), ('plain', 2): (9498, 9513, 9464, 9460),
-    ('small', 4): (3507, 3529, 3498, 3510), ('plain', 4): (3507, 3529, 3498, 3510),
-    ('plain', 3): (9855, 9978, 10018, 9788), ('plain', 5): (18340, 18457, 18398, 18368),
-}  # fmt: skip
+    ('small', 1): (6024, 6015, 5936, 6020),
+    ('plain', 1): (6024, 6015, 5936, 6020),
+    ('small', 2): (9498, 9513, 9464, 9460),
+    ('plain', 2): (9498, 9513, 9464, 9460),
+    ('small', 4): (3507, 3529, 3498, 3510),
+    ('plain', 4): (3507, 3529, 3498, 3510),
+    ('plain', 3): (9855, 9978, 10018, 9788),
+    ('plain', 5): (18340, 18457, 18398, 18368),
+}
 SPLITS = (('train', False), ('valid', False), ('test', False), ('test', True))  # and whether out of vocabulary
 CANDIDATES = {True: 43863, False: 4212}
 RESTAURANTS = {True: 2400, False: 1200}
@@ -45,10 +49,16 @@ ARTICLES = {'a', 'an', 'the'}
 
 def options(folder: Path, size: str, task: int, fold: str, oov: bool = False) -> dict:
     return {
-        'task': 'persona:personalized_babi', 'datapath': str(folder), 'loglevel': 'error', 'babi_task': task,
-        'babi_personalized': size != 'plain', 'babi_size': 'small' if size == 'plain' else size, 'babi_oov': oov,
-        'datatype': 'train:evalmode' if fold == 'train' else fold, 'persona_candidates': 'none',
-    }  # fmt: skip
+        'task': 'persona:personalized_babi',
+        'datapath': str(folder),
+        'loglevel': 'error',
+        'babi_task': task,
+        'babi_personalized': size != 'plain',
+        'babi_size': 'small' if size == 'plain' else size,
+        'babi_oov': oov,
+        'datatype': 'train:evalmode' if fold == 'train' else fold,
+        'persona_candidates': 'none',
+    }
 
 
 def teacher(**chosen):

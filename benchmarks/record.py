@@ -160,7 +160,7 @@ def hardware(threads: int | None = None, device: str = '') -> str:
     """'Intel Xeon …, 1 thread of 2 cores'; with the name of a GPU, if one was used, before it."""
     cores = os.cpu_count() or 1
     used = cores if threads is None else threads
-    text = f"{cpu_name()}, {used} {'thread' if used == 1 else 'threads'} on {cores} {'core' if cores == 1 else 'cores'}"
+    text = f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
     return f'{device}; {text}' if device else text
 
 

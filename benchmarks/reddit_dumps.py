@@ -1,6 +1,6 @@
 """Dumps as large as wanted, from a seed: comments in the public schema, with Zipf authors, threads and words.
 
-    python benchmarks/reddit_dumps.py --comments 5000000 --output dumps/5m.zst
+python benchmarks/reddit_dumps.py --comments 5000000 --output dumps/5m.zst
 """
 
 import argparse
@@ -16,7 +16,7 @@ PIECE = 100_000  # comments
 SENTENCES = 200_000  # different ones, of which comments are made
 VOCABULARY = 30_000
 VERBS = ('like', 'have', 'saw', 'want', 'think', 'know', 'made', 'bought', 'play', 'live')
-STARTS = ('I {v} {w}', 'my {w} {v} {w}', 'you {v} {w}', 'the {w} is {w}', 'I don\'t {v} {w}', '{w} {w}', 'what {w} {w}')
+STARTS = ('I {v} {w}', 'my {w} {v} {w}', 'you {v} {w}', 'the {w} is {w}', "I don't {v} {w}", '{w} {w}', 'what {w} {w}')
 MARKS = ('.', '.', '.', '!', '?', '...')
 LINE = (
     '{{"author":"{author}","author_flair_css_class":null,"author_flair_text":null,"body":"{body}",'
@@ -73,9 +73,17 @@ def piece(rng, pool, start: int, count: int, authors: int, threads: int, last: d
         parent = f't1_{last[of]}' if answers[n] and of in last else f't3_{of:x}'
         if n % 3 == 0 or of not in last:
             last[of] = id
-        made.append(LINE.format(
-            author=name, body=body, time=1500000000 + start + n, id=id, thread=f'{of:x}', parent=parent, sub=of % 997
-        ))  # fmt: skip
+        made.append(
+            LINE.format(
+                author=name,
+                body=body,
+                time=1500000000 + start + n,
+                id=id,
+                thread=f'{of:x}',
+                parent=parent,
+                sub=of % 997,
+            )
+        )
     return made
 
 

@@ -99,6 +99,5 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     (output / 'dictionary').write_text(''.join(f'{word}\t{n}\n' for word, n in counts.most_common(250_000)))
 
 
-
 if __name__ == '__main__':
     build(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5].encode())

@@ -31,9 +31,12 @@ PEER, MOST = 5_000_000, 20_000_000  # comments
 SIZES = (1_000_000, PEER, MOST)
 FEW = 1000  # what a build costs before it reads much
 EXAMPLES = {
-    'order': pa.int64(), 'persona_id': pa.int64(), 'context': pa.large_string(), 'response': pa.large_string(),
+    'order': pa.int64(),
+    'persona_id': pa.int64(),
+    'context': pa.large_string(),
+    'response': pa.large_string(),
     'without': pa.list_(pa.int64()),
-}  # fmt: skip
+}
 PERSONAS = {'persona_id': pa.int64(), 'persona': pa.list_(pa.large_string())}
 N, SHARE = 20, 0.01  # sentences of a persona, valid and test
 FASTER, MEMORY, FLAT = 10, 4.0, 0.2  # targets: times, GB, share
@@ -52,9 +55,13 @@ def measured(command: list[str], output: Path, cores: set[int] | None = None) ->
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
-    )  # fmt: skip
+    )
     said: list[str] = []
     reader = threading.Thread(target=lambda: said.extend(process.stderr or ()))
     reader.start()
@@ -110,10 +117,29 @@ def ours(source: Path, output: Path, *more: str, cores: set[int] | None = None) 
     key = source.with_name('key')
     key.write_bytes(b'benchmark')
     command = [
-        str(Path(sys.executable).with_name('parlai')), 'persona_reddit', 'build', '--input', str(source), '--output',
-        str(output), '--persona-size', str(N), '--valid', str(SHARE), '--test', str(SHARE), '--tagger', 'lexicon',
-        '--workers', '1', '--memory', '2GB', '--author-key', str(key), *more,
-    ]  # fmt: skip
+        str(Path(sys.executable).with_name('parlai')),
+        'persona_reddit',
+        'build',
+        '--input',
+        str(source),
+        '--output',
+        str(output),
+        '--persona-size',
+        str(N),
+        '--valid',
+        str(SHARE),
+        '--test',
+        str(SHARE),
+        '--tagger',
+        'lexicon',
+        '--workers',
+        '1',
+        '--memory',
+        '2GB',
+        '--author-key',
+        str(key),
+        *more,
+    ]
     return measured(command, output, cores)
 
 
@@ -135,10 +161,22 @@ def same_rows(one: Path, other: Path) -> bool:
 
 
 def record(method: str, count: int, figures: dict[str, float]) -> None:
-    append([
-        Row(method, 'reddit pipeline', f'{count:,} synthetic comments', 'all', 0, metric, value,
-            'python benchmarks/reddit_pipeline.py') for metric, value in figures.items()
-    ], CSV)  # fmt: skip
+    append(
+        [
+            Row(
+                method,
+                'reddit pipeline',
+                f'{count:,} synthetic comments',
+                'all',
+                0,
+                metric,
+                value,
+                'python benchmarks/reddit_pipeline.py',
+            )
+            for metric, value in figures.items()
+        ],
+        CSV,
+    )
 
 
 def known(method: str, count: int, metric: str) -> float | None:
@@ -149,9 +187,12 @@ def known(method: str, count: int, metric: str) -> float | None:
 def figures(cost: Cost, count: int) -> dict[str, float]:
     speed = count / cost.cpu
     return {
-        'comments/s/core': speed, 'CPU seconds': cost.cpu, 'seconds': cost.wall, 'memory (GB)': cost.memory,
+        'comments/s/core': speed,
+        'CPU seconds': cost.cpu,
+        'seconds': cost.wall,
+        'memory (GB)': cost.memory,
         'disk (GB)': cost.disk,
-    }  # fmt: skip
+    }
 
 
 def each(count: int) -> float:
@@ -221,13 +262,24 @@ def page() -> None:
     disk = of('persona_reddit', MOST, 'disk (GB)') / MOST * PAPER / 1000
     memory = of('pandas', PEER, 'memory (GB)') / PEER * PAPER / 1000
     measured_rows = [
-        f"| {size:,} | {each(size):.1f} | {of('persona_reddit', size, 'memory (GB)'):.1f} |" for size in SIZES
-    ]  # fmt: skip
-    PAGE.write_text(TEXT.format(
-        most=f'{MOST:,}', rows='\n'.join(measured_rows), duck=hours['DuckDB'], duck16=hours['DuckDB'] / 16, disk=disk,
-        spark=hours['Spark'], spark256=hours['Spark'] / 256, size=f'{SIZES[0]:,}', pandas=hours['pandas'],
-        memory=memory, beam=hours['Beam'],
-    ), encoding='utf-8')  # fmt: skip
+        f'| {size:,} | {each(size):.1f} | {of("persona_reddit", size, "memory (GB)"):.1f} |' for size in SIZES
+    ]
+    PAGE.write_text(
+        TEXT.format(
+            most=f'{MOST:,}',
+            rows='\n'.join(measured_rows),
+            duck=hours['DuckDB'],
+            duck16=hours['DuckDB'] / 16,
+            disk=disk,
+            spark=hours['Spark'],
+            spark256=hours['Spark'] / 256,
+            size=f'{SIZES[0]:,}',
+            pandas=hours['pandas'],
+            memory=memory,
+            beam=hours['Beam'],
+        ),
+        encoding='utf-8',
+    )
 
 
 PAGE = HERE.parent / 'docs' / 'reddit_costs.md'

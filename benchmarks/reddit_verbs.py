@@ -30,8 +30,13 @@ from parlai_persona.tasks.reddit.verbs import verbs
 DUMP = 'reddit/rc_2005-12_to_2006-03.jsonl.gz'  # below the datapath
 EXAMPLES = 10  # shown of each disagreement
 PARTS = (  # the tagger's classes (CLAWS C5), by their beginnings -> universal parts of speech
-    ('V', 'VERB'), ('NP0', 'PROPN'), ('N', 'NOUN'), ('PN', 'PRON'), ('DPS', 'PRON'), ('AJ', 'ADJ'),
-)  # fmt: skip
+    ('V', 'VERB'),
+    ('NP0', 'PROPN'),
+    ('N', 'NOUN'),
+    ('PN', 'PRON'),
+    ('DPS', 'PRON'),
+    ('AJ', 'ADJ'),
+)
 ITS_FORM = [  # our tokens -> the tagger's; Persona-Chat has lost apostrophes: "i m", "doesn t"
     (re.compile(r"(?<=\w)n(?: ['’])? t(?!\S)", re.IGNORECASE), " n't"),
     (re.compile(r" ['’] (m|s|re|ve|ll|d)(?!\S)", re.IGNORECASE), r" '\1"),
@@ -40,9 +45,11 @@ ITS_FORM = [  # our tokens -> the tagger's; Persona-Chat has lost apostrophes: "
 ]
 
 CASES = {  # has it a verb, by lexicon and tagger?
-    'verb by both': (True, True), 'verb by the lexicon alone': (True, False),
-    'verb by the tagger alone': (False, True), 'verb by neither': (False, False),
-}  # fmt: skip
+    'verb by both': (True, True),
+    'verb by the lexicon alone': (True, False),
+    'verb by the tagger alone': (False, True),
+    'verb by neither': (False, False),
+}
 
 Texts = tuple[np.ndarray, np.ndarray, np.ndarray]  # bytes, starts, ends
 
@@ -118,9 +125,19 @@ def compare(name: str, found: dict[str, bool], tagger: Tagger, size: int, seed: 
         shown(case, cases[case], tagger, rng)
     figures = {'sentences': float(len(sample)), **shares}
     return [
-        Row(f'lexicon against {tagger.name}', 'does a sentence have a verb?', name, split, seed, metric, value, command,
-            hardware=hardware(1)) for metric, value in figures.items()
-    ]  # fmt: skip
+        Row(
+            f'lexicon against {tagger.name}',
+            'does a sentence have a verb?',
+            name,
+            split,
+            seed,
+            metric,
+            value,
+            command,
+            hardware=hardware(1),
+        )
+        for metric, value in figures.items()
+    ]
 
 
 def main() -> None:

@@ -112,12 +112,22 @@ def main() -> None:
     command = f'python benchmarks/startup.py --repeat {args.repeat}'
     append(
         (
-            Row(method, 'start of a command', 'stock ParlAI 1.7.2, with and without the plugin',
-                f'{args.repeat} interleaved runs', 0, metric, value, command, hardware=hardware())
+            Row(
+                method,
+                'start of a command',
+                'stock ParlAI 1.7.2, with and without the plugin',
+                f'{args.repeat} interleaved runs',
+                0,
+                metric,
+                value,
+                command,
+                hardware=hardware(),
+            )
             for method, figures in results.items()
             for metric, value in figures.items()
         ),
-        args.results, replace=True,
+        args.results,
+        replace=True,
     )
     if results['parlai --help']['cpu_slower_percent'] > ALLOWED or results['import parlai_persona']['torch_modules']:
         sys.exit(f'expected at most {ALLOWED:.0f} % on `parlai --help`, and no torch from the import')

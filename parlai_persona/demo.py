@@ -25,9 +25,19 @@ QUIET = 'error'  # ParlAI logs every option of every run
 # ParlAI's memory network with every persona line and message as a memory of its own; `re` splits off the full
 # stop of "i live in tokyo.", and inline candidates teach it to tell values apart, not topics.
 AGENT = {
-    'model': 'memnn', 'hops': 2, 'embedding_size': 64, 'memsize': 32, 'split_lines': True, 'dict_tokenizer': 're',
-    'candidates': 'inline', 'eval_candidates': 'inline',
-    'optimizer': 'adam', 'learningrate': 3e-3, 'lr_scheduler': 'none', 'gradient_clip': 1.0, 'batchsize': 64,
+    'model': 'memnn',
+    'hops': 2,
+    'embedding_size': 64,
+    'memsize': 32,
+    'split_lines': True,
+    'dict_tokenizer': 're',
+    'candidates': 'inline',
+    'eval_candidates': 'inline',
+    'optimizer': 'adam',
+    'learningrate': 3e-3,
+    'lr_scheduler': 'none',
+    'gradient_clip': 1.0,
+    'batchsize': 64,
 }
 EPOCHS = 9
 PERSONA = 'i own a cat.|i work as a baker.|i live in tokyo.|i listen to jazz music.'
@@ -65,7 +75,7 @@ def train(model_file: str) -> None:
     total = EPOCHS * loop.world.num_examples()
     with tqdm(total=total, unit=' examples', unit_scale=True) as bar:
         for log in loop.train_steps():
-            bar.set_postfix_str(f"loss {float(log['mean_loss']):.3f}", refresh=False)
+            bar.set_postfix_str(f'loss {float(log["mean_loss"]):.3f}', refresh=False)
             bar.update(min(int(float(log['exs'])), total - int(bar.n)))
     loop.save_model()
 
@@ -84,7 +94,7 @@ def evaluate(model_file: str) -> None:
         ('perplexity', None, None),
         ('persona F1 (words shared with the persona)', 'persona_f1', None),
     ]
-    print(f"{'':44}{'with persona':>20}{'without':>20}")
+    print(f'{"":44}{"with persona":>20}{"without":>20}')
     for name, metric, limits in rows:
         if metric is None:
             cells = ['– (a retriever)'] * 2
@@ -98,7 +108,7 @@ def evaluate(model_file: str) -> None:
 
 def talk(model_file: str) -> None:
     settings = {'task': TASK, 'model_file': model_file, 'persona': PERSONA, 'loglevel': QUIET}
-    command = f"parlai interactive -mf {model_file} -t {TASK}"
+    command = f'parlai interactive -mf {model_file} -t {TASK}'
     if sys.stdin.isatty() and sys.stdout.isatty():
         print(f'This is `{command}`; ask it what its persona can answer, and try /help.')
         Interactive.main(**settings)
@@ -125,7 +135,7 @@ class ScriptedHuman(Agent):
         return Message({'id': self.id, 'text': text, 'episode_done': False})
 
     def observe(self, observation):
-        print(f"   model: {observation['text']}")
+        print(f'   model: {observation["text"]}')
 
     def epoch_done(self) -> bool:
         return False

@@ -19,7 +19,7 @@ from pathlib import Path
 from parlai.core.loader import REGISTERED_REPOS
 from parlai.core.opt import Opt
 
-from parlai_persona import task_worlds
+from parlai_persona.chat import task_worlds
 
 PREFIX = 'persona:'
 PACKAGE = 'parlai_persona'

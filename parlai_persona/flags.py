@@ -8,14 +8,27 @@ Options = TypeVar('Options')
 
 
 def flag(
-    default: Any, help: str, name: str = '', choices: tuple[str, ...] = (), least: int | None = None,
-    most: int | None = None, metavar: str | None = None,
+    default: Any,
+    help: str,
+    name: str = '',
+    choices: tuple[str, ...] = (),
+    least: int | None = None,
+    most: int | None = None,
+    metavar: str | None = None,
 ) -> Any:
     """A field with a flag, called `name` or as the field; fields without `flag` get none. `least`, `most`: the smallest
     and the largest value that make sense."""
-    return field(default=default, metadata={
-        'help': help, 'name': name, 'choices': choices, 'least': least, 'most': most, 'metavar': metavar,
-    })  # fmt: skip
+    return field(
+        default=default,
+        metadata={
+            'help': help,
+            'name': name,
+            'choices': choices,
+            'least': least,
+            'most': most,
+            'metavar': metavar,
+        },
+    )
 
 
 def add_flags(group: Any, prefix: str, *kinds: type) -> None:

@@ -24,7 +24,12 @@ def parlai(tmp_path):
     def run(*arguments: str, input: str = '', cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(Path(sys.executable).parent / 'parlai'), *arguments],
-            input=input, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
+            input=input,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
 
     return run

@@ -32,9 +32,15 @@ STEPS = 30  # of training, on the examples of two dialogues
 TRUNCATE = 256  # tokens: more than a whole dialogue of the sample
 QUIET = 'error'
 TINY = {
-    'optimizer': 'adam', 'learningrate': 1e-2, 'lr_scheduler': 'none', 'gradient_clip': 1.0, 'batchsize': 8,
-    'truncate': TRUNCATE, 'label_truncate': 24, 'dict_tokenizer': 're',
-}  # fmt: skip
+    'optimizer': 'adam',
+    'learningrate': 1e-2,
+    'lr_scheduler': 'none',
+    'gradient_clip': 1.0,
+    'batchsize': 8,
+    'truncate': TRUNCATE,
+    'label_truncate': 24,
+    'dict_tokenizer': 're',
+}
 TINY_TRANSFORMER = {**TINY, 'n_layers': 1, 'n_heads': 2, 'embedding_size': 16, 'ffn_size': 16}
 # What makes an agent of a kind show in an evaluation all that it computes.
 SHOW_ALL = {GENERATOR: {'rank_candidates': True}, RANKER: {'return_cand_scores': True}, UNTRAINED: {}}
@@ -79,58 +85,94 @@ SILENT = odd('empty text', AssertionError, EMPTY_TEXT, ['odd_input'])
 NEEDS_TEXT = odd('empty text', KeyError, EMPTY_TEXT, ['odd_input', 'odd_row', 'odd_training'])
 AGENTS = [
     Entry(
-        'seq2seq', 'parlai.agents.seq2seq.seq2seq:Seq2seqAgent', GENERATOR,
-        {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'}, exempt=NEEDS_TEXT,
+        'seq2seq',
+        'parlai.agents.seq2seq.seq2seq:Seq2seqAgent',
+        GENERATOR,
+        {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
+        exempt=NEEDS_TEXT,
     ),
     Entry(
-        'transformer/generator', 'parlai.agents.transformer.generator:GeneratorAgent', GENERATOR, TINY_TRANSFORMER,
+        'transformer/generator',
+        'parlai.agents.transformer.generator:GeneratorAgent',
+        GENERATOR,
+        TINY_TRANSFORMER,
         exempt=SILENT | odd('empty text', AttributeError, EMPTY_TEXT, ['odd_training']),
     ),
     Entry(
-        'transformer/biencoder', 'parlai.agents.transformer.biencoder:BiencoderAgent', RANKER, TINY_TRANSFORMER,
-        loss='mean_loss', exempt=SILENT,
+        'transformer/biencoder',
+        'parlai.agents.transformer.biencoder:BiencoderAgent',
+        RANKER,
+        TINY_TRANSFORMER,
+        loss='mean_loss',
+        exempt=SILENT,
     ),
     Entry(
-        'transformer/polyencoder', 'parlai.agents.transformer.polyencoder:PolyencoderAgent', RANKER,
-        {**TINY_TRANSFORMER, 'poly_n_codes': 4}, loss='mean_loss', exempt=SILENT,
+        'transformer/polyencoder',
+        'parlai.agents.transformer.polyencoder:PolyencoderAgent',
+        RANKER,
+        {**TINY_TRANSFORMER, 'poly_n_codes': 4},
+        loss='mean_loss',
+        exempt=SILENT,
     ),
     Entry(
-        'memnn', 'parlai.agents.memnn.memnn:MemnnAgent', RANKER,
-        {**TINY, 'embedding_size': 16, 'hops': 2}, loss='mean_loss',
+        'memnn',
+        'parlai.agents.memnn.memnn:MemnnAgent',
+        RANKER,
+        {**TINY, 'embedding_size': 16, 'hops': 2},
+        loss='mean_loss',
         exempt={'batches[a bare row]': Exemption(AssertionError, NO_MEMORY)},
     ),
     Entry(
-        'hred', 'parlai.agents.hred.hred:HredAgent', GENERATOR,
-        {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1}, exempt=NEEDS_TEXT,
+        'hred',
+        'parlai.agents.hred.hred:HredAgent',
+        GENERATOR,
+        {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1},
+        exempt=NEEDS_TEXT,
     ),
     Entry(
-        'ir_baseline', 'parlai.agents.ir_baseline.ir_baseline:IrBaselineAgent', UNTRAINED, {'dict_tokenizer': 're'},
-        shared=('dictionary',), exempt={'share': Exemption(AssertionError, NOT_SHARED)},
+        'ir_baseline',
+        'parlai.agents.ir_baseline.ir_baseline:IrBaselineAgent',
+        UNTRAINED,
+        {'dict_tokenizer': 're'},
+        shared=('dictionary',),
+        exempt={'share': Exemption(AssertionError, NOT_SHARED)},
     ),
     Entry(
-        'persona:meta_memnn', 'parlai_persona.agents.meta_memnn.meta_memnn:MetaMemnnAgent', RANKER,
+        'persona:meta_memnn',
+        'parlai_persona.agents.meta_memnn.meta_memnn:MetaMemnnAgent',
+        RANKER,
         {
-            **TINY, 'meta_memnn_related': 'persona:sample:persona_sample_dialogues=4', 'meta_memnn_updates': 2,
-            'meta_memnn_steps': 2, 'meta_memnn_beta': 0.1,
+            **TINY,
+            'meta_memnn_related': 'persona:sample:persona_sample_dialogues=4',
+            'meta_memnn_updates': 2,
+            'meta_memnn_steps': 2,
+            'meta_memnn_beta': 0.1,
         },
         shared=('model', 'dict', 'corpus'),
         no_gradient={'theta.W_primary': RELATED_LAST, 'theta.A_1': RELATED_LAST},
     ),
     Entry(
-        'persona:memnet', 'parlai_persona.agents.memnet.memnet:MemnetAgent', RANKER,
+        'persona:memnet',
+        'parlai_persona.agents.memnet.memnet:MemnetAgent',
+        RANKER,
         {**TINY, 'memnet_embedding_size': 16, 'memnet_heads': 2, 'memnet_layers': 1, 'memnet_ffn_size': 16},
         shared=('model', 'dict', 'lines', 'response_encodings'),
     ),
     Entry(
-        'persona:paml', 'parlai_persona.agents.paml.paml:PamlAgent', GENERATOR, TINY_TRANSFORMER,
+        'persona:paml',
+        'parlai_persona.agents.paml.paml:PamlAgent',
+        GENERATOR,
+        TINY_TRANSFORMER,
         shared=('model', 'dict', 'vectors', 'person'),
     ),
     Entry(
-        'persona:paml/seq2seq', 'parlai_persona.agents.paml.seq2seq:Seq2seqAgent', GENERATOR,
+        'persona:paml/seq2seq',
+        'parlai_persona.agents.paml.seq2seq:Seq2seqAgent',
+        GENERATOR,
         {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
         shared=('model', 'dict', 'vectors', 'person'),
     ),
-]  # fmt: skip
+]
 
 
 # --------------------------------------------------------------------------------------------- clauses
@@ -185,9 +227,16 @@ def load(model_file: str, **options) -> Agent:
 def training_options(entry: Entry, folder: Path, seed: int = 1, steps: int = STEPS) -> dict:
     """For ParlAI's training script: a short and quiet run that logs every step."""
     return {
-        'task': TASK, 'persona_sample_dialogues': 2, 'model': entry.name, 'model_file': str(folder / 'model'),
-        'max_train_steps': steps, 'log_every_n_steps': 1, 'loglevel': QUIET, 'seed': seed, **entry.options,
-    }  # fmt: skip
+        'task': TASK,
+        'persona_sample_dialogues': 2,
+        'model': entry.name,
+        'model_file': str(folder / 'model'),
+        'max_train_steps': steps,
+        'log_every_n_steps': 1,
+        'loglevel': QUIET,
+        'seed': seed,
+        **entry.options,
+    }
 
 
 def train(entry: Entry, folder: Path, seed: int = 1, steps: int = STEPS) -> Trained:

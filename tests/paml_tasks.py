@@ -16,15 +16,23 @@ TASK = 'persona_paml_test'
 PETS, JOBS = ('dog', 'cat', 'cow', 'bird'), ('nurse', 'cook', 'pilot', 'baker')
 PEOPLE = [(pet, job) for pet in PETS for job in JOBS]
 TRAINING = {
-    'dict_tokenizer': 're', 'optimizer': 'sgd', 'learningrate': 0.1, 'gradient_clip': -1.0, 'lr_scheduler': 'none',
+    'dict_tokenizer': 're',
+    'optimizer': 'sgd',
+    'learningrate': 0.1,
+    'gradient_clip': -1.0,
+    'lr_scheduler': 'none',
     'no_cuda': True,
-}  # fmt: skip
+}
 TINY = {
     'persona:paml': {'n_layers': 1, 'n_heads': 2, 'embedding_size': 16, 'ffn_size': 16},
     'persona:paml/seq2seq': {
-        'hiddensize': 6, 'embeddingsize': 6, 'numlayers': 1, 'attention': 'dot', 'lookuptable': 'all',
+        'hiddensize': 6,
+        'embeddingsize': 6,
+        'numlayers': 1,
+        'attention': 'dot',
+        'lookuptable': 'all',
     },
-}  # fmt: skip
+}
 
 
 @register_teacher(TASK)
@@ -40,15 +48,22 @@ class PeopleTeacher(DialogTeacher):
     def setup_data(self, datafile):
         for number, (pet, job) in enumerate(PEOPLE):
             for dialogue in range(3):
-                for turn, (text, reply) in enumerate([
-                    (f'hello ! nice day {dialogue} .', f'hi , i am a {job} and you ?'),
-                    ('i am old . do you have a pet ?', f'yes , my {pet} is here .'),
-                ]):  # fmt: skip
-                    yield {
-                        'text': text, 'labels': [reply], 'speaker': f'someone {number}',
-                        'persona': [f'i have a {pet}.', f'i am a {job}.', f'i am number {number}.'],
-                        'dialogue_id': f'{number}/{dialogue}',
-                    }, turn == 0  # fmt: skip
+                for turn, (text, reply) in enumerate(
+                    [
+                        (f'hello ! nice day {dialogue} .', f'hi , i am a {job} and you ?'),
+                        ('i am old . do you have a pet ?', f'yes , my {pet} is here .'),
+                    ]
+                ):
+                    yield (
+                        {
+                            'text': text,
+                            'labels': [reply],
+                            'speaker': f'someone {number}',
+                            'persona': [f'i have a {pet}.', f'i am a {job}.', f'i am number {number}.'],
+                            'dialogue_id': f'{number}/{dialogue}',
+                        },
+                        turn == 0,
+                    )
 
 
 def options(**more) -> dict:
@@ -65,12 +80,15 @@ def agent(dictionary, model: str = 'persona:paml', **more):
     """An untrained one, for evaluation; `dictionary` is a folder."""
     path = dictionary / 'dict'
     if not path.exists():
-        words = sorted({
-            word for pet, job in PEOPLE
-            for word in (
-                f'hello ! nice day 0 1 2 . hi , i am a {job} and you ? old do have pet yes my {pet} is here'
-            ).split()
-        })  # fmt: skip
+        words = sorted(
+            {
+                word
+                for pet, job in PEOPLE
+                for word in (
+                    f'hello ! nice day 0 1 2 . hi , i am a {job} and you ? old do have pet yes my {pet} is here'
+                ).split()
+            }
+        )
         path.write_text(''.join(f'{word}\t1\n' for word in words))
     parser = ParlaiParser(True, True)
     more = {**TRAINING, **TINY[model], 'model': model, 'dict_file': str(path), 'datatype': 'valid', **more}

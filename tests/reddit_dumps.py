@@ -24,7 +24,7 @@ def comments(count: int, seed: int = 0, authors: int = 20) -> list[str]:
         parent = f't1_{rng.choice(answers)}' if answers and rng.random() < 0.8 else thread
         body = '. '.join(
             rng.choice(MINE).format(' '.join(rng.choices(WORDS, k=rng.randint(1, 3)))) for _ in range(rng.randint(1, 4))
-        ) + rng.choice(['', '.', '!'])  # fmt: skip
+        ) + rng.choice(['', '.', '!'])
         gone = rng.random()
         if gone < 0.05:
             body = '[deleted]'

@@ -14,7 +14,7 @@ from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
 
 import parlai_persona
-from parlai_persona.dialogue import DataError, Dialogue
+from parlai_persona.data.dialogue import DataError, Dialogue
 from parlai_persona.tasks.personalized_babi import generate as generator
 from parlai_persona.tasks.personalized_babi.generate import Request, dialogue_lines, generate, kb_lines, messages
 from parlai_persona.tasks.personalized_babi.parse import SILENCE, read_candidates, read_dialogues, read_kb
@@ -59,12 +59,15 @@ def test_suggestions_go_by_rating_diet_and_favourite_food(knowledge):
     assert [name[-8:-6] for name in best] == ['8s', '3s', '5s', '8s', '5s', '3s']
 
 
-@pytest.mark.parametrize('price, age, contact, direction', [
-    ('cheap', 'young', 'social_media', 'public_transport'),
-    ('cheap', 'elderly', 'phone', 'public_transport'),
-    ('expensive', 'middle-aged', 'phone', 'parking'),
-    ('moderate', 'young', 'social_media', 'parking'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'price, age, contact, direction',
+    [
+        ('cheap', 'young', 'social_media', 'public_transport'),
+        ('cheap', 'elderly', 'phone', 'public_transport'),
+        ('expensive', 'middle-aged', 'phone', 'parking'),
+        ('moderate', 'young', 'social_media', 'parking'),
+    ],
+)
 def test_information_goes_by_age_and_price(knowledge, price, age, contact, direction):
     name = next(name for name in knowledge.facts if f'_{price}_' in name)
     assert knowledge.contact(name, age) == f'{name}_{contact}'
@@ -141,13 +144,19 @@ def test_a_broken_rule_is_found(rule, knowledge):
     assert rule in {wrong.split(':')[0] for wrong in violations(damage(dialogue), knowledge)}
 
 
-@pytest.mark.parametrize('damage, wrong', [
-    (lambda d: replace(d, partner_persona=('male middle-aged',)), 'profile: '),
-    (lambda d: corrupt(d, d.partner_persona[0].split()[-1], 'sushi'), 'profile: '),
-    (lambda d: corrupt(d, TOLD, 'resto_nowhere_8stars_2'), 'facts: saw resto_nowhere_8stars_2, not in the knowledge'),
-    (lambda d: without(d, -1), 'acceptance: saw no reservation'),
-    (lambda d: replace(d, turns=(*d.turns, *d.turns[4:5])), 'acceptance: '),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'damage, wrong',
+    [
+        (lambda d: replace(d, partner_persona=('male middle-aged',)), 'profile: '),
+        (lambda d: corrupt(d, d.partner_persona[0].split()[-1], 'sushi'), 'profile: '),
+        (
+            lambda d: corrupt(d, TOLD, 'resto_nowhere_8stars_2'),
+            'facts: saw resto_nowhere_8stars_2, not in the knowledge',
+        ),
+        (lambda d: without(d, -1), 'acceptance: saw no reservation'),
+        (lambda d: replace(d, turns=(*d.turns, *d.turns[4:5])), 'acceptance: '),
+    ],
+)
 def test_other_damage_is_found(damage, wrong, knowledge):
     found = violations(damage(sample(3, knowledge)), knowledge)
     assert any(each.startswith(wrong) for each in found), found
@@ -164,14 +173,23 @@ def test_a_dialogue_that_a_human_can_check(knowledge):
         'female middle-aged',
         'hi\thello maam how can i help you',
         f'may i have a table at {name}\tgreat let me do the reservation',
-        'may i have the direction information to the restaurant\t'
-        f'here it is {name}_address {name}_public_transport',
+        f'may i have the direction information to the restaurant\there it is {name}_address {name}_public_transport',
     ]
     told = [line.split()[1] for line in messages(dialogue) if ' R_' in line]
     assert told == [
-        'R_phone', 'R_cuisine', 'R_address', 'R_location', 'R_number', 'R_price', 'R_rating', 'R_type',
-        'R_speciality', 'R_social_media', 'R_parking', 'R_public_transport',
-    ]  # fmt: skip
+        'R_phone',
+        'R_cuisine',
+        'R_address',
+        'R_location',
+        'R_number',
+        'R_price',
+        'R_rating',
+        'R_type',
+        'R_speciality',
+        'R_social_media',
+        'R_parking',
+        'R_public_transport',
+    ]
 
 
 def test_what_the_user_wishes_stays(knowledge):
@@ -210,8 +228,9 @@ def test_profiles_are_drawn_evenly(knowledge):
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path):
-    first, again, other = ([path.read_bytes() for path in run(tmp_path / name, seed=seed)]
-                           for name, seed in (('a', 1), ('b', 1), ('c', 2)))  # fmt: skip
+    first, again, other = (
+        [path.read_bytes() for path in run(tmp_path / name, seed=seed)] for name, seed in (('a', 1), ('b', 1), ('c', 2))
+    )
     assert first == again
     assert [one != two for one, two in zip(first, other, strict=True)] == [True] * 5 + [False] * 2, 'lists stay'
 
@@ -282,14 +301,19 @@ def script():
 def test_the_command(tmp_path):
     written = script().main(babi=str(PLAIN), output=str(tmp_path), tasks='3, 5', splits='train', dialogues=4, seed=3)
     assert [Path(path).name for path in written] == [
-        'personalized-dialog-task3-options-trn.txt', 'personalized-dialog-task5-full-dialogs-trn.txt',
-        'personalized-dialog-kb-all.txt', 'personalized-dialog-candidates.txt',
-    ]  # fmt: skip
+        'personalized-dialog-task3-options-trn.txt',
+        'personalized-dialog-task5-full-dialogs-trn.txt',
+        'personalized-dialog-kb-all.txt',
+        'personalized-dialog-candidates.txt',
+    ]
     assert sorted(Path(path) for path in written) == sorted(tmp_path.iterdir())
     opt = setup_args().parse_kwargs(
-        task='persona:personalized_babi', babi_folder=str(tmp_path), babi_task=3, datatype='train:evalmode',
+        task='persona:personalized_babi',
+        babi_folder=str(tmp_path),
+        babi_task=3,
+        datatype='train:evalmode',
         loglevel='error',
-    )  # fmt: skip
+    )
     teacher = create_task_agent_from_taskname(opt)[0]
     assert teacher.num_episodes() == 4
     assert all(message['eval_labels'][0] in message['label_candidates'] for message in teacher)
@@ -311,16 +335,30 @@ def broken(folder: Path, old: str, new: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize('old, new, complaint', [
-    ('9 may i have', 'nine may i have', r'task4-phone-address-trn\.txt, line 9: saw .*nine may i have'),
-    ('great let me do', 'great i do', r'line 9: saw the reply .great i do the reservation., expected api_call or one'),
-    ('8 hi\thello', '8 hi', r'line 8: .*expected'),
-    ('1 resto_oslo_cheap_italian_8stars R', '1 resto_rome_8stars R', r"line 1: saw 'resto_rome_8stars', which is not"),
-    ('great let me do the reservation', 'i\'m on it', r'line 10: saw .here it is \S+. before any reservation'),
-    ('here it is resto_oslo', 'here it is resto_rome', r"line 10: saw 'resto_rome_\S+', of which no fact stands"),
-    ('1 resto_oslo_cheap_italian_8stars R_phone resto_oslo_cheap_italian_8stars_phone', '1 male young',
-     r"line 1: saw 'male young' without reply, expected a fact"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'old, new, complaint',
+    [
+        ('9 may i have', 'nine may i have', r'task4-phone-address-trn\.txt, line 9: saw .*nine may i have'),
+        (
+            'great let me do',
+            'great i do',
+            r'line 9: saw the reply .great i do the reservation., expected api_call or one',
+        ),
+        ('8 hi\thello', '8 hi', r'line 8: .*expected'),
+        (
+            '1 resto_oslo_cheap_italian_8stars R',
+            '1 resto_rome_8stars R',
+            r"line 1: saw 'resto_rome_8stars', which is not",
+        ),
+        ('great let me do the reservation', "i'm on it", r'line 10: saw .here it is \S+. before any reservation'),
+        ('here it is resto_oslo', 'here it is resto_rome', r"line 10: saw 'resto_rome_\S+', of which no fact stands"),
+        (
+            '1 resto_oslo_cheap_italian_8stars R_phone resto_oslo_cheap_italian_8stars_phone',
+            '1 male young',
+            r"line 1: saw 'male young' without reply, expected a fact",
+        ),
+    ],
+)
 def test_a_broken_line_is_named_before_anything_is_written(old, new, complaint, tmp_path):
     folder = broken(tmp_path / 'plain', old, new)
     with pytest.raises(DataError, match=complaint):
@@ -328,19 +366,25 @@ def test_a_broken_line_is_named_before_anything_is_written(old, new, complaint, 
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('options, complaint', [
-    ({'babi': ''}, r'--babi DIR is missing'),
-    ({'babi': 'nowhere'}, r'--babi nowhere: no such folder; expected the plain bAbI dialog tasks'),
-    ({'babi': '.'}, r'no dialog-babi-kb-all\.txt in it'),
-    ({'splits': 'valid'}, r'of task 1 it has dialog-babi-task1-API-calls-trn\.txt: choose other --tasks or --splits'),
-    ({'splits': 'dev'}, r"saw the split 'dev', expected some of train, valid, test, test-OOV"),
-    ({'tasks': '1,6'}, r'saw the task 6, expected some of 1, 2, 3, 4, 5'),
-    ({'tasks': 'one'}, r"saw the task 'one', expected some of 1, 2, 3, 4, 5"),
-    ({'dialogues': 0}, r'--dialogues is 0; it has to be 1 or more'),
-    ({'kb': 'nowhere'}, r'--kb nowhere: no such file'),
-    ({'kb': str(PLAIN / 'dialog-babi-kb-all.txt')}, r'tells no R_speciality of resto_lisbon'),
-    ({'fresh': True, 'splits': 'test-OOV'}, r'no 3 restaurants that meet the same wishes in bangkok, beijing'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'options, complaint',
+    [
+        ({'babi': ''}, r'--babi DIR is missing'),
+        ({'babi': 'nowhere'}, r'--babi nowhere: no such folder; expected the plain bAbI dialog tasks'),
+        ({'babi': '.'}, r'no dialog-babi-kb-all\.txt in it'),
+        (
+            {'splits': 'valid'},
+            r'of task 1 it has dialog-babi-task1-API-calls-trn\.txt: choose other --tasks or --splits',
+        ),
+        ({'splits': 'dev'}, r"saw the split 'dev', expected some of train, valid, test, test-OOV"),
+        ({'tasks': '1,6'}, r'saw the task 6, expected some of 1, 2, 3, 4, 5'),
+        ({'tasks': 'one'}, r"saw the task 'one', expected some of 1, 2, 3, 4, 5"),
+        ({'dialogues': 0}, r'--dialogues is 0; it has to be 1 or more'),
+        ({'kb': 'nowhere'}, r'--kb nowhere: no such file'),
+        ({'kb': str(PLAIN / 'dialog-babi-kb-all.txt')}, r'tells no R_speciality of resto_lisbon'),
+        ({'fresh': True, 'splits': 'test-OOV'}, r'no 3 restaurants that meet the same wishes in bangkok, beijing'),
+    ],
+)
 def test_a_wrong_option_is_named(options, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=f'persona_babi_generate: .*{complaint}'):

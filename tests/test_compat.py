@@ -129,9 +129,14 @@ def seed_before_the_model(tmp_path):
 
     for _ in range(2):
         TrainModel.main(
-            task='integration_tests', model='drawing', dict_file=str(tmp_path / 'dict'), seed=5, max_train_steps=1,
-            loglevel='error', datapath=str(tmp_path),
-        )  # fmt: skip
+            task='integration_tests',
+            model='drawing',
+            dict_file=str(tmp_path / 'dict'),
+            seed=5,
+            max_train_steps=1,
+            loglevel='error',
+            datapath=str(tmp_path),
+        )
     assert drawn[0] == drawn[len(drawn) // 2]
 
 
@@ -144,9 +149,13 @@ def resumed_training_keeps_the_best_model(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / 'model.checkpoint.trainstats').write_text('{"best_valid": 0.5}')
     opt = TrainModel.setup_args().parse_kwargs(
-        task='integration_tests', model='repeat_label', model_file=str(model), datapath=str(tmp_path), loglevel='error',
+        task='integration_tests',
+        model='repeat_label',
+        model_file=str(model),
+        datapath=str(tmp_path),
+        loglevel='error',
         load_from_checkpoint=True,
-    )  # fmt: skip
+    )
     assert TrainLoop(opt).saved  # otherwise it saves what it ends with
 
 
@@ -338,8 +347,11 @@ def outcomes_without(skipped: str, names) -> dict[str, str]:
     """The same in a process that leaves out some fixes."""
     done = subprocess.run(
         [sys.executable, __file__, *names],
-        env={**os.environ, hooks.SKIP: skipped}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env={**os.environ, hooks.SKIP: skipped},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

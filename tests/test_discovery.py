@@ -11,17 +11,22 @@ from parlai.core.loader import load_agent_module, load_teacher_module, load_worl
 from parlai.core.opt import Opt
 
 import parlai_persona
-from parlai_persona import compat, discovery, requirements, task_worlds
+from parlai_persona import compat, discovery, requirements
+from parlai_persona.chat import task_worlds
+from parlai_persona.chat.worlds import PersonaInteractiveWorld
 from parlai_persona.tasks.sample.agents import DefaultTeacher
 from parlai_persona.tasks.sample.worlds import InteractiveWorld, SelfChatWorld
-from parlai_persona.worlds import PersonaInteractiveWorld
 
 
 def python(code: str, cwd, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, '-c', code],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_tasks_by_short_and_by_dotted_name():
@@ -86,10 +91,33 @@ def test_train_and_eval_with_the_stock_command(parlai, tmp_path):
     folder = str(FIXTURES / 'personachat')
     common = ['-t', 'persona:personachat', '--persona-folder', folder, '-mf', str(tmp_path / 'model')]
     done = parlai(
-        'train_model', *common, '-m', 'transformer/biencoder', '--candidates', 'batch', '--eval-candidates', 'inline',
-        '--optimizer', 'adam', '-lr', '1e-3', '--embedding-size', '8', '--ffn-size', '8', '--n-heads', '2',
-        '--n-layers', '1', '--num-epochs', '2', '-bs', '2', '--validation-metric', 'hits@1',
-    )  # fmt: skip
+        'train_model',
+        *common,
+        '-m',
+        'transformer/biencoder',
+        '--candidates',
+        'batch',
+        '--eval-candidates',
+        'inline',
+        '--optimizer',
+        'adam',
+        '-lr',
+        '1e-3',
+        '--embedding-size',
+        '8',
+        '--ffn-size',
+        '8',
+        '--n-heads',
+        '2',
+        '--n-layers',
+        '1',
+        '--num-epochs',
+        '2',
+        '-bs',
+        '2',
+        '--validation-metric',
+        'hits@1',
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     done = parlai('eval_model', *common, '-dt', 'valid')
     assert done.returncode == 0, done.stderr[-3000:]
@@ -141,16 +169,12 @@ def test_no_parlai(monkeypatch):
 
 
 def test_another_parlai(tmp_path):
-    done = python(
-        'import parlai; parlai.__version__ = "1.6.0"\nimport parlai_persona', tmp_path
-    )
+    done = python('import parlai; parlai.__version__ = "1.6.0"\nimport parlai_persona', tmp_path)
     assert done.returncode == 1
     message = 'needs ParlAI 1.7.2, but 1.6.0 is installed: pip install --no-deps parlai==1.7.2'
     assert message in done.stderr
-    done = python(
-        'import parlai; parlai.__version__ = "1.6.0"\nfrom parlai.__main__ import main\nmain()', tmp_path
-    )
-    assert done.returncode == 0, 'somebody else\'s ParlAI keeps working without us'
+    done = python('import parlai; parlai.__version__ = "1.6.0"\nfrom parlai.__main__ import main\nmain()', tmp_path)
+    assert done.returncode == 0, "somebody else's ParlAI keeps working without us"
     assert f'The persona: plugin is off. parlai-persona {message}' in done.stdout + done.stderr
 
 

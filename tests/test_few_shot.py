@@ -12,8 +12,8 @@ from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
 
 from parlai_persona import fields
-from parlai_persona.dialogue import DataError
-from parlai_persona.metrics import bleu, bleu_counts
+from parlai_persona.data.dialogue import DataError
+from parlai_persona.metrics.formulas import bleu, bleu_counts
 from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
 from parlai_persona.tasks.few_shot.swaps import NEAR, Swaps, texts
 
@@ -62,8 +62,10 @@ def test_leave_one_out():
     seen = paml_tasks.message(teacher)
     assert len(seen[fields.DIALOGUES]) == 3
     assert seen[fields.FOLDS] == [
-        {'support': [1, 2], 'query': [0]}, {'support': [0, 2], 'query': [1]}, {'support': [0, 1], 'query': [2]}
-    ]  # fmt: skip
+        {'support': [1, 2], 'query': [0]},
+        {'support': [0, 2], 'query': [1]},
+        {'support': [0, 1], 'query': [2]},
+    ]
     turn = seen[fields.DIALOGUES][1][fields.MESSAGES][1]
     assert turn == {'text': 'i am old . do you have a pet ?', 'labels': ['yes , my dog is here .']}
     assert seen[fields.DIALOGUES][1][fields.PERSONA] == ['i have a dog.', 'i am a nurse.', 'i am number 0.']

@@ -20,9 +20,13 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 SITE = Path(sysconfig.get_paths()['purelib'])
 LEAVES = (
-    'parlai_persona.tasks.sample.grammar', 'parlai_persona.tasks.personachat.parse', 'parlai_persona.teacher',
-    'parlai_persona.agents', 'parlai_persona.zoo', 'parlai_internal.scripts.persona_plugin',
-)  # fmt: skip
+    'parlai_persona.tasks.sample.grammar',
+    'parlai_persona.tasks.personachat.parse',
+    'parlai_persona.data.teacher',
+    'parlai_persona.agents',
+    'parlai_persona.zoo',
+    'parlai_internal.scripts.persona_plugin',
+)
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -80,11 +84,19 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
 def test_parlais_own_pins_and_ours_can_be_met_together():
     """`pip install parlai-persona[parlai]`: these versions, which a resolver chose for Python 3.10, satisfy both."""
     chosen = {
-        'numpy': '1.23.5', 'tqdm': '4.62.3', 'tokenizers': '0.15.2', 'requests': '2.31.0', 'iopath': '0.1.10',
-        'setuptools': '80.8.0', 'transformers': '4.35.2', 'regex': '2024.11.6', 'pandas': '2.1.0', 'torch': '2.14.1',
-    }  # fmt: skip
+        'numpy': '1.23.5',
+        'tqdm': '4.62.3',
+        'tokenizers': '0.15.2',
+        'requests': '2.31.0',
+        'iopath': '0.1.10',
+        'setuptools': '80.8.0',
+        'transformers': '4.35.2',
+        'regex': '2024.11.6',
+        'pandas': '2.1.0',
+        'torch': '2.14.1',
+    }
     source = (ROOT / 'setup.py').read_text()
-    ours = [Requirement(text) for text in re.findall(r"^    '([^']+)',$", source[source.index('REQUIRES = ['):], re.M)]
+    ours = [Requirement(text) for text in re.findall(r"^    '([^']+)',$", source[source.index('REQUIRES = [') :], re.M)]
     theirs = [Requirement(text) for text in metadata.requires('parlai')]
     assert {'numpy', 'setuptools', 'transformers'} <= {r.name for r in ours}
     for requirement in ours + theirs:

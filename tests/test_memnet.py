@@ -18,11 +18,24 @@ from parlai_persona.agents.memnet.model import Shape
 from parlai_persona.agents.memnet.parts import PersonaDictionary
 
 QUICK = {
-    'task': 'persona:sample', 'persona_sample_dialogues': 6, 'model': 'persona:memnet', 'memnet_embedding_size': 16,
-    'memnet_heads': 2, 'memnet_layers': 1, 'memnet_ffn_size': 32, 'memnet_hidden_size': 8, 'batchsize': 8,
-    'optimizer': 'adam', 'learningrate': 0.01, 'max_train_steps': 4, 'validation_max_exs': 20, 'short_final_eval': True,
-    'loglevel': 'error', 'seed': 1, 'dict_tokenizer': 're',
-}  # fmt: skip
+    'task': 'persona:sample',
+    'persona_sample_dialogues': 6,
+    'model': 'persona:memnet',
+    'memnet_embedding_size': 16,
+    'memnet_heads': 2,
+    'memnet_layers': 1,
+    'memnet_ffn_size': 32,
+    'memnet_hidden_size': 8,
+    'batchsize': 8,
+    'optimizer': 'adam',
+    'learningrate': 0.01,
+    'max_train_steps': 4,
+    'validation_max_exs': 20,
+    'short_final_eval': True,
+    'loglevel': 'error',
+    'seed': 1,
+    'dict_tokenizer': 're',
+}
 
 
 def train(folder, **options):
@@ -150,19 +163,34 @@ def test_candidates_that_lack_the_label_or_are_not_there(trained):
 # ----------------------------------------------------------------------------------------- learning
 
 
-@pytest.mark.parametrize('encoder, candidates, steps', [
-    ('transformer', 'inline', 100), ('lstm', 'inline', 120), ('bow', 'batch', 100),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'encoder, candidates, steps',
+    [
+        ('transformer', 'inline', 100),
+        ('lstm', 'inline', 120),
+        ('bow', 'batch', 100),
+    ],
+)
 def test_it_learns(encoder, candidates, steps, tmp_path):
     """An overfit: nearly all replies of six dialogues are found, among twenty candidates or those of the batch."""
     path, _ = train(
-        tmp_path, memnet_encoder=encoder, candidates=candidates, max_train_steps=steps, history_size=-1, batchsize=16,
+        tmp_path,
+        memnet_encoder=encoder,
+        candidates=candidates,
+        max_train_steps=steps,
+        history_size=-1,
+        batchsize=16,
         learningrate=0.03 if encoder == 'lstm' else 0.01,
     )
     report = EvalModel.main(
-        model_file=path, task='persona:sample', persona_sample_dialogues=6, datatype='train:evalmode',
-        loglevel='error', eval_candidates=candidates, batchsize=16,
-    )  # fmt: skip
+        model_file=path,
+        task='persona:sample',
+        persona_sample_dialogues=6,
+        datatype='train:evalmode',
+        loglevel='error',
+        eval_candidates=candidates,
+        batchsize=16,
+    )
     assert report['accuracy'] > 0.8
 
 
@@ -172,7 +200,7 @@ def test_several_processes(trained, parlai, tmp_path):
     path = str(tmp_path / 'two')
     own = {'model_file': path, 'init_model': trained, 'dict_file': f'{trained}.dict', 'distributed_world_size': 2}
     options = {**QUICK, **own}
-    line = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    line = [word for name, value in options.items() for word in (f'--{name.replace("_", "-")}', str(value))]
     done = parlai('multiprocessing_train', *line)
     assert done.returncode == 0, done.stdout + done.stderr
     before, after = (load(model).model.state_dict() for model in (trained, path))
@@ -207,9 +235,14 @@ def test_init_model_with_another_dictionary_goes_by_word(trained, tmp_path):
     vectors = tmp_path / 'v.txt'
     vectors.write_text(''.join(f'{word} {" ".join([str(n)] * 16)}\n' for n, word in enumerate(['music', 'quokka'], 1)))
     path, _ = train(
-        tmp_path, init_model=trained, dict_file=own_dictionary(tmp_path, 'quokka', 'music', 'you', 'wombat'),
-        memnet_vectors=str(vectors), max_train_steps=1, learningrate=1e-12, optimizer='sgd',
-    )  # fmt: skip
+        tmp_path,
+        init_model=trained,
+        dict_file=own_dictionary(tmp_path, 'quokka', 'music', 'you', 'wombat'),
+        memnet_vectors=str(vectors),
+        max_train_steps=1,
+        learningrate=1e-12,
+        optimizer='sgd',
+    )
     one, other = load(trained), load(path)
     assert len(other.dict) == 8 and torch.allclose(embedding(other, 'you'), embedding(one, 'you'), atol=1e-6)
     assert torch.allclose(embedding(other, 'music'), embedding(one, 'music'), atol=1e-6)
@@ -237,8 +270,13 @@ def refuse(match, error=ValueError, **options):
 
 
 def test_errors_say_what_to_do(trained, tmp_path):
-    refuse('trained with --memnet-heads 2, this is 4: give the flags', init_model=trained, memnet_heads=4,
-           model_file=str(tmp_path / 'new'), dict_file=f'{trained}.dict')  # fmt: skip
+    refuse(
+        'trained with --memnet-heads 2, this is 4: give the flags',
+        init_model=trained,
+        memnet_heads=4,
+        model_file=str(tmp_path / 'new'),
+        dict_file=f'{trained}.dict',
+    )
     refuse('--person-tokens is True; persona:memnet does not know it: leave it out', person_tokens=True)
     refuse('--embedding-type is glove; .*: give --memnet-vectors a file', embedding_type='glove')
     refuse('--memnet-sentences is 0; it has to be 1 or more', memnet_sentences=0)

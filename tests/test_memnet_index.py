@@ -36,11 +36,16 @@ def maker(tmp_path):
 
     def make(**options):
         given = {
-            'source': source, 'folder': tmp_path / 'model.candidates', 'kind': 'exact', 'tokens': 3,
-            'look_up': lambda text: [int(word) for word in text.split()], 'net': net, 'words': ['a'],
+            'source': source,
+            'folder': tmp_path / 'model.candidates',
+            'kind': 'exact',
+            'tokens': 3,
+            'look_up': lambda text: [int(word) for word in text.split()],
+            'net': net,
+            'words': ['a'],
             'encode': lambda lines: net.encode_responses(texts(lines)).detach(),
             'ask': lambda lines: net.joint(texts(lines), None).detach(),
-        }  # fmt: skip
+        }
         return Maker(**{**given, **options})
 
     return make
@@ -220,17 +225,40 @@ def test_replies_come_from_the_file(trained, candidates):
 
 
 def test_evaluation_and_conversation(trained, candidates, parlai, tmp_path):
-    report = EvalModel.main(model_file=trained, task='persona:sample', datatype='valid', num_examples=8,
-                            memnet_candidates=candidates, loglevel='error')  # fmt: skip
+    report = EvalModel.main(
+        model_file=trained,
+        task='persona:sample',
+        datatype='valid',
+        num_examples=8,
+        memnet_candidates=candidates,
+        loglevel='error',
+    )
     assert report['exs'] == 8 and report['accuracy'] == 0 and (Path(f'{trained}.candidates') / 'replies.txt').is_dir()
-    done = parlai('interactive', '-mf', trained, '-t', 'persona:sample', '--memnet-candidates', candidates,
-                  '--persona', 'i like music.|i ski.', input='hello ?\n[EXIT]\n')  # fmt: skip
+    done = parlai(
+        'interactive',
+        '-mf',
+        trained,
+        '-t',
+        'persona:sample',
+        '--memnet-candidates',
+        candidates,
+        '--persona',
+        'i like music.|i ski.',
+        input='hello ?\n[EXIT]\n',
+    )
     assert done.returncode == 0 and any(reply in done.stdout for reply in REPLIES[:4]), done.stdout + done.stderr
 
 
 def test_training_does_not_read_the_file(tmp_path):
-    TrainModel.main(**{**QUICK, 'model_file': str(tmp_path / 'model'), 'memnet_candidates': 'none.txt',
-                       'max_train_steps': 1, 'validation_max_exs': 1})  # fmt: skip
+    TrainModel.main(
+        **{
+            **QUICK,
+            'model_file': str(tmp_path / 'model'),
+            'memnet_candidates': 'none.txt',
+            'max_train_steps': 1,
+            'validation_max_exs': 1,
+        }
+    )
 
 
 def test_one_blocked_look_is_enough(maker, monkeypatch):

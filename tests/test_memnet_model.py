@@ -65,9 +65,13 @@ def test_the_transformer_is_torchs_own():
     for layer in inside.stack:
         reference = nn.TransformerEncoderLayer(d, 2, 12, 0.0, batch_first=True, norm_first=True).eval()
         pairs = {
-            'self_attn.in_proj_': layer.project, 'self_attn.out_proj.': layer.merge, 'linear1.': layer.inner,
-            'linear2.': layer.outer, 'norm1.': layer.before_attention, 'norm2.': layer.before_ffn,
-        }  # fmt: skip
+            'self_attn.in_proj_': layer.project,
+            'self_attn.out_proj.': layer.merge,
+            'linear1.': layer.inner,
+            'linear2.': layer.outer,
+            'norm1.': layer.before_attention,
+            'norm2.': layer.before_ffn,
+        }
         weights = {f'{name}{p}': getattr(part, p) for name, part in pairs.items() for p in ('weight', 'bias')}
         reference.load_state_dict(weights)
         h = reference(h)
@@ -250,14 +254,17 @@ def test_vectors_from_a_file(tmp_path, name, header):
     assert rows[0].tolist() == [1, 2] and not rows[2].any()
 
 
-@pytest.mark.parametrize('text, match', [
-    ('the 1 2\ndog 1\n', 'v.txt:2: saw 1 fields after a word, expected 2 numbers'),
-    ('the 1 2\ndog 1 2 3\n', 'v.txt:2: saw 3 fields'),
-    ('the 1 2\n\n', 'v.txt:2: saw 0 fields'),
-    ('the 1 2\ndog 1 x\n', "v.txt:2: saw 'x' after a word"),
-    ('the 1 2 3\n', 'have 3 dimensions, --memnet-embedding-size is 2: set it to 3'),
-    ('10 3\nthe 1 2 3\n', 'have 3 dimensions'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'text, match',
+    [
+        ('the 1 2\ndog 1\n', 'v.txt:2: saw 1 fields after a word, expected 2 numbers'),
+        ('the 1 2\ndog 1 2 3\n', 'v.txt:2: saw 3 fields'),
+        ('the 1 2\n\n', 'v.txt:2: saw 0 fields'),
+        ('the 1 2\ndog 1 x\n', "v.txt:2: saw 'x' after a word"),
+        ('the 1 2 3\n', 'have 3 dimensions, --memnet-embedding-size is 2: set it to 3'),
+        ('10 3\nthe 1 2 3\n', 'have 3 dimensions'),
+    ],
+)
 def test_broken_vectors(tmp_path, text, match):
     (tmp_path / 'v.txt').write_text(text)
     with pytest.raises(ValueError, match=match):

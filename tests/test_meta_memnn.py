@@ -18,11 +18,25 @@ from parlai_persona.scripts.persona_weights import PersonaWeights
 TASK = 'persona:sample'
 RELATED = 'persona:sample:persona_sample_dialogues=4'
 QUICK = {
-    'task': TASK, 'persona_sample_dialogues': 6, 'model': 'persona:meta_memnn', 'meta_memnn_related': RELATED,
-    'batchsize': 8, 'meta_memnn_batch': 8, 'meta_memnn_updates': 2, 'meta_memnn_steps': 2, 'meta_memnn_beta': 0.1,
-    'meta_memnn_embedding_size': 8, 'meta_memnn_pretraining': 2, 'learningrate': 0.01, 'max_train_steps': 6,
-    'validation_max_exs': 20, 'short_final_eval': True, 'loglevel': 'error', 'seed': 1, 'lr_scheduler': 'none',
-}  # fmt: skip
+    'task': TASK,
+    'persona_sample_dialogues': 6,
+    'model': 'persona:meta_memnn',
+    'meta_memnn_related': RELATED,
+    'batchsize': 8,
+    'meta_memnn_batch': 8,
+    'meta_memnn_updates': 2,
+    'meta_memnn_steps': 2,
+    'meta_memnn_beta': 0.1,
+    'meta_memnn_embedding_size': 8,
+    'meta_memnn_pretraining': 2,
+    'learningrate': 0.01,
+    'max_train_steps': 6,
+    'validation_max_exs': 20,
+    'short_final_eval': True,
+    'loglevel': 'error',
+    'seed': 1,
+    'lr_scheduler': 'none',
+}
 
 
 def train(folder, **options):
@@ -62,8 +76,9 @@ def test_two_related_tasks(tmp_path):
 def test_it_learns(tmp_path):
     """An overfit: the loss on six dialogues falls, and most of their replies are found among twenty candidates."""
     path, _ = train(tmp_path, max_train_steps=250, meta_memnn_mode='primary', meta_memnn_related=None)
-    report = EvalModel.main(model_file=path, task=TASK, persona_sample_dialogues=6, datatype='train:evalmode',
-                            loglevel='error')  # fmt: skip
+    report = EvalModel.main(
+        model_file=path, task=TASK, persona_sample_dialogues=6, datatype='train:evalmode', loglevel='error'
+    )
     assert report['accuracy'] > 0.7
 
 

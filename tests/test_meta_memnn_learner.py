@@ -188,7 +188,13 @@ def test_any_torch_module_can_be_weighted():
     batches = [(torch.randn(5, 4), torch.randint(3, (5,))) for _ in range(3)]
     eta = dict(weigher.named_parameters())
     grads, _ = meta.meta_gradient(
-        losses, losses, lambda e: [weights(e, b) for b in batches], dict(dialog.named_parameters()), eta, batches,
-        batches[0], meta.SGD(0.1),
+        losses,
+        losses,
+        lambda e: [weights(e, b) for b in batches],
+        dict(dialog.named_parameters()),
+        eta,
+        batches,
+        batches[0],
+        meta.SGD(0.1),
     )
     assert set(grads) == set(eta) and all(g.isfinite().all() and g.any() for g in grads.values())

@@ -34,7 +34,14 @@ def problem():
 def gradient(problem, rule, steps, **options):
     theta, eta, batches, held = problem
     return meta.meta_gradient(
-        linear, linear, lambda e: [weigh(e, b) for b in batches[:steps]], theta, eta, batches[:steps], held, rule,
+        linear,
+        linear,
+        lambda e: [weigh(e, b) for b in batches[:steps]],
+        theta,
+        eta,
+        batches[:steps],
+        held,
+        rule,
         **options,
     )
 
@@ -130,8 +137,17 @@ def test_parameters_that_are_not_touched_are_passed_on(problem):
 
     theta = {**theta, 'other': torch.ones(2, dtype=torch.float64)}
     _, eta, _, held = problem
-    meta.meta_gradient(outer, linear, lambda e: [weigh(e, batches[0])], theta, eta, batches[:1], held,
-                       meta.SGD(0.1), touched={'A', 'B'})
+    meta.meta_gradient(
+        outer,
+        linear,
+        lambda e: [weigh(e, batches[0])],
+        theta,
+        eta,
+        batches[:1],
+        held,
+        meta.SGD(0.1),
+        touched={'A', 'B'},
+    )
     assert seen[0] is theta['other']
 
 
@@ -144,10 +160,16 @@ def test_an_example_that_helps_gains_weight():
         x = torch.randn(32, 2, generator=rng)
         good = (torch.arange(32) % 2 == 0).float()
         x[:, 1] = good
-        y = (x[:, :1].sign() * (2 * good - 1).unsqueeze(1))
+        y = x[:, :1].sign() * (2 * good - 1).unsqueeze(1)
         held = torch.stack([torch.randn(32, generator=rng), torch.ones(32)], 1)
         grads, _ = meta.meta_gradient(
-            linear, linear, lambda e, x=x, y=y: [weigh(e, (x, y))], theta, eta, [(x, y)], (held, held[:, :1].sign()),
+            linear,
+            linear,
+            lambda e, x=x, y=y: [weigh(e, (x, y))],
+            theta,
+            eta,
+            [(x, y)],
+            (held, held[:, :1].sign()),
             meta.SGD(0.01),
         )
         for name, p in eta.items():

@@ -146,8 +146,16 @@ def test_meta_gradient_by_finite_differences(digits):
     mean = torch.full((36,), 0.3, dtype=torch.float64)
 
     def outer(eta: meta.Params) -> tuple[dict, torch.Tensor]:
-        return meta.meta_gradient(mnist.losses, mnist.losses, lambda e: [mnist.weights(e, related, mean)],
-                                  theta, eta, [related], held, meta.SGD(0.05))
+        return meta.meta_gradient(
+            mnist.losses,
+            mnist.losses,
+            lambda e: [mnist.weights(e, related, mean)],
+            theta,
+            eta,
+            [related],
+            held,
+            meta.SGD(0.05),
+        )
 
     found, _ = outer(eta)
     for name, p in eta.items():
@@ -235,16 +243,36 @@ def test_learned_weights_separate():
 def test_main_writes_rows_and_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys):
     write_mnist(tmp_path, train=10)
     table = tmp_path / 'results' / 'x.csv'
-    monkeypatch.setattr(sys, 'argv', [
-        'x', '--folder', str(tmp_path), '--modes', 'learned', 'ones', '--seeds', '1', '2', '--iterations', '4',
-        '--batch', '6', '--runs', str(tmp_path / 'runs'), '--results', str(table),
-    ])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'x',
+            '--folder',
+            str(tmp_path),
+            '--modes',
+            'learned',
+            'ones',
+            '--seeds',
+            '1',
+            '2',
+            '--iterations',
+            '4',
+            '--batch',
+            '6',
+            '--runs',
+            str(tmp_path / 'runs'),
+            '--results',
+            str(table),
+        ],
+    )
     for _ in range(2):
         mnist.main()
     rows = mnist.record.read(table)
     assert len(rows) == 2 * (6 + 2) and {row.split for row in rows} == {'test'}
     assert {row.method for row in rows} == {
-        f'meta_memnn mnist {mode} (batch 6, iterations 4)' for mode in ('learned', 'ones')}
+        f'meta_memnn mnist {mode} (batch 6, iterations 4)' for mode in ('learned', 'ones')
+    }
     assert rows[-1].command.endswith('--modes ones --seeds 1 2 --batch 6 --iterations 4')
     assert 'weight_right ' in capsys.readouterr().out
 

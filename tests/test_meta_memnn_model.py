@@ -47,7 +47,8 @@ def test_by_hand():
     stories.add(Example((('a', 'a'), ('b',)), ('q',), 'b'))
     model = DialogModel(Shape(embedding=1, hops=1), {'primary': Bags.of([[0], [1]], 3)})
     theta = {
-        'A.0': torch.tensor([[[1.0], [-1.0], [1.0]]]), 'H': torch.tensor([[[0.5]]]),
+        'A.0': torch.tensor([[[1.0], [-1.0], [1.0]]]),
+        'H': torch.tensor([[[0.5]]]),
         'W.primary': torch.tensor([[[3.0], [1.0], [0.0]]]),
     }
     batch = stories.batch(np.array([[0]]))
@@ -167,7 +168,8 @@ def test_story():
     story = Story()
     story.hear('male young\nresto_a R_rating 1\nhello', profile=1)
     assert story.example('hi') == Example(
-        (('male', 'young', '$r', '#1'), ('resto_a', 'r_rating', '1', '$r', '#2')), ('hello',), 'hi', 1)
+        (('male', 'young', '$r', '#1'), ('resto_a', 'r_rating', '1', '$r', '#2')), ('hello',), 'hi', 1
+    )
     story.say('hi')
     story.hear('bye')
     assert story.example('').memory[2:] == (('hello', '$u', '#3'), ('hi', '$r', '#3'))

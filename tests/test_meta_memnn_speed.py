@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))  # s
 import meta_memnn_speed as speed  # noqa: E402
 from meta_memnn_textbook import textbook  # noqa: E402
 
-from parlai_persona.dialogue import Dialogue, Turn  # noqa: E402
+from parlai_persona.data.dialogue import Dialogue, Turn  # noqa: E402
 
 WORDS = [f'w{n}' for n in range(12)]
 SHARED = 8  # words of the related task

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from parlai_persona import metrics, stopwords
+from parlai_persona.metrics import formulas, stopwords
 
 DOGS = 'i love my two old dogs .'  # content words: love two old dogs
 CAT = 'i have a cat .'  # cat
 
 
 def overlap(reply, *persona):
-    return metrics.persona_overlap(metrics.content_words(reply), map(metrics.content_words, persona))
+    return formulas.persona_overlap(formulas.content_words(reply), map(formulas.content_words, persona))
 
 
 def cover(idf, reply, *persona):
-    return metrics.persona_cover(metrics.content_words(reply), map(metrics.content_words, persona), idf)
+    return formulas.persona_cover(formulas.content_words(reply), map(formulas.content_words, persona), idf)
 
 
 def test_is_pure():
-    tree = ast.parse(Path(metrics.__file__).read_text(encoding='utf-8'))
+    tree = ast.parse(Path(formulas.__file__).read_text(encoding='utf-8'))
     froms = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     assert {name.split('.')[0] for name in names} == {'math', 're'}
-    assert {name for name in froms if 'torch' in name or 'parlai' in name} == {'parlai_persona.stopwords'}
+    assert {name for name in froms if 'torch' in name or 'parlai' in name} == {'parlai_persona.metrics.stopwords'}
 
 
 # ---------------------------------------------------------------------------------------------------- words
@@ -45,17 +45,17 @@ def test_is_pure():
     ],
 )
 def test_words(text, words):
-    assert metrics.words(text) == words
+    assert formulas.words(text) == words
 
 
 def test_content_words():
-    assert metrics.content_words("i'm the nurse with two dogs and two cats !") == {'nurse', 'two', 'dogs', 'cats'}
-    assert metrics.content_words('do you not ? it is what we have .') == set()
+    assert formulas.content_words("i'm the nurse with two dogs and two cats !") == {'nurse', 'two', 'dogs', 'cats'}
+    assert formulas.content_words('do you not ? it is what we have .') == set()
 
 
 def test_every_stop_word_can_be_met():
     pieces = {"n't"}  # 'do n't' as other tokenisers write it
-    assert all(metrics.words(word) == [word] for word in stopwords.STOP_WORDS | pieces)
+    assert all(formulas.words(word) == [word] for word in stopwords.STOP_WORDS | pieces)
 
 
 # ----------------------------------------------------------------------------------------- persona, eq. 19
@@ -67,7 +67,7 @@ def test_recall_and_precision_by_hand():
     assert counts == (2, 3, 4)
     assert counts.recall == 2 / 4
     assert counts.precision == 2 / 3
-    assert metrics.f1(counts.recall, counts.precision) == pytest.approx(4 / 7)
+    assert formulas.f1(counts.recall, counts.precision) == pytest.approx(4 / 7)
 
 
 def test_nearest_sentence_is_the_one_with_most_shared_words():
@@ -86,7 +86,7 @@ def test_nothing_said_is_zero_but_nothing_to_say_is_none():
     assert overlap('i do not', CAT).recall == 0.0
     assert overlap('my cat') is None
     assert overlap('my cat', 'i am what i am .', '') is None
-    assert cover(metrics.ZipfIdf({}), 'my cat', 'i am what i am .') is None
+    assert cover(formulas.ZipfIdf({}), 'my cat', 'i am what i am .') is None
     assert overlap('my cat', 'i am what i am .', CAT) == (1, 1, 1)
 
 
@@ -97,19 +97,19 @@ def test_a_word_said_twice_counts_once():
 def test_both_aggregations_by_hand():
     # first: R 1/2, P 2/3, F1 4/7. second: said cat sleeps day long (4), shared cat: R 1/1, P 1/4, F1 2/5
     replies, personas = ['hello ! i love dogs', 'my cat sleeps all day long', 'no persona'], [[DOGS], [CAT], []]
-    report = metrics.persona_report(replies, personas, metrics.ZipfIdf({}))
+    report = formulas.persona_report(replies, personas, formulas.ZipfIdf({}))
     assert report['persona_recall'] == pytest.approx(3 / 4)
     assert report['persona_precision'] == pytest.approx(11 / 24)
     assert report['persona_f1'] == pytest.approx(33 / 58)  # 2 * 3/4 * 11/24 / (3/4 + 11/24)
     assert report['persona_f1_mean'] == pytest.approx(17 / 35)  # (4/7 + 2/5) / 2
     assert report['persona_used'] == 1.0
-    assert metrics.persona_report(['hi'], [[]], metrics.ZipfIdf({})) == {}
+    assert formulas.persona_report(['hi'], [[]], formulas.ZipfIdf({})) == {}
 
 
 def test_table_2_shows_the_f1_of_averages():
     rows = {(0.048, 0.030): 0.037, (0.082, 0.048): 0.060, (0.111, 0.068): 0.084, (0.143, 0.088): 0.109}
     for (recall, precision), f1 in rows.items():
-        assert metrics.f1(recall, precision) == pytest.approx(f1, abs=1e-3)
+        assert formulas.f1(recall, precision) == pytest.approx(f1, abs=1e-3)
 
 
 # ---------------------------------------------------------------------------------------- coverage, eq. 20
@@ -117,8 +117,8 @@ def test_table_2_shows_the_f1_of_averages():
 
 def test_idf_by_hand():
     # rank 1: tf 1e6, log(1 + tf) 13.815512; rank 10: tf 1e6 / 11.748976 = 85113.80, log 11.351756
-    assert metrics.zipf_idf(1) == pytest.approx(1 / 14.815512, rel=1e-6)
-    assert metrics.zipf_idf(10) == pytest.approx(1 / 12.351756, rel=1e-6)
+    assert formulas.zipf_idf(1) == pytest.approx(1 / 14.815512, rel=1e-6)
+    assert formulas.zipf_idf(10) == pytest.approx(1 / 12.351756, rel=1e-6)
 
 
 def test_coverage_by_hand():
@@ -131,14 +131,14 @@ def test_coverage_by_hand():
 
 
 def test_a_word_without_a_rank_comes_after_the_last():
-    idf = metrics.ZipfIdf({'the': 1, 'dogs': 7})
-    assert idf('dogs') == metrics.zipf_idf(7)
-    assert idf('unheard') == metrics.zipf_idf(8)
+    idf = formulas.ZipfIdf({'the': 1, 'dogs': 7})
+    assert idf('dogs') == formulas.zipf_idf(7)
+    assert idf('unheard') == formulas.zipf_idf(8)
 
 
 def test_frequency_ranks():
     # b 3, a 2, c 2, d 1
-    assert metrics.frequency_ranks(['b a b', 'C , a !', 'b c d']) == {'b': 1, 'a': 2, 'c': 3, 'd': 4}
+    assert formulas.frequency_ranks(['b a b', 'C , a !', 'b c d']) == {'b': 1, 'a': 2, 'c': 3, 'd': 4}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_frequency_ranks():
     ],
 )
 def test_read_ranks(lines, ranks):
-    assert metrics.read_ranks([f'{line}\n'.encode() for line in lines], 'v.txt') == ranks
+    assert formulas.read_ranks([f'{line}\n'.encode() for line in lines], 'v.txt') == ranks
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_read_ranks(lines, ranks):
 )
 def test_a_broken_rank_file_is_named(lines, message):
     with pytest.raises(ValueError, match=message):
-        metrics.read_ranks(lines, 'v.txt')
+        formulas.read_ranks(lines, 'v.txt')
 
 
 # -------------------------------------------------------------------- distinct, ranking, perplexity by hand
@@ -177,26 +177,26 @@ def test_a_broken_rank_file_is_named(lines, message):
 
 def test_distinct():
     replies = ['a b a', 'a b', '']
-    assert metrics.distinct(replies, 1) == 2 / 5
-    assert metrics.distinct(replies, 2) == 2 / 3  # (a b) (b a) | (a b): none across replies
-    assert metrics.distinct(['A . a .'], 1) == 3 / 4  # nothing is normalised
-    assert metrics.distinct(['one', ''], 2) == 0.0
+    assert formulas.distinct(replies, 1) == 2 / 5
+    assert formulas.distinct(replies, 2) == 2 / 3  # (a b) (b a) | (a b): none across replies
+    assert formulas.distinct(['A . a .'], 1) == 3 / 4  # nothing is normalised
+    assert formulas.distinct(['one', ''], 2) == 0.0
 
 
 def test_ranking():
-    assert metrics.label_rank(['x', 'y', 'z'], ['y']) == 2
-    assert metrics.label_rank(['x', 'y', 'y'], ['y', 'z']) == 2
-    assert metrics.label_rank(['x'], ['y']) is None
-    assert [metrics.hits(2, k) for k in (1, 2, 3)] == [0.0, 1.0, 1.0]
-    assert metrics.hits(None, 100) == 0.0
-    assert [metrics.reciprocal_rank(rank) for rank in (1, 4, None)] == [1.0, 0.25, 0.0]
+    assert formulas.label_rank(['x', 'y', 'z'], ['y']) == 2
+    assert formulas.label_rank(['x', 'y', 'y'], ['y', 'z']) == 2
+    assert formulas.label_rank(['x'], ['y']) is None
+    assert [formulas.hits(2, k) for k in (1, 2, 3)] == [0.0, 1.0, 1.0]
+    assert formulas.hits(None, 100) == 0.0
+    assert [formulas.reciprocal_rank(rank) for rank in (1, 4, None)] == [1.0, 0.25, 0.0]
 
 
 def test_perplexity():
-    assert metrics.word_count("i'm a nurse .") == 5
-    assert metrics.word_count('') == 1
-    assert metrics.perplexity(5 * math.log(10), 5) == pytest.approx(10)
-    assert metrics.perplexity(1e6, 2) == math.inf
+    assert formulas.word_count("i'm a nurse .") == 5
+    assert formulas.word_count('') == 1
+    assert formulas.perplexity(5 * math.log(10), 5) == pytest.approx(10)
+    assert formulas.perplexity(1e6, 2) == math.inf
 
 
 # ----------------------------------------------------------------------------------------- rules for any input
@@ -205,7 +205,7 @@ def test_perplexity():
 def test_rules_hold_for_random_replies():
     rng = random.Random(0)
     vocabulary = [f'w{i}' for i in range(12)] + ['the', 'i', "don't", '.']
-    idf = metrics.ZipfIdf({f'w{i}': 1 + i * i for i in range(10)})
+    idf = formulas.ZipfIdf({f'w{i}': 1 + i * i for i in range(10)})
 
     def sentence():
         return ' '.join(rng.choices(vocabulary, k=rng.randrange(8)))
@@ -218,10 +218,10 @@ def test_rules_hold_for_random_replies():
             continue
         recall, precision = counts.recall, counts.precision
         assert 0 <= recall <= 1 and 0 <= precision <= 1
-        assert min(recall, precision) <= metrics.f1(recall, precision) + 1e-12
-        assert metrics.f1(recall, precision) <= max(recall, precision) + 1e-12
+        assert min(recall, precision) <= formulas.f1(recall, precision) + 1e-12
+        assert formulas.f1(recall, precision) <= max(recall, precision) + 1e-12
         assert (covered > 0) == (counts.shared > 0)
-        assert covered <= metrics.zipf_idf(idf.unranked)
+        assert covered <= formulas.zipf_idf(idf.unranked)
         rng.shuffle(persona)
         assert overlap(reply, *persona) == counts
         assert cover(idf, reply, *persona) == covered

@@ -10,28 +10,31 @@ from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
 
-from parlai_persona import nli
-from parlai_persona.dialogue import DataError
-from parlai_persona.metric_types import ConsistencyMetric
+from parlai_persona.data.dialogue import DataError
+from parlai_persona.metrics import nli
+from parlai_persona.metrics.types import ConsistencyMetric
 from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
 
-@pytest.mark.parametrize('one, other, expected', [
-    (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'dogs'), 'entailment'),
-    (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 dog'), 'contradiction'),
-    (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 cat'), 'neutral'),
-    (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
-    (('i', 'have_pet', '3 dog'), ('i', 'not_have', 'pet'), 'contradiction'),
-    (('i', 'not_have', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
-    (('i', 'favorite_color', 'red'), ('i', 'favorite_color', 'blue'), 'contradiction'),
-    (('i', 'like_color', 'red'), ('i', 'like_color', 'blue'), 'neutral'),
-    (('i', 'like_food', 'fish'), ('i', 'dislike_food', 'fish'), 'contradiction'),
-    (('i', 'do_not_eat', 'fish'), ('i', 'like_food', 'fish'), 'contradiction'),
-    (('my wife', 'has_age', '30'), ('i', 'has_age', '40'), 'neutral'),
-    (('i', 'have_chidren', '2 children'), ('i', 'have_no_children', 'kids'), 'neutral'),
-    (('i', 'have_chidren', 'son'), ('i', 'have_no_children', 'children'), 'contradiction'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'one, other, expected',
+    [
+        (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'dogs'), 'entailment'),
+        (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 dog'), 'contradiction'),
+        (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 cat'), 'neutral'),
+        (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
+        (('i', 'have_pet', '3 dog'), ('i', 'not_have', 'pet'), 'contradiction'),
+        (('i', 'not_have', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
+        (('i', 'favorite_color', 'red'), ('i', 'favorite_color', 'blue'), 'contradiction'),
+        (('i', 'like_color', 'red'), ('i', 'like_color', 'blue'), 'neutral'),
+        (('i', 'like_food', 'fish'), ('i', 'dislike_food', 'fish'), 'contradiction'),
+        (('i', 'do_not_eat', 'fish'), ('i', 'like_food', 'fish'), 'contradiction'),
+        (('my wife', 'has_age', '30'), ('i', 'has_age', '40'), 'neutral'),
+        (('i', 'have_chidren', '2 children'), ('i', 'have_no_children', 'kids'), 'neutral'),
+        (('i', 'have_chidren', 'son'), ('i', 'have_no_children', 'children'), 'contradiction'),
+    ],
+)
 def test_labels_by_hand(one, other, expected):
     assert label(meaning(one), meaning(other)) == expected
     assert label(meaning(other), meaning(one)) == expected
@@ -41,11 +44,13 @@ FACTS = [
     Fact(f'{text} {number}', triple)
     for number in range(6)
     for text, triple in (
-        ('i am a man', ('i', 'gender', 'male')), ('she is me', ('i', 'gender', 'female')),
-        ('cooking is fun', ('i', 'like_activity', 'cooking')), ('i hike', ('i', 'like_activity', 'hiking')),
+        ('i am a man', ('i', 'gender', 'male')),
+        ('she is me', ('i', 'gender', 'female')),
+        ('cooking is fun', ('i', 'like_activity', 'cooking')),
+        ('i hike', ('i', 'like_activity', 'hiking')),
         ('cooking is dull', ('i', 'dislike_activity', 'cooking')),
     )
-]  # fmt: skip
+]
 
 
 def test_pairs_are_different_seeded_and_a_third_of_each():
@@ -76,9 +81,16 @@ def many():
 
 def teacher(folder, datatype: str, **more):
     opt = ParlaiParser(True, False).parse_kwargs(
-        **{'task': 'persona:nli', 'datatype': datatype, 'nli_chat': 'none', 'nli_folder': str(folder), 'nli_pairs': 60,
-           'loglevel': 'error', **more}
-    )  # fmt: skip
+        **{
+            'task': 'persona:nli',
+            'datatype': datatype,
+            'nli_chat': 'none',
+            'nli_folder': str(folder),
+            'nli_pairs': 60,
+            'loglevel': 'error',
+            **more,
+        }
+    )
     return create_task_agent_from_taskname(opt)[0]
 
 
@@ -124,10 +136,14 @@ def tiny(tmp_path_factory):
     (folder / 'vocab.txt').write_text('\n'.join(words))
     BertTokenizerFast(vocab_file=str(folder / 'vocab.txt')).save_pretrained(folder)
     config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
         id2label={0: 'CONTRADICTION', 1: 'entail', 2: 'Neutral'},
         label2id={'CONTRADICTION': 0, 'entail': 1, 'Neutral': 2},
-    )  # fmt: skip
+    )
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
 
@@ -175,11 +191,25 @@ def test_names_that_say_nothing(tiny, tmp_path):
 def test_a_classifier_of_parlai(folder, tmp_path):
     path = str(tmp_path / 'model')
     TrainModel.main(
-        task='persona:nli', nli_chat='none', nli_folder=str(folder), nli_pairs=60, model='transformer/classifier',
+        task='persona:nli',
+        nli_chat='none',
+        nli_folder=str(folder),
+        nli_pairs=60,
+        model='transformer/classifier',
         classes=list(LABELS),
-        model_file=path, embedding_size=16, n_layers=1, n_heads=2, ffn_size=16, optimizer='adam', learningrate=0.01,
-        max_train_steps=60, batchsize=30, loglevel='error', validation_max_exs=30, seed=1,
-    )  # fmt: skip
+        model_file=path,
+        embedding_size=16,
+        n_layers=1,
+        n_heads=2,
+        ffn_size=16,
+        optimizer='adam',
+        learningrate=0.01,
+        max_train_steps=60,
+        batchsize=30,
+        loglevel='error',
+        validation_max_exs=30,
+        seed=1,
+    )
     judge, agent = nli.load(path), create_agent_from_model_file(path, {'datatype': 'valid', 'loglevel': 'error'})
     assert isinstance(judge, nli.ParlaiNli)
     task = teacher(folder, 'valid')
@@ -232,8 +262,12 @@ def test_it_is_reported_for_any_agent(tiny):
     from parlai.scripts.eval_model import EvalModel
 
     options = {
-        'task': 'persona:sample', 'model': 'repeat_label', 'datatype': 'valid', 'num_examples': 10, 'loglevel': 'error',
-    }  # fmt: skip
+        'task': 'persona:sample',
+        'model': 'repeat_label',
+        'datatype': 'valid',
+        'num_examples': 10,
+        'loglevel': 'error',
+    }
     report = EvalModel.main(**options, persona_nli=str(tiny))
     assert -4 <= float(report['consistency']) <= 4 and 'consistency' not in EvalModel.main(**options)
     assert Message(report)['exs'] == 10

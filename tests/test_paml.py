@@ -18,13 +18,21 @@ from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
 from parlai_persona.agents.paml.parts import alike
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 
 LEARN = {
-    **paml_tasks.TRAINING, **paml_tasks.TINY['persona:paml'], 'model': 'persona:paml', 'optimizer': 'adam',
-    'learningrate': 0.01, 'paml_inner_lr': 1.0, 'paml_inner_batch': 0, 'paml_eval_steps': 2, 'paml_inner_steps': 2,
-    'batchsize': 4, 'seed': 2,
-}  # fmt: skip
+    **paml_tasks.TRAINING,
+    **paml_tasks.TINY['persona:paml'],
+    'model': 'persona:paml',
+    'optimizer': 'adam',
+    'learningrate': 0.01,
+    'paml_inner_lr': 1.0,
+    'paml_inner_batch': 0,
+    'paml_eval_steps': 2,
+    'paml_inner_steps': 2,
+    'batchsize': 4,
+    'seed': 2,
+}
 
 
 def train(folder, steps: int, suffix: str | None = None, **more):
@@ -106,10 +114,18 @@ def test_parts_of_like_length_by_hand():
     assert lengths(39) == [[9, 10], [30]] and lengths(41) == [[9, 10, 30]] and lengths(0.5) == [[9], [10], [30]]
 
 
-@pytest.mark.parametrize('inner', [
-    {'paml_inner_batch': 0}, {'paml_inner_batch': 3}, {'paml_adapt': 'norm'}, {'paml_learn_rates': True},
-    {'paml_amp': True}, {'paml_order': 'first'}, {'paml_pointer': True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'inner',
+    [
+        {'paml_inner_batch': 0},
+        {'paml_inner_batch': 3},
+        {'paml_adapt': 'norm'},
+        {'paml_learn_rates': True},
+        {'paml_amp': True},
+        {'paml_order': 'first'},
+        {'paml_pointer': True},
+    ],
+)
 def test_ways_to_learn(tmp_path, inner):
     losses = train(tmp_path, 12, paml_inner_lr=0.3, **inner)
     assert losses[-1] < losses[0] and all(map(math.isfinite, losses))
@@ -172,7 +188,7 @@ def test_a_delta_is_someone(trained, tmp_path, monkeypatch, capsys):
     assert path.stat().st_size < 0.6 * weights + 40_000
     agent = load(trained, paml_delta=str(path))
     agent.observe(Message({'text': 'i am old . do you have a pet ?', 'episode_done': False}))
-    assert f"[Paml]: {agent.act()['text']}" in said
+    assert f'[Paml]: {agent.act()["text"]}' in said
     with pytest.raises(DataError, match='no such file; --paml-save-delta writes one'):
         load(trained, paml_delta=str(tmp_path / 'nobody'))
     path.write_bytes(path.read_bytes()[:100])
@@ -203,9 +219,16 @@ def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
         'them: i am old . do you have a pet ?\nthem: well ?\nme: yes , my bird\nme: is here .\n\nMe: hi !\n'
     )
     asked = [
-        '/person', '/list bird nurse', '/person 99', f'/person {tmp_path}/no.txt', '/person 2', 'hello !', '/nonsense',
-        '/reset', '[EXIT]',
-    ]  # fmt: skip
+        '/person',
+        '/list bird nurse',
+        '/person 99',
+        f'/person {tmp_path}/no.txt',
+        '/person 2',
+        'hello !',
+        '/nonsense',
+        '/reset',
+        '[EXIT]',
+    ]
     talk(monkeypatch, trained, asked, person=str(file))
     said = capsys.readouterr().out
     assert 'Adapted to 2 dialogues (2 replies) in' in said and 'Adapted to 3 dialogues (6 replies)' in said
@@ -220,8 +243,9 @@ def test_files_of_dialogues(trained, tmp_path, monkeypatch):
     file = tmp_path / 'me.txt'
     for content, match in (
         ('you: hello\n', 'line 1: saw .you: hello.; expected lines "them: ..."'),
-        ('them: hello\n', 'holds no answer'), ('', 'holds no answer'),
-    ):  # fmt: skip
+        ('them: hello\n', 'holds no answer'),
+        ('', 'holds no answer'),
+    ):
         file.write_text(content)
         with pytest.raises(SystemExit, match=match):
             talk(monkeypatch, trained, [], person=str(file))
@@ -239,23 +263,33 @@ def test_two_processes_are_one_big_batch(parlai, tmp_path):
     """Each worker has half of the people of a step; gradients are averaged. The people are authors of comments."""
     lines = [
         {'persona': [], 'context': f'hello {n}', 'response': f'i am number {who}', 'speaker': f'author {who}'}
-        for who in range(8) for n in range(3)
-    ]  # fmt: skip
+        for who in range(8)
+        for n in range(3)
+    ]
     for fold in ('train', 'valid', 'test'):
         (tmp_path / f'{fold}.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
     common = {
-        **LEARN, 'optimizer': 'sgd', 'max_train_steps': 3, 'task': 'persona:few_shot', 'few_shot_of': 'persona:reddit',
-        'few_shot_by': 'speaker', 'reddit_data': str(tmp_path), 'dict_file': str(tmp_path / 'dict'),
-        'persona_candidates': 'none', 'few_shot_folds': 1, 'skip_generation': True,
-    }  # fmt: skip
+        **LEARN,
+        'optimizer': 'sgd',
+        'max_train_steps': 3,
+        'task': 'persona:few_shot',
+        'few_shot_of': 'persona:reddit',
+        'few_shot_by': 'speaker',
+        'reddit_data': str(tmp_path),
+        'dict_file': str(tmp_path / 'dict'),
+        'persona_candidates': 'none',
+        'few_shot_folds': 1,
+        'skip_generation': True,
+    }
     begun = {'init_model': str(tmp_path / 'start')}
     arms = {
-        'start': ('train_model', 4, {'max_train_steps': 1}), 'one': ('train_model', 4, begun),
+        'start': ('train_model', 4, {'max_train_steps': 1}),
+        'one': ('train_model', 4, begun),
         'two': ('multiprocessing_train', 2, {**begun, 'distributed_world_size': 2}),
-    }  # fmt: skip
+    }
     for name, (command, size, more) in arms.items():
         options = {**common, 'batchsize': size, 'model_file': str(tmp_path / name), **more}
-        flags = ((f"--{key.replace('_', '-')}", str(value)) for key, value in options.items() if key != 'no_cuda')
+        flags = ((f'--{key.replace("_", "-")}', str(value)) for key, value in options.items() if key != 'no_cuda')
         done = parlai(command, *(word for flag in flags for word in flag), '--no-cuda')
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     start, one, two = (torch.load(tmp_path / name, weights_only=False)['model'] for name in arms)

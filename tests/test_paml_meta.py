@@ -38,9 +38,7 @@ def test_a_quadratic_tells_the_orders_apart(steps, prior):
     a, b, alpha = 1.0, -3.0, ALPHA * 5 / (5 + prior)
     moved = a + (1 - alpha) ** steps * (2.0 - a)
     for second_order, factor in ((True, (1 - alpha) ** steps), (False, 1.0)):
-        lesson = learn(
-            start(), [bowl(a, tokens=5)] * steps, bowl(b, tokens=7), {'x': ALPHA}, second_order, prior=prior
-        )
+        lesson = learn(start(), [bowl(a, tokens=5)] * steps, bowl(b, tokens=7), {'x': ALPHA}, second_order, prior=prior)
         assert lesson.gradient['x'].item() == pytest.approx((moved - b) * factor, rel=1e-12)
         assert lesson.query == pytest.approx((7 * 0.5 * (moved - b) ** 2, 7))
 

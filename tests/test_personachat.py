@@ -16,7 +16,7 @@ from parlai.core.teachers import FbDeprecatedDialogTeacher, create_task_agent_fr
 from parlai.scripts.display_data import setup_args
 
 from parlai_persona import fields
-from parlai_persona.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.tasks.personachat.build import choose
 from parlai_persona.tasks.personachat.parse import read_dialogues, read_views
 
@@ -131,8 +131,10 @@ def test_the_fewest_files_that_hold_everything_are_chosen(side, inline, names):
     assert [p.name for p in choose(FOLDER, 'train', 'original', side, inline)] == names
 
 
-@pytest.mark.parametrize(('side', 'inline', 'name'), [('self', True, 'train_self_original.txt'),
-                                                      ('none', False, 'train_none_original_no_cands.txt')])  # fmt: skip
+@pytest.mark.parametrize(
+    ('side', 'inline', 'name'),
+    [('self', True, 'train_self_original.txt'), ('none', False, 'train_none_original_no_cands.txt')],
+)
 def test_the_turns_come_from_the_file_that_parlai_reads(tmp_path, side, inline, name):
     """The files of a release differ in small things: "i'm" in one can be "i am" in another."""
     for kind in ('both', 'self', 'other', 'none'):
@@ -156,10 +158,12 @@ def test_message_fields():
     assert len(messages) == 5
     first, second = messages[0], messages[1]
     assert first['text'].split('\n') == [
-        'your persona: i keep bees.', 'your persona: i am a night nurse.',
-        "partner's persona: i bake bread: rye mostly.", "partner's persona: i never learned to swim.",
+        'your persona: i keep bees.',
+        'your persona: i am a night nurse.',
+        "partner's persona: i bake bread: rye mostly.",
+        "partner's persona: i never learned to swim.",
         'hello , how was your day ?',
-    ]  # fmt: skip
+    ]
     assert second['text'] == 'what do you do to relax ?'
     assert second[fields.PERSONA] == ['i keep bees.', 'i am a night nurse.']
     assert second[fields.PARTNER_PERSONA][0] == 'i bake bread: rye mostly.'
@@ -176,7 +180,9 @@ def test_text_labels_and_candidates_are_those_of_parlais_own_teacher(tmp_path, s
     theirs = parlais_reading(FOLDER / name)
     ours = list(
         teacher(
-            datapath=str(tmp_path), persona_source='convai2', persona_side=side,
+            datapath=str(tmp_path),
+            persona_source='convai2',
+            persona_side=side,
             persona_candidates='inline' if side == 'self' else 'none',
         )
     )
@@ -214,8 +220,12 @@ def test_sampled_candidates_are_the_same_in_any_order_of_reading():
 
 def test_distractors_come_from_other_dialogues():
     for message in teacher(persona_candidates='sampled', persona_candidates_count=3):
-        own = {t.reply for d in read_dialogues(FOLDER / 'train_self_original.txt') if d.id == message['dialogue_id']
-               for t in d.turns}
+        own = {
+            t.reply
+            for d in read_dialogues(FOLDER / 'train_self_original.txt')
+            if d.id == message['dialogue_id']
+            for t in d.turns
+        }
         assert set(message['label_candidates']) & own == {message['eval_labels'][0]}
 
 
@@ -255,9 +265,18 @@ def test_asking_for_a_test_split_that_does_not_exist():
 def test_training_without_a_test_split_ends_well(parlai):
     """`train_model` tests at its end without being asked to."""
     done = parlai(
-        'train_model', '-t', 'persona:personachat', '--persona-folder', str(FOLDER), '-m', 'repeat_label', '-mf', 'm',
-        '--num-epochs', '1',
-    )  # fmt: skip
+        'train_model',
+        '-t',
+        'persona:personachat',
+        '--persona-folder',
+        str(FOLDER),
+        '-m',
+        'repeat_label',
+        '-mf',
+        'm',
+        '--num-epochs',
+        '1',
+    )
     assert done.returncode == 0, done.stderr
     assert 'No final test.' in done.stdout + done.stderr
     assert 'no test_*.txt at all' in done.stdout + done.stderr

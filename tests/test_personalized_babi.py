@@ -16,7 +16,7 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.self_chat import SelfChat
 
 from parlai_persona import fields
-from parlai_persona.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.tasks.personalized_babi.agents import choose
 from parlai_persona.tasks.personalized_babi.parse import (
     SILENCE,
@@ -76,8 +76,11 @@ def test_golden_records():
 def test_ids_name_the_split():
     found = {p.name[-11:-4]: next(read_dialogues(p, True)).id for p in FOLDER.glob('personalized-dialog-task5*')}
     assert found == {
-        'ogs-trn': 'train-0', 'ogs-dev': 'valid-0', 'ogs-tst': 'test-0', 'tst-OOV': 'test-OOV-0',
-    }  # fmt: skip
+        'ogs-trn': 'train-0',
+        'ogs-dev': 'valid-0',
+        'ogs-tst': 'test-0',
+        'tst-OOV': 'test-OOV-0',
+    }
 
 
 def test_plain_dialogues_have_no_profile():
@@ -214,8 +217,11 @@ def test_options_inside_the_task_string():
 
 
 def test_a_split_that_is_not_there(datapath, tmp_path):
-    with pytest.raises(NoSplit, match=r'has no personalized-dialog-task3-options-dev.txt; of this task it has '
-                                      r'personalized-dialog-task3-options-trn.txt'):  # fmt: skip
+    with pytest.raises(
+        NoSplit,
+        match=r'has no personalized-dialog-task3-options-dev.txt; of this task it has '
+        r'personalized-dialog-task3-options-trn.txt',
+    ):
         list(teacher(datatype='valid', babi_task=3))
     with pytest.raises(DataError, match=r'--babi-size: saw no folder .*full, expected one with files personalized-'):
         list(teacher(datapath=datapath, babi_size='full'))
@@ -318,9 +324,13 @@ class WithoutGreeting(ManyEpisodeMutator):
 def test_accuracy_of_dialogues_and_kinds(batchsize, stream):
     """4 dialogues of 11, 10, 6 and 7 turns; one wrong reply in the first and one in the second."""
     report = EvalModel.main(
-        task=TASK, babi_folder=str(FOLDER), model='almost_right', datatype=f'train:evalmode{stream}',
-        batchsize=batchsize, loglevel='error',
-    )  # fmt: skip
+        task=TASK,
+        babi_folder=str(FOLDER),
+        model='almost_right',
+        datatype=f'train:evalmode{stream}',
+        batchsize=batchsize,
+        loglevel='error',
+    )
     assert report['exs'].value() == 34
     assert report['accuracy'].value() == pytest.approx(32 / 34)
     assert report['dialogue_accuracy'].value() == 2 / 4
@@ -335,9 +345,14 @@ def test_accuracy_of_dialogues_and_kinds(batchsize, stream):
 @pytest.mark.parametrize(('mutator', 'turns', 'dialogues'), [('flatten', 34, 4), ('without_greeting', 30, None)])
 def test_dialogues_of_which_a_mutator_leaves_a_part_are_not_judged(mutator, turns, dialogues, batchsize):
     report = EvalModel.main(
-        task=TASK, babi_folder=str(FOLDER), model='almost_right', datatype='train:evalmode', batchsize=batchsize,
-        mutators=mutator, loglevel='error',
-    )  # fmt: skip
+        task=TASK,
+        babi_folder=str(FOLDER),
+        model='almost_right',
+        datatype='train:evalmode',
+        batchsize=batchsize,
+        mutators=mutator,
+        loglevel='error',
+    )
     assert report['exs'].value() == turns
     assert getattr(report.get('dialogue_accuracy'), '_denom', None) == dialogues
 
@@ -348,8 +363,12 @@ def test_dialogues_of_which_a_mutator_leaves_a_part_are_not_judged(mutator, turn
 def test_customs_are_learnt_from_the_data():
     customs = Customs.of(read_dialogues(TRAIN, True))
     assert customs.silent == {
-        'on my way', 'on my way madam', 'let me look around', 'let me look around madam', 'let me see what else',
-    }  # fmt: skip
+        'on my way',
+        'on my way madam',
+        'let me look around',
+        'let me look around madam',
+        'let me see what else',
+    }
     assert customs.looks_up
     assert customs.relations[:2] == ['R_phone', 'R_cuisine']
     assert set(customs.openings) == {d.partner_persona for d in read_dialogues(TRAIN, True)}
@@ -391,7 +410,7 @@ def test_booking_a_table(chat):
     out = chat(
         ['hello', 'a cheap thai table for two in oslo', 'lovely'],
         ['good day', 'on my way', 'let me look around', 'api_call thai oslo two cheap', f'how about {BEST}', 'done'],
-    )  # fmt: skip
+    )
     assert f'Your profile: {PROFILE}' in out
     assert '2 restaurants fit this call:' in out
     assert f'  - {BEST}: rating 3, type veg, speciality green_curry' in out
@@ -430,14 +449,19 @@ def test_the_world_does_not_talk_for_ever(chat):
 
 
 def test_facts_that_are_there_before_the_first_word(chat):
-    out = chat(['hi', '/persona 2', 'hi', '/reset', '/help'], ['good day', 'good evening'], task=f'{TASK}:babi_task=3',
-               persona='1')  # fmt: skip
+    out = chat(
+        ['hi', '/persona 2', 'hi', '/reset', '/help'],
+        ['good day', 'good evening'],
+        task=f'{TASK}:babi_task=3',
+        persona='1',
+    )
     assert 'On offer (cuisine greek, location lima, number six, price moderate):\n  - resto_lima' in out
     lines = [seen['text'].split('\n') for seen in SEEN]
     assert [found[0] for found in lines] == ['male young veg tzatziki', 'female elderly veg colcannon']
     assert [(found[1].split()[0], len(found)) for found in lines] == [
-        ('resto_lima_moderate_greek_2stars_2', 18), ('resto_cork_cheap_irish_1stars_1', 10),
-    ]  # fmt: skip
+        ('resto_lima_moderate_greek_2stars_2', 18),
+        ('resto_cork_cheap_irish_1stars_1', 10),
+    ]
     assert out.count('On offer (cuisine irish') == 2  # after /persona and after /reset
     assert f'An empty line says nothing ({SILENCE}).' in out
 
@@ -451,18 +475,48 @@ def test_tasks_without_profiles(chat):
 def test_self_chat():
     SAID[:], SEEN[:] = [str(number) for number in range(4)], []
     SelfChat.main(
-        task=TASK, babi_folder=str(FOLDER), model='scripted', num_self_chats=1, selfchat_max_turns=2,
-        persona='male young', partner_persona='female elderly', loglevel='error', outfile=os.devnull,
-    )  # fmt: skip
+        task=TASK,
+        babi_folder=str(FOLDER),
+        model='scripted',
+        num_self_chats=1,
+        selfchat_max_turns=2,
+        persona='male young',
+        partner_persona='female elderly',
+        loglevel='error',
+        outfile=os.devnull,
+    )
     assert [seen['text'] for seen in SEEN][:2] == ['female elderly\n__SILENCE__', 'male young\n0']
 
 
 def test_flags_on_a_command_line():
-    report = EvalModel._run_args([
-        '-t', TASK, '--babi-folder', str(FOLDER), '-m', 'repeat_label', '-dt', 'valid', '--babi-task', '5',
-        '--babi-size', 'full', '--babi-personalized', 'true', '--babi-oov', 'true', '--babi-seed', '1',
-        '--babi-dialogues', '1', '--babi-candidates', 'task', '--loglevel', 'error',
-    ])  # fmt: skip
+    report = EvalModel._run_args(
+        [
+            '-t',
+            TASK,
+            '--babi-folder',
+            str(FOLDER),
+            '-m',
+            'repeat_label',
+            '-dt',
+            'valid',
+            '--babi-task',
+            '5',
+            '--babi-size',
+            'full',
+            '--babi-personalized',
+            'true',
+            '--babi-oov',
+            'true',
+            '--babi-seed',
+            '1',
+            '--babi-dialogues',
+            '1',
+            '--babi-candidates',
+            'task',
+            '--loglevel',
+            'error',
+        ]
+    )
     assert report['dialogue_accuracy'].value() == 1
     assert report['dialogue_accuracy']._denom == 1
 

@@ -9,8 +9,8 @@ from parlai.core.loader import register_agent
 from parlai.scripts.interactive import Interactive
 from parlai.scripts.self_chat import SelfChat
 
-from parlai_persona.dialogue import Dialogue
-from parlai_persona.personas import PersonaBook, PersonaError
+from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.data.personas import PersonaBook, PersonaError
 from parlai_persona.tasks.sample.grammar import GREETINGS
 
 DIALOGUES = [
@@ -120,9 +120,19 @@ def test_a_chat_with_a_persona(chat):
 
 def test_commands_inside_the_chat(chat):
     out = chat(
-        'hello', '/persona', '/list tokyo', '/persona 2', '/me i row.', 'well', '/reset', 'so', '/help', '[EXIT]',
-        persona='1', persona_side='both',
-    )  # fmt: skip
+        'hello',
+        '/persona',
+        '/list tokyo',
+        '/persona 2',
+        '/me i row.',
+        'well',
+        '/reset',
+        'so',
+        '/help',
+        '[EXIT]',
+        persona='1',
+        persona_side='both',
+    )
     assert out.count('We start anew.') == 3  # /persona 2, /me and /reset, each of which resets the model
     assert out.count('(reset)') >= 3
     assert 'tokyo' in out
@@ -133,12 +143,26 @@ def test_commands_inside_the_chat(chat):
 
 def test_wrong_input_gets_an_answer(chat):
     out = chat(
-        '', '/fly', '/persona 99999', '/persona nowhere.txt', '/me |', '/list zzzz', 'still here', '[DONE]', 'and here',
+        '',
+        '/fly',
+        '/persona 99999',
+        '/persona nowhere.txt',
+        '/me |',
+        '/list zzzz',
+        'still here',
+        '[DONE]',
+        'and here',
     )  # the end of the input ends the chat
     for answer in (
-        'Say something, or type /help.', 'There is no command /fly.', 'there is no persona 99999', 'still here',
-        'cannot read the file nowhere.txt', 'holds no sentence', "No persona has 'zzzz' in it.", 'and here',
-    ):  # fmt: skip
+        'Say something, or type /help.',
+        'There is no command /fly.',
+        'there is no persona 99999',
+        'still here',
+        'cannot read the file nowhere.txt',
+        'holds no sentence',
+        "No persona has 'zzzz' in it.",
+        'and here',
+    ):
         assert answer in out
 
 
@@ -163,17 +187,27 @@ def test_the_console_script(parlai):
 
 def test_self_chat(capsys, tmp_path):
     logs = SelfChat.main(
-        task='persona:sample', model='echo', persona='i fly.', partner_persona='i row.', num_self_chats=2,
-        selfchat_max_turns=3, outfile=str(tmp_path / 'log'), seed_messages_from_task=True, persona_seed=3,
-    )  # fmt: skip
+        task='persona:sample',
+        model='echo',
+        persona='i fly.',
+        partner_persona='i row.',
+        num_self_chats=2,
+        selfchat_max_turns=3,
+        outfile=str(tmp_path / 'log'),
+        seed_messages_from_task=True,
+        persona_seed=3,
+    )
     first, second = (log for log in logs if log)
     assert len(first) == len(second) == 3
     assert [act['persona'] for act in first[0]] == [['i fly.'], ['i row.']]
     opener = first[0][0]['text']
     assert opener in GREETINGS
     assert json.loads(first[0][1]['text']) == {
-        'text': f'your persona: i row.\n{opener}', 'persona': ['i row.'], 'partner_persona': ['i fly.'], 'turn': 0,
-    }  # fmt: skip
+        'text': f'your persona: i row.\n{opener}',
+        'persona': ['i row.'],
+        'partner_persona': ['i fly.'],
+        'turn': 0,
+    }
     assert json.loads(first[1][0]['text'])['text'] == first[0][1]['text']  # from then on without persona lines
     assert 'persona:\n  - i fly.' in capsys.readouterr().out
     assert '"i row."' in (tmp_path / 'log.jsonl').read_text()

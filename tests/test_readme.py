@@ -17,9 +17,14 @@ def test_the_quick_start_runs(tmp_path):
     assert commands != block[1]
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     done = subprocess.run(
-        ['bash', '-euo', 'pipefail', '-c', commands], cwd=tmp_path, env={**os.environ, 'PATH': path},
-        input='i am a nurse . where do you live ?\n[EXIT]\n', capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        ['bash', '-euo', 'pipefail', '-c', commands],
+        cwd=tmp_path,
+        env={**os.environ, 'PATH': path},
+        input='i am a nurse . where do you live ?\n[EXIT]\n',
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     persona = "The model's persona:\n  - i own a cat."
     for shown in ('your persona: ', 'hits@1_persona', 'persona_f1', persona, '[Memnn]: '):
@@ -29,8 +34,11 @@ def test_the_quick_start_runs(tmp_path):
 def test_links_lead_somewhere():
     listed = subprocess.run(
         ['git', 'ls-files', '--cached', '--others', '--exclude-standard', '*.md'],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for page in map(ROOT.joinpath, listed.stdout.split()):
         for target in re.findall(r'\]\(([^)#:]+)\)', page.read_text()):
             assert (page.parent / target).exists(), f'{page.relative_to(ROOT)} links to {target}'

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from reddit_dumps import comments, line, write
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.reddit import blocks, build, plan, text
 from parlai_persona.tasks.reddit.options import SELECTIONS, Machine, Options
 
@@ -60,9 +60,11 @@ def test_golden(tmp_path):
         line('d', '[deleted]', 'I was here once', 't1_a'),
         line('e', 'SomeBot', 'I am a friendly bot', 't1_a'),
         line('f', 'Ann', ' \n ', 't1_b'),
-        'not json', '{"author": "Ann"}', '',
+        'not json',
+        '{"author": "Ann"}',
+        '',
         line('g', 'Dan', 'no such parent here', 't1_zzz'),
-    ]  # fmt: skip
+    ]
     two = [
         line('h', 'Ann', 'My cat drinks &gt;all&lt; of my tea.\n&gt; I love green tea\nhttp://x.y', 't1_b'),
         line('a', 'Ann', 'Do you like tea?'),  # once more
@@ -82,9 +84,20 @@ def test_golden(tmp_path):
     personas = {frozenset(row['persona']) for row in rows(folder, 'personas')}
     assert personas == {frozenset(bob), frozenset({'My cat drinks > all < of my tea .'})}
     assert counts(folder) == {
-        'lines': 12, 'broken': 2, 'deleted': 2, 'bots': 1, 'empty': 1, 'comments': 6, 'sentences': 3,
-        'distinct comments': 5, 'pairs': 2, 'train': 2, 'valid': 0, 'test': 0, 'personas': 2,
-    }  # fmt: skip
+        'lines': 12,
+        'broken': 2,
+        'deleted': 2,
+        'bots': 1,
+        'empty': 1,
+        'comments': 6,
+        'sentences': 3,
+        'distinct comments': 5,
+        'pairs': 2,
+        'train': 2,
+        'valid': 0,
+        'test': 0,
+        'personas': 2,
+    }
     assert (tmp_path / 'data.broken').read_text().splitlines() == ['not json', '{"author": "Ann"}']
     words = dict(line.split('\t') for line in (folder / 'dictionary').read_text().splitlines())
     assert words['tea'] == '4' and words['i'] == '2' and words['url'] == '1'  # as often as in the lines
@@ -110,7 +123,8 @@ def test_pairs_are_those_of_a_plain_loop(whole):
             kept[comment['id']] = comment
     expected = Counter(
         (text.read(kept[comment['parent_id'][3:]]['body'])[0], text.read(comment['body'])[0])
-        for comment in kept.values() if comment['parent_id'][3:] in kept and comment['parent_id'][:3] == 't1_'
+        for comment in kept.values()
+        if comment['parent_id'][3:] in kept and comment['parent_id'][:3] == 't1_'
     )
     found = Counter((context, response) for _, _, context, response in examples(folder))
     assert found == expected and found.total() > 1000

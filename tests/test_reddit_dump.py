@@ -7,7 +7,7 @@ import lzma
 import pytest
 import zstandard
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.reddit import dump
 
 LINES = b''.join(b'{"number": %d}\n' % n for n in range(3000))

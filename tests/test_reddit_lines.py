@@ -23,8 +23,16 @@ def fields(line: bytes) -> list[str] | None:
 
 @pytest.mark.parametrize(
     'body',
-    ['', 'plain', 'q\\"q', '\\\\ \\/ \\b\\f\\n\\r\\t', 'é€😀\x7f', '{a: 1}',
-     '\\u00e9\\u20ac\\u0041\\u0000', '\\ud83d\\ude00'],
+    [
+        '',
+        'plain',
+        'q\\"q',
+        '\\\\ \\/ \\b\\f\\n\\r\\t',
+        'é€😀\x7f',
+        '{a: 1}',
+        '\\u00e9\\u20ac\\u0041\\u0000',
+        '\\ud83d\\ude00',
+    ],
 )
 def test_strings(body):
     line = GOOD.replace('"B"', f'"{body}"').encode()
@@ -34,13 +42,30 @@ def test_strings(body):
 @pytest.mark.parametrize(
     'line',
     [
-        '[1]', '"a"', 'null', '{', '{}', GOOD[:-1], GOOD + 'x', GOOD + '}', GOOD.replace('-12', '1.5'),
-        GOOD.replace('-12', '012'), GOOD.replace('-12', '-'), GOOD.replace('null', 'nul'), GOOD.replace('true', '[1]'),
-        GOOD.replace('"Ann"', 'null'), GOOD.replace('"Ann"', '"A\\u006e"'), GOOD.replace('"id"', '"author"'),
-        GOOD.replace('"B"', '"\\ud83d"'), GOOD.replace('"B"', '"\\x"'), GOOD.replace('"B"', '"\t"'),
-        GOOD.replace('"score":', '"score" '), GOOD.replace(',"x"', ', ,"x"'), GOOD.replace('"x"', 'x'),
+        '[1]',
+        '"a"',
+        'null',
+        '{',
+        '{}',
+        GOOD[:-1],
+        GOOD + 'x',
+        GOOD + '}',
+        GOOD.replace('-12', '1.5'),
+        GOOD.replace('-12', '012'),
+        GOOD.replace('-12', '-'),
+        GOOD.replace('null', 'nul'),
+        GOOD.replace('true', '[1]'),
+        GOOD.replace('"Ann"', 'null'),
+        GOOD.replace('"Ann"', '"A\\u006e"'),
+        GOOD.replace('"id"', '"author"'),
+        GOOD.replace('"B"', '"\\ud83d"'),
+        GOOD.replace('"B"', '"\\x"'),
+        GOOD.replace('"B"', '"\t"'),
+        GOOD.replace('"score":', '"score" '),
+        GOOD.replace(',"x"', ', ,"x"'),
+        GOOD.replace('"x"', 'x'),
     ],
-)  # fmt: skip
+)
 def test_what_is_left_to_the_parser(line):
     assert fields(line.encode()) is None
 

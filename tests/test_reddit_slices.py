@@ -10,10 +10,13 @@ def test_rows_come_back_by_their_number(tmp_path):
     files = []
     for name, numbers in (('a', [0, 0, 2]), ('b', []), ('c', [1, 2, 2, 2])):
         rows = range(len(numbers))
-        table = pa.table({
-            'part': pa.array(numbers, pa.int32()), 'text': pa.array([f'{name}{k}' for k in rows], pa.string()),
-            'list': pa.array([[k] * k for k in rows], pa.list_(pa.int64())),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                'part': pa.array(numbers, pa.int32()),
+                'text': pa.array([f'{name}{k}' for k in rows], pa.string()),
+                'list': pa.array([[k] * k for k in rows], pa.list_(pa.int64())),
+            }
+        )
         slices.write(table, 'part', 4, tmp_path / f'{name}.arrow')
         files.append(tmp_path / f'{name}.arrow')
     found = [slices.read(files, number) for number in range(4)]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from reddit_dumps import line, write
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.reddit import build, tagger, text, verbs
 from parlai_persona.tasks.reddit.options import Machine, Options
 

@@ -12,7 +12,7 @@ from test_teacher import RECORDER
 
 import parlai_persona  # noqa: F401
 from parlai_persona import fields
-from parlai_persona.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.tasks.reddit import build, classifier, parse
 from parlai_persona.tasks.reddit.options import Machine, Options
 
@@ -82,9 +82,22 @@ def seen_by_two_processes(parlai, folder, data, script, datatype, *extra) -> lis
     worker_program(folder, 'recorder_agent', RECORDER)
     (folder / 'm.dict').touch()  # ParlAI wants it to be there before distributed training
     done = parlai(
-        script, '-t', 'persona:reddit', '--reddit-data', str(data), '-m', 'recorder_agent:RecorderAgent', '-dt',
-        datatype, '--distributed-world-size', '2', '--datapath', str(folder), *extra, PYTHONPATH=str(folder),
-    )  # fmt: skip
+        script,
+        '-t',
+        'persona:reddit',
+        '--reddit-data',
+        str(data),
+        '-m',
+        'recorder_agent:RecorderAgent',
+        '-dt',
+        datatype,
+        '--distributed-world-size',
+        '2',
+        '--datapath',
+        str(folder),
+        *extra,
+        PYTHONPATH=str(folder),
+    )
     paths = [folder / f'seen-{rank}' for rank in (0, 1)]
     assert all(path.exists() for path in paths), done.stderr[-2000:]
     return [[json.loads(line)[0] for line in path.read_text().splitlines()] for path in paths]
@@ -168,5 +181,5 @@ def test_classifier_tells_personas_from_other_sentences(tmp_path):
     assert read == made
     assert read.score(['i', 'love', 'my', 'house', '.']) > 0 > read.score(['the', 'link', 'was', 'old', '.'])
     (tmp_path / 'bad.json').write_text('{}')
-    with pytest.raises(DataError, match="bad.json: KeyError"):
+    with pytest.raises(DataError, match='bad.json: KeyError'):
         classifier.Classifier.load(tmp_path / 'bad.json')

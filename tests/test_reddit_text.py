@@ -110,7 +110,7 @@ def test_hash_is_the_textbook_one():
 def bodies(count: int) -> list[str]:
     """Texts in which everything that matters comes close together."""
     rng = random.Random(5)
-    pieces = [*'I x.!?\n  \'’é😀…_', 'my', 'My', 'am', 'like', 'tea', '3.5', ' ']
+    pieces = [*"I x.!?\n  '’é😀…_", 'my', 'My', 'am', 'like', 'tea', '3.5', ' ']
     return ['', ' ', '.', 'I'] + [''.join(rng.choices(pieces, k=rng.randrange(300))) for _ in range(count)]
 
 

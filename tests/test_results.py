@@ -17,8 +17,17 @@ sys.path.insert(0, str(BENCHMARKS))  # scripts, not a package
 record, results, steps = map(importlib.import_module, ('record', 'results', 'steps'))
 
 ROW = record.Row(
-    'memnn', 'persona:x', 'X, full', 'valid', 1, 'hits@1', 0.25, 'parlai train_model -m memnn',
-    commit='abc1234', hardware='a CPU, 1 thread on 2 cores', date='2026-01-02',
+    'memnn',
+    'persona:x',
+    'X, full',
+    'valid',
+    1,
+    'hits@1',
+    0.25,
+    'parlai train_model -m memnn',
+    commit='abc1234',
+    hardware='a CPU, 1 thread on 2 cores',
+    date='2026-01-02',
 )
 
 

@@ -14,11 +14,16 @@ SOME = list(dialogues('train', count=300))
 def test_golden_dialogue():
     first = SOME[0]
     assert first.persona == (
-        'my favorite food is pasta.', 'i work as a teacher.', 'my home is in berlin.', 'my hobby is dancing.'
-    )  # fmt: skip
+        'my favorite food is pasta.',
+        'i work as a teacher.',
+        'my home is in berlin.',
+        'my hobby is dancing.',
+    )
     assert (first.turns[1].text, first.turns[1].reply, first.turns[1].kind) == (
-        'i am really into fishing . what do you do for fun ?', 'i am really into dancing .', 'persona'
-    )  # fmt: skip
+        'i am really into fishing . what do you do for fun ?',
+        'i am really into dancing .',
+        'persona',
+    )
 
 
 def test_the_ceilings_by_hand():
@@ -72,9 +77,7 @@ def test_a_persona_reply_is_in_the_persona_and_nowhere_in_the_history():
 
 
 def test_splits_and_seeds_give_different_dialogues():
-    texts = {
-        str([t.text for d in dialogues(fold, seed, 5) for t in d.turns]) for fold in SIZES for seed in (0, 1)
-    }  # fmt: skip
+    texts = {str([t.text for d in dialogues(fold, seed, 5) for t in d.turns]) for fold in SIZES for seed in (0, 1)}
     assert len(texts) == 2 * len(SIZES)
     assert list(dialogues('valid', count=3)) == list(dialogues('valid'))[:3]
 

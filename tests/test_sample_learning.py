@@ -113,8 +113,10 @@ def answers(candidates: list[str], topic: grammar.Topic, form: str) -> dict[str,
 def scores(rules: Rules) -> dict[str, tuple[int, int]]:
     """Kind of turn -> right replies and turns, over the first training dialogues."""
     results = [result for dialogue in contract.dialogues('train:ordered', DIALOGUES) for result in rules.play(dialogue)]
-    return {kind: (sum(right for k, right in results if k == kind), sum(k == kind for k, _ in results))
-            for kind in ('open', 'persona', 'history')}  # fmt: skip
+    return {
+        kind: (sum(right for k, right in results if k == kind), sum(k == kind for k, _ in results))
+        for kind in ('open', 'persona', 'history')
+    }
 
 
 def deviation(turns: int) -> float:
@@ -151,9 +153,14 @@ def test_nothing_gives_the_reply_away(cue):
 def learn(model_file: str, side: str) -> None:
     """The demo's training, with this side of the persona."""
     opt = TrainModel.setup_args().parse_kwargs(
-        task=demo.TASK, model_file=model_file, num_epochs=demo.EPOCHS, persona_side=side, loglevel=contract.QUIET,
-        seed=1, **demo.AGENT,
-    )  # fmt: skip
+        task=demo.TASK,
+        model_file=model_file,
+        num_epochs=demo.EPOCHS,
+        persona_side=side,
+        loglevel=contract.QUIET,
+        seed=1,
+        **demo.AGENT,
+    )
     logging.set_log_level(contract.QUIET.upper())
     for _ in TrainLoop(opt).train_steps():
         pass
@@ -161,9 +168,13 @@ def learn(model_file: str, side: str) -> None:
 
 def evaluate(model_file: str, side: str) -> dict[str, float]:
     report = EvalModel.main(
-        task=demo.TASK, model_file=model_file, datatype='valid', persona_side=side, batchsize=64,
+        task=demo.TASK,
+        model_file=model_file,
+        datatype='valid',
+        persona_side=side,
+        batchsize=64,
         loglevel=contract.QUIET,
-    )  # fmt: skip
+    )
     return {name: float(report[name]) for name in ('hits@1', 'hits@1_persona', 'hits@1_history')}
 
 

@@ -8,10 +8,10 @@ from conftest import worker_program
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
 
-import parlai_persona.teacher as teacher_module
+import parlai_persona.data.teacher as teacher_module
 from parlai_persona import fields
-from parlai_persona.dialogue import DataError, Dialogue, Turn
-from parlai_persona.messages import persona_lines
+from parlai_persona.data.dialogue import DataError, Dialogue, Turn
+from parlai_persona.data.messages import persona_lines
 
 DIALOGUES = 7
 
@@ -145,9 +145,22 @@ def test_two_processes_see_each_example_once(parlai, tmp_path, script, datatype,
     # an epoch of each of two workers is 6 / 2 = 3 dialogues of 8 turns
     extra = ['-mf', 'm', '--max-train-steps', '24', '--evaltask', 'integration_tests'] if 'train' in script else []
     done = parlai(
-        script, '-t', 'persona:sample', '--persona-sample-dialogues', '6', '-m', 'recorder_agent:RecorderAgent',
-        '-dt', datatype, '--distributed-world-size', '2', '--datapath', str(data), *extra, PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
+        script,
+        '-t',
+        'persona:sample',
+        '--persona-sample-dialogues',
+        '6',
+        '-m',
+        'recorder_agent:RecorderAgent',
+        '-dt',
+        datatype,
+        '--distributed-world-size',
+        '2',
+        '--datapath',
+        str(data),
+        *extra,
+        PYTHONPATH=str(tmp_path),
+    )
     seen = [Counter(map(tuple, map(json.loads, path.read_text().splitlines()))) for path in data.glob('seen-*')]
     assert len(seen) == 2, done.stderr[-2000:]
     train_only = [Counter({k: v for k, v in c.items() if k[0].startswith(fold)}) for c in seen]

@@ -22,10 +22,10 @@ from parlai.core.teachers import DialogTeacher, register_teacher
 from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 
-from parlai_persona import metrics
 from parlai_persona.fields import PERSONA
-from parlai_persona.metric_types import DistinctMetric, PersonaF1Metric
-from parlai_persona.teacher_metrics import DISPLAY, PersonaMetrics, token_perplexity_name
+from parlai_persona.metrics import formulas
+from parlai_persona.metrics.teacher import DISPLAY, PersonaMetrics, token_perplexity_name
+from parlai_persona.metrics.types import DistinctMetric, PersonaF1Metric
 
 TASK = 'persona_metrics_test'
 NURSE = ['i am a nurse .', 'i have two old dogs .']
@@ -96,12 +96,12 @@ def labels_repeated():
 
 
 def test_repeated_labels_equal_the_pure_functions(labels_repeated):
-    idf = metrics.ZipfIdf(metrics.frequency_ranks(text for message in MESSAGES for text in message[1:]))
-    expected = metrics.persona_report(REPLIES, [persona for persona, _, _ in MESSAGES], idf)
+    idf = formulas.ZipfIdf(formulas.frequency_ranks(text for message in MESSAGES for text in message[1:]))
+    expected = formulas.persona_report(REPLIES, [persona for persona, _, _ in MESSAGES], idf)
     expected['persona_cover_train'] = expected.pop('persona_cover')
     expected['persona_recall_letter'] = expected['persona_precision']
     expected['persona_precision_letter'] = expected['persona_recall']
-    expected |= {f'distinct_raw_{n}': metrics.distinct(REPLIES, n) for n in (1, 2)}
+    expected |= {f'distinct_raw_{n}': formulas.distinct(REPLIES, n) for n in (1, 2)}
     assert {name: labels_repeated[name].value() for name in expected} == pytest.approx(expected)
     assert labels_repeated['persona_recall']._denom == 4  # the empty persona is left out, not counted as 0
     assert PERSONA_NAMES - set(labels_repeated) == {'persona_cover_file'}
@@ -156,7 +156,7 @@ def test_ranks_from_a_file(tmp_path, labels_repeated):
     ranks.write_text('the 1\ndogs 1\nnurse 1\n', encoding='utf-8')
     report = evaluate(model='repeat_label', persona_metrics_ranks=str(ranks))
     # rank of nurse 3; two dogs old: 4 2 4 (unranked: 3 + 1); cook: 4, cat: 4, so both sentences give idf(4)
-    idf = metrics.zipf_idf
+    idf = formulas.zipf_idf
     expected = (idf(3) + (idf(2) + 2 * idf(4)) / 3 + idf(4) + 0) / 4
     # 'i am a nurse with dogs' shares nurse with one sentence and dogs with the other: the rarer counts
     assert report['persona_cover_file'].value() == pytest.approx(expected)
@@ -171,10 +171,23 @@ def test_ranks_from_a_file(tmp_path, labels_repeated):
 def generator(tmp_path_factory):
     path = str(tmp_path_factory.mktemp('generator') / 'model')
     TrainModel.main(
-        task=TASK, model='transformer/generator', model_file=path, dict_tokenizer='re', n_layers=1, n_heads=1,
-        embedding_size=8, ffn_size=8, optimizer='adam', learningrate=0.01, lr_scheduler='none', batchsize=2,
-        max_train_steps=3, skip_generation=True, n_positions=32, label_truncate=32,
-    )  # fmt: skip
+        task=TASK,
+        model='transformer/generator',
+        model_file=path,
+        dict_tokenizer='re',
+        n_layers=1,
+        n_heads=1,
+        embedding_size=8,
+        ffn_size=8,
+        optimizer='adam',
+        learningrate=0.01,
+        lr_scheduler='none',
+        batchsize=2,
+        max_train_steps=3,
+        skip_generation=True,
+        n_positions=32,
+        label_truncate=32,
+    )
     return path
 
 
@@ -347,7 +360,7 @@ def test_distinct_metric_equals_the_count_in_any_grouping(n):
         while len(parts) > 1:  # any two neighbours, so that chains and branches both occur
             i = rng.randrange(len(parts) - 1)
             parts[i : i + 2] = [parts[i] + parts[i + 1]]
-        assert parts[0].value() == metrics.distinct(replies, n)
+        assert parts[0].value() == formulas.distinct(replies, n)
 
 
 def test_distinct_metric_never_changes():
@@ -360,9 +373,9 @@ def test_distinct_metric_never_changes():
     assert [metric.value() for metric, _ in seen] == [value for _, value in seen]
     for count, (metric, value) in enumerate(seen, start=1):
         branch = metric + DistinctMetric.compute(['new'], 1)  # a second continuation of the same metric
-        assert branch.value() == metrics.distinct([*replies[:count], 'new'], 1)
+        assert branch.value() == formulas.distinct([*replies[:count], 'new'], 1)
         twice = metric + metric
-        assert twice.value() == metrics.distinct(replies[:count] * 2, 1)
+        assert twice.value() == formulas.distinct(replies[:count] * 2, 1)
         assert pickle.loads(pickle.dumps(metric)).value() == copy.deepcopy(metric).value() == value
     assert len(pickle.dumps(seen[2][0])) < len(pickle.dumps(total))  # not what others appended
 

@@ -43,7 +43,7 @@ class KeepsWords(TorchRankerAgent):
         """ParlAI takes the dictionary of `--init-model` even if another was asked for; here it is taken if not."""
         asked = opt.get('dict_file')
         found, is_finetune = super()._get_init_model(opt, shared)
-        if is_finetune and asked and asked != f"{opt.get('model_file')}.dict" and PathManager.exists(asked):
+        if is_finetune and asked and asked != f'{opt.get("model_file")}.dict' and PathManager.exists(asked):
             opt['dict_file'] = asked
         self.starts_from = found
         return found, is_finetune
@@ -82,7 +82,7 @@ class KeepsWords(TorchRankerAgent):
         for name, wanted in asdict(self.shape).items():
             if name not in OF_TRAINING and seen[name] != wanted:
                 raise ValueError(
-                    f"{path} was trained with --memnet-{name.replace('_', '-')} {seen[name]}, this is {wanted}: give "
+                    f'{path} was trained with --memnet-{name.replace("_", "-")} {seen[name]}, this is {wanted}: give '
                     'the flags that it was trained with'
                 )
 

@@ -19,7 +19,7 @@ from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.agents.memnet.search import Candidates, make_approximate, make_codes
 from parlai_persona.agents.memnet.texts import Line, line
 from parlai_persona.files import draft, open_text, read_json, write_json
-from parlai_persona.weights import digest, fingerprint
+from parlai_persona.models.checksums import digest, fingerprint
 
 CHUNK = 8192  # lines encoded at a time, and lost at most by a kill
 SHOWN = ('weights', 'words', 'file', 'tokens')  # what a stamp is of, as a person would name it

@@ -39,9 +39,16 @@ class MemnetAgent(KeepsWords):
         super().add_cmdline_args(parser, partial_opt)
         add_flags(parser.add_argument_group('Persona memory network'), PREFIX, Shape, Material)
         parser.set_defaults(
-            optimizer='adamax', learningrate=8e-4, lr_scheduler='none', gradient_clip=1.0, candidates='batch',
-            eval_candidates='inline', history_size=1, text_truncate=100, label_truncate=100,
-        )  # fmt: skip
+            optimizer='adamax',
+            learningrate=8e-4,
+            lr_scheduler='none',
+            gradient_clip=1.0,
+            candidates='batch',
+            eval_candidates='inline',
+            history_size=1,
+            text_truncate=100,
+            label_truncate=100,
+        )
         return parser
 
     @staticmethod
@@ -100,12 +107,15 @@ class MemnetAgent(KeepsWords):
     def batchify(self, obs_batch, sort=False) -> Batch:
         training = any('labels' in obs for obs in obs_batch)
         valid = [
-            (place, obs) for place, obs in enumerate(obs_batch)
+            (place, obs)
+            for place, obs in enumerate(obs_batch)
             if self.is_valid(obs) and (obs['example'].label is not None or not training)
-        ]  # fmt: skip
+        ]
         return Batch(
-            batchsize=len(valid), valid_indices=torch.tensor([place for place, _ in valid], dtype=torch.long),
-            is_training=training, examples=[obs['example'] for _, obs in valid],
+            batchsize=len(valid),
+            valid_indices=torch.tensor([place for place, _ in valid], dtype=torch.long),
+            is_training=training,
+            examples=[obs['example'] for _, obs in valid],
             candidates=[obs.get('label_candidates') for _, obs in valid],
         )
 
@@ -196,10 +206,16 @@ class MemnetAgent(KeepsWords):
     def open_index(self) -> Candidates:
         """The index of `--memnet-candidates`, made first if need be; one process makes it."""
         maker = Maker(
-            Path(self.material.candidates), Path(f"{self.opt['model_file']}.candidates"), self.material.index,
-            self.material.candidate_tokens, self.dict.txt2vec, self.net,
-            [self.opt['dict_tokenizer'], str(self.opt['dict_lower']), *self.words()], self.encode_lines, self.ask,
-        )  # fmt: skip
+            Path(self.material.candidates),
+            Path(f'{self.opt["model_file"]}.candidates'),
+            self.material.index,
+            self.material.candidate_tokens,
+            self.dict.txt2vec,
+            self.net,
+            [self.opt['dict_tokenizer'], str(self.opt['dict_lower']), *self.words()],
+            self.encode_lines,
+            self.ask,
+        )
         self.model.eval()
         if is_primary_worker():
             maker.make()

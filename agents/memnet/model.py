@@ -36,9 +36,10 @@ class Shape:
     dropout: float = flag(0.0, 'probability (§5.1: 0.2 when trained on Persona-Chat alone)', least=0)
     persona: bool = flag(True, 'read the persona; false is "Persona: No" of Table 1')
     persona_start: str = flag(
-        'identity', "how the persona's linear layer begins; identity: where sizes allow it",
+        'identity',
+        "how the persona's linear layer begins; identity: where sizes allow it",
         choices=('identity', 'random'),
-    )  # fmt: skip
+    )
 
     def depth(self) -> int:
         return self.layers or LAYERS[self.encoder]
@@ -89,9 +90,13 @@ class Lstm(nn.Module):
         layers, hidden = shape.depth(), shape.hidden_size
         self.size = 2 * layers * hidden
         self.lstm = nn.LSTM(
-            shape.embedding_size, hidden, layers, batch_first=True, bidirectional=True,
+            shape.embedding_size,
+            hidden,
+            layers,
+            batch_first=True,
+            bidirectional=True,
             dropout=shape.dropout if layers > 1 else 0.0,
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(T, W, e) -> (T, d = 2 x layers x hidden)"""
@@ -171,8 +176,10 @@ class Encoder(nn.Module):
     """Texts -> vectors; a text of no words is 0."""
 
     KINDS: dict[str, type[Transformer] | type[Lstm] | type[BagOfWords]] = {
-        'transformer': Transformer, 'lstm': Lstm, 'bow': BagOfWords,
-    }  # fmt: skip
+        'transformer': Transformer,
+        'lstm': Lstm,
+        'bow': BagOfWords,
+    }
 
     def __init__(self, shape: Shape):
         super().__init__()

@@ -29,13 +29,15 @@ class Material:
         None, 'text file of word vectors (GloVe, fastText; .txt, .vec, .gz) to start from', metavar='FILE'
     )
     candidates: str | None = flag(
-        None, 'a response a line (or .gz), up to millions: evaluation and conversation choose from these (Table 2)',
+        None,
+        'a response a line (or .gz), up to millions: evaluation and conversation choose from these (Table 2)',
         metavar='FILE',
-    )  # fmt: skip
+    )
     index: str = flag(
-        'exact', 'search among --memnet-candidates: the best one, or nearly always the best one and sooner (FAISS)',
+        'exact',
+        'search among --memnet-candidates: the best one, or nearly always the best one and sooner (FAISS)',
         choices=('exact', 'approximate'),
-    )  # fmt: skip
+    )
     candidate_tokens: int = flag(10, 'words; longer lines of --memnet-candidates are left out (Table 2)', least=1)
 
 
@@ -116,6 +118,6 @@ def check(opt: Opt) -> None:
     """That no flag was given which has no effect."""
     for name, instead in UNREAD.items():
         if opt.get(name) not in (None, False, 'random'):
-            raise ValueError(f"--{name.replace('_', '-')} is {opt[name]}; persona:memnet does not know it: {instead}")
+            raise ValueError(f'--{name.replace("_", "-")} is {opt[name]}; persona:memnet does not know it: {instead}')
     if 'vocab' in (opt['candidates'], opt['eval_candidates'], opt['interactive_candidates']):
         raise ValueError('candidates are vocab; persona:memnet chooses among responses: batch, inline or fixed')

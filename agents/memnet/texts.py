@@ -85,6 +85,8 @@ def memory(personas: Iterable[Iterable[Line]]) -> Memory:
     table, lengths = padded(rows)
     starts = np.cumsum([0, *map(len, bags[:-1])])
     return Memory(
-        torch.from_numpy(np.concatenate(bags).astype(np.int64)), torch.from_numpy(starts), table,
+        torch.from_numpy(np.concatenate(bags).astype(np.int64)),
+        torch.from_numpy(starts),
+        table,
         torch.arange(table.shape[1]) < lengths[:, None],
-    )  # fmt: skip
+    )

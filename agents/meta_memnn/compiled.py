@@ -227,7 +227,23 @@ def forward_along(table, dH, us, ps, memories, H, data, index, base, run, split,
 
 @njit(cache=True, fastmath=True, nogil=True)
 def backward_along(
-    g, gs, dps, us, ps, memories, along_H, along_us, along_ps, along_memories, H, data, index, base, run, split, reply,
+    g,
+    gs,
+    dps,
+    us,
+    ps,
+    memories,
+    along_H,
+    along_us,
+    along_ps,
+    along_memories,
+    H,
+    data,
+    index,
+    base,
+    run,
+    split,
+    reply,
     rows,
 ):
     """Derivatives of what `backward` returned, where its g changes by `g` and the rest as `forward_along` has it."""

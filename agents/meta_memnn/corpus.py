@@ -18,8 +18,12 @@ class Corpus:
 
     @classmethod
     def gather(
-        cls, vocabulary: Vocabulary, examples: Mapping[str, Sequence[Example]], replies: dict[str, list[str]],
-        one_head: bool, memory: int,
+        cls,
+        vocabulary: Vocabulary,
+        examples: Mapping[str, Sequence[Example]],
+        replies: dict[str, list[str]],
+        one_head: bool,
+        memory: int,
     ) -> 'Corpus':
         """From the training examples of each task and its replies. A vocabulary that has words already is kept."""
         if one_head:
@@ -53,9 +57,7 @@ class Corpus:
         return table
 
 
-def gather_words(
-    vocabulary: Vocabulary, examples: Mapping[str, Sequence[Example]], candidates: Iterable[str]
-) -> None:
+def gather_words(vocabulary: Vocabulary, examples: Mapping[str, Sequence[Example]], candidates: Iterable[str]) -> None:
     """The words of the related tasks come first; without related tasks all words are in the first block."""
     for task in sorted(examples, key=lambda task: task == PRIMARY):
         if task == PRIMARY and len(examples) > 1:

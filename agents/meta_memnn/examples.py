@@ -40,9 +40,7 @@ def line_of(line: str, mark: str) -> str:
     return line[len(mark) :] if line.startswith(mark) else line
 
 
-def task_examples(
-    opt: Opt, task: str, own: bool = False, back: bool = False, fold: str = 'train'
-) -> Iterator[Met]:
+def task_examples(opt: Opt, task: str, own: bool = False, back: bool = False, fold: str = 'train') -> Iterator[Met]:
     """Every example of a split of the task once, in order.
 
     The options of the task are those of its string alone (`task:option=value`), unless it is the run's `own` task,

@@ -27,9 +27,7 @@ class Reading:
         base = run * (self.rows // runs)
         self.where = (batch.table.arrays(), batch.index.reshape(-1), base, run)
         self.kind = (split, reply)
-        self.us, self.ps, self.memories = compiled.forward(
-            numpy(table), self.H, *self.where, hops, *self.kind
-        )
+        self.us, self.ps, self.memories = compiled.forward(numpy(table), self.H, *self.where, hops, *self.kind)
         self.gs = self.dps = self.us[:0]
 
     def state(self) -> Tensor:
@@ -63,8 +61,20 @@ class Along:
         """The derivative of what `Reading.backward` returned, where its argument changes by g."""
         r = self.reading
         table, dH = compiled.backward_along(
-            numpy(g), r.gs, r.dps, r.us, r.ps, r.memories, self.H, self.us, self.ps, self.memories,
-            r.H, *r.where, *r.kind, r.rows,
+            numpy(g),
+            r.gs,
+            r.dps,
+            r.us,
+            r.ps,
+            r.memories,
+            self.H,
+            self.us,
+            self.ps,
+            self.memories,
+            r.H,
+            *r.where,
+            *r.kind,
+            r.rows,
         )
         return torch.from_numpy(table), torch.from_numpy(dH)
 

@@ -26,9 +26,11 @@ class Recipe:
 
     mode: str = flag('learned', "how to use related tasks: the rows of the paper's Table 2", choices=MODES)
     batch: int = flag(
-        32, 'examples in a related batch, and in the primary batches that judge the weights (B.2); the first primary '
-        'batch of an iteration has --batchsize', least=1,
-    )  # fmt: skip
+        32,
+        'examples in a related batch, and in the primary batches that judge the weights (B.2); the first primary '
+        'batch of an iteration has --batchsize',
+        least=1,
+    )
     alpha: float = 1e-3  # rate of the primary and related updates (Adam); the paper's alpha and beta
     gamma: float = flag(1e-3, 'rate of the updates of eta, by Adam (eq. 9)')
     updates: int = flag(10, 'updates of eta in an iteration (B.2)', least=1)
@@ -67,9 +69,18 @@ class Learner:
     """theta, eta and their optimisers. `iterate` is one iteration; batches may be given, else they are drawn."""
 
     def __init__(
-        self, recipe: Recipe, model: DialogModel, weigher: WeightModel, theta: dict[str, Tensor],
-        eta: dict[str, Tensor], primary: Pool, related: Sequence[Pool], seeds: Sequence[int],
-        descend: Callable[[Tensor], None] | None = None, device: str = 'cpu', judge: Pool | None = None,
+        self,
+        recipe: Recipe,
+        model: DialogModel,
+        weigher: WeightModel,
+        theta: dict[str, Tensor],
+        eta: dict[str, Tensor],
+        primary: Pool,
+        related: Sequence[Pool],
+        seeds: Sequence[int],
+        descend: Callable[[Tensor], None] | None = None,
+        device: str = 'cpu',
+        judge: Pool | None = None,
     ):
         """`descend` takes a step of theta down a loss; without it, Adam does. `judge` has the examples on which the
         simulated model is judged (eq. 8); without it, the primary training examples are."""
@@ -88,7 +99,8 @@ class Learner:
         self.fixed = {
             pool.table.head: np.stack(
                 [np.random.default_rng((seed, 8, n)).random(len(pool.table), np.float32) for seed in seeds]
-            ) for n, pool in enumerate(self.related)
+            )
+            for n, pool in enumerate(self.related)
         }  # weights of mode random_fixed, (R, examples) for each related task
 
     # ------------------------------------------------------------------------------------- losses
@@ -169,8 +181,15 @@ class Learner:
         """One update of eta (eqs. 6-10); the loss of the simulated model."""
         batches = [self.draw_related() for _ in range(self.recipe.steps)]
         grads, outer = meta.meta_gradient(
-            self.losses, self.losses, lambda eta: self.weights_of_steps(eta, batches),
-            self.view, self.eta, batches, self.draw_judge(), self.recipe.rule(), touched=self.related_names(),
+            self.losses,
+            self.losses,
+            lambda eta: self.weights_of_steps(eta, batches),
+            self.view,
+            self.eta,
+            batches,
+            self.draw_judge(),
+            self.recipe.rule(),
+            touched=self.related_names(),
         )
         for name, p in self.eta.items():
             p.grad = grads.get(name)
@@ -256,8 +275,7 @@ class Learner:
             'touched': self.touched,
             'rngs': [rng.bit_generator.state for rng in self.rngs],
             'pools': [
-                {'order': pool.order, 'rngs': [rng.bit_generator.state for rng in pool.rngs]}
-                for pool in self.pools()
+                {'order': pool.order, 'rngs': [rng.bit_generator.state for rng in pool.rngs]} for pool in self.pools()
             ],
         }
 

@@ -36,22 +36,27 @@ class Material:
     """What to learn from, and what to keep of it."""
 
     related: str | None = flag(
-        None, 'related tasks, each with its options in its name (persona:personalized_babi:babi_task=5)',
+        None,
+        'related tasks, each with its options in its name (persona:personalized_babi:babi_task=5)',
         metavar='TASK[,TASK]',
-    )  # fmt: skip
+    )
     time: str = flag(
-        'line', 'time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
+        'line',
+        'time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
         choices=('line', 'back'),
-    )  # fmt: skip
+    )
     memory: int = flag(250, 'lines to remember, the newest', least=1)
     judge: str = flag(
-        'train', 'which primary examples judge the simulated model (eq. 8): those that theta learns from, as in the '
-        'paper, or those of the validation split', choices=('train', 'valid'),
-    )  # fmt: skip
+        'train',
+        'which primary examples judge the simulated model (eq. 8): those that theta learns from, as in the '
+        'paper, or those of the validation split',
+        choices=('train', 'valid'),
+    )
     candidates: str = flag(
-        'inline', 'what to choose replies from: all candidates that come with the training examples, or their labels',
+        'inline',
+        'what to choose replies from: all candidates that come with the training examples, or their labels',
         choices=('inline', 'labels'),
-    )  # fmt: skip
+    )
     histograms: int = flag(
         500, 'keep a histogram of all weights so often, for `parlai persona_weights`; 0: never', metavar='ITERATIONS'
     )
@@ -205,8 +210,17 @@ class MetaMemnnAgent(TorchAgent):
             judge = Pool(held, [usable], [np.random.default_rng(seeds[-1].spawn(1)[0])])
         self.places = {one.example: place for place, one in enumerate(self.met[PRIMARY])}
         self.learner = Learner(
-            self.recipe, self.dialog_model, self.weight_model, self.model.group('theta'), self.model.group('eta'),
-            pools[0], pools[1:], [int(seeds[-1].generate_state(1)[0])], self.descend, self.device(), judge,
+            self.recipe,
+            self.dialog_model,
+            self.weight_model,
+            self.model.group('theta'),
+            self.model.group('eta'),
+            pools[0],
+            pools[1:],
+            [int(seeds[-1].generate_state(1)[0])],
+            self.descend,
+            self.device(),
+            judge,
         )
         self.init_optim(list(self.learner.theta.values()), states.get('optimizer'), states.get('optimizer_type'))
         self.build_lr_scheduler(states, hard_reset=not states)
@@ -219,7 +233,7 @@ class MetaMemnnAgent(TorchAgent):
         met = task_examples(self.opt, self.opt['task'], own=True, back=self.material.back(), fold='valid')
         found = [one.example for one in met]
         if not found:
-            raise ValueError(f"the validation split of {self.opt['task']} is empty: use --meta-memnn-judge train")
+            raise ValueError(f'the validation split of {self.opt["task"]} is empty: use --meta-memnn-judge train')
         return found
 
     def device(self) -> str:
@@ -250,8 +264,10 @@ class MetaMemnnAgent(TorchAgent):
     def batchify(self, obs_batch, sort=False) -> ParlaiBatch:
         valid = [(place, obs) for place, obs in enumerate(obs_batch) if self.is_valid(obs)]
         return ParlaiBatch(
-            batchsize=len(valid), valid_indices=torch.tensor([place for place, _ in valid], dtype=torch.long),
-            observations=[obs for _, obs in valid], is_training=any('labels' in obs for _, obs in valid),
+            batchsize=len(valid),
+            valid_indices=torch.tensor([place for place, _ in valid], dtype=torch.long),
+            observations=[obs for _, obs in valid],
+            is_training=any('labels' in obs for _, obs in valid),
         )
 
     # ---------------------------------------------------------------------------------------- training
@@ -341,8 +357,11 @@ class MetaMemnnAgent(TorchAgent):
     def state_dict(self) -> dict[str, Any]:
         states = super().state_dict()
         states.update(
-            words=list(self.corpus.vocabulary.words), related_words=self.corpus.vocabulary.related,
-            candidates=self.corpus.candidates, histograms=self.histograms, mode=self.recipe.mode,
+            words=list(self.corpus.vocabulary.words),
+            related_words=self.corpus.vocabulary.related,
+            candidates=self.corpus.candidates,
+            histograms=self.histograms,
+            mode=self.recipe.mode,
         )
         if self.learner:
             states['learner'] = self.learner.state_dict()
@@ -356,13 +375,21 @@ class MetaMemnnAgent(TorchAgent):
             raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
         if states['mode'] != self.recipe.mode:
             raise ValueError(
-                f"{path} was trained in mode {states['mode']!r}, with other parameters than "
-                f"{self.recipe.mode!r} has: leave --meta-memnn-mode out"
+                f'{path} was trained in mode {states["mode"]!r}, with other parameters than '
+                f'{self.recipe.mode!r} has: leave --meta-memnn-mode out'
             )
         return states
 
 
 SHARED = (
-    'learner', 'corpus', 'dialog_model', 'weight_model', 'listed', 'histograms', 'met', 'places', 'optimizer',
+    'learner',
+    'corpus',
+    'dialog_model',
+    'weight_model',
+    'listed',
+    'histograms',
+    'met',
+    'places',
+    'optimizer',
     'scheduler',
-)  # fmt: skip
+)

@@ -45,9 +45,10 @@ class Shape:
     hops: int = flag(3, 'readings of the memory (B.2)', least=1)
     split: bool = flag(False, 'a memory of its own for the lines about the user (Joshi et al. 2017)', 'split_memory')
     shared: bool = flag(
-        False, 'one matrix of word vectors for the candidates of all tasks, which keep their own lists (B.2)',
+        False,
+        'one matrix of word vectors for the candidates of all tasks, which keep their own lists (B.2)',
         'shared_candidates',
-    )  # fmt: skip
+    )
     scale: float = 0.1  # standard deviation of the first weights (Joshi et al.'s code)
 
 
@@ -127,8 +128,9 @@ def joined(parts: Sequence[Tensor], dim: int) -> Tensor:
 class DialogModel(MemNN):
     """M_theta: scores the candidates of a head. `heads` says which words each list of candidates is made of."""
 
-    def __init__(self, shape: Shape, heads: Mapping[str, Bags], known: Mapping[str, Tensor] | None = None,
-                 fast: bool = True):
+    def __init__(
+        self, shape: Shape, heads: Mapping[str, Bags], known: Mapping[str, Tensor] | None = None, fast: bool = True
+    ):
         """`known[head]` (R, C) is FAR where a run does not have a candidate of the list, else 0."""
         super().__init__(shape, fast)
         self.heads, self.known = dict(heads), dict(known or {})
@@ -173,8 +175,13 @@ class DialogModel(MemNN):
         head = batch.table.head
         if self.compiled(params):
             losses = fused.Losses.apply(
-                embedding(params, batch).flatten(0, 1), params['H'], self.candidates(params, head),
-                self.known.get(head), batch, self.shape.hops, self.shape.split,
+                embedding(params, batch).flatten(0, 1),
+                params['H'],
+                self.candidates(params, head),
+                self.known.get(head),
+                batch,
+                self.shape.hops,
+                self.shape.split,
             )
             return losses.view(batch.index.shape)
         scores = self.scores(params, batch)

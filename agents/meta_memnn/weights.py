@@ -20,13 +20,13 @@ def write(opt: Opt, output: str | None, plot: str | None) -> str:
     from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
 
     if not opt.get('model_file') or not os.path.exists(opt['model_file']):
-        raise ValueError(f"saw no model file at {opt.get('model_file')!r}; name one of persona:meta_memnn with -mf")
+        raise ValueError(f'saw no model file at {opt.get("model_file")!r}; name one of persona:meta_memnn with -mf')
     opt = Opt({**opt, 'datatype': 'train', 'interactive_mode': False})
     agent = create_agent(opt)
     mode = agent.opt.get('meta_memnn_mode')  # not the command's, which knows the default only
     if not isinstance(agent, MetaMemnnAgent) or mode != 'learned':
         raise ValueError(
-            f"{opt['model_file']} has no learned weights: it is {type(agent).__name__} in mode {mode!r}, expected "
+            f'{opt["model_file"]} has no learned weights: it is {type(agent).__name__} in mode {mode!r}, expected '
             "persona:meta_memnn in mode 'learned'"
         )
     said = []
@@ -34,7 +34,7 @@ def write(opt: Opt, output: str | None, plot: str | None) -> str:
         said.append(f'{write_examples(agent, Path(output))} examples to {output}')
     if plot:
         said.append(f'{draw(agent.histograms, Path(plot))} histograms to {plot}')
-    return f"wrote {' and '.join(said)}"
+    return f'wrote {" and ".join(said)}'
 
 
 def write_examples(agent: Any, path: Path) -> int:
@@ -42,10 +42,16 @@ def write_examples(agent: Any, path: Path) -> int:
     lines = []
     for number, head in enumerate(agent.material.tasks()):
         for met, weight in zip(agent.met[head], agent.learner.all_weights(number)[0].tolist(), strict=True):
-            lines.append({
-                'weight': round(weight, 6), 'task': met.task, 'dialogue': met.dialogue, 'turn': met.turn,
-                'text': ' '.join(met.example.query), 'reply': met.example.reply,
-            })
+            lines.append(
+                {
+                    'weight': round(weight, 6),
+                    'task': met.task,
+                    'dialogue': met.dialogue,
+                    'turn': met.turn,
+                    'text': ' '.join(met.example.query),
+                    'reply': met.example.reply,
+                }
+            )
     lines.sort(key=lambda line: -line['weight'])
     with draft(path) as part:
         part.write_text(''.join(json.dumps(line) + '\n' for line in lines), encoding='utf-8')
@@ -67,7 +73,7 @@ def draw(histograms: list[dict[str, Any]], path: Path) -> int:
     for axis, histogram in zip(axes.flat, chosen, strict=False):
         counts = histogram['counts']
         axis.bar(np.arange(len(counts)) / len(counts), counts, 1 / len(counts), align='edge', color='#4477aa')
-        axis.set(title=f"{histogram['head']}, iteration {histogram['iteration']}", xlim=(0, 1))
+        axis.set(title=f'{histogram["head"]}, iteration {histogram["iteration"]}', xlim=(0, 1))
         axis.title.set_size(9)
     figure.supxlabel('weight')
     figure.supylabel('related examples')

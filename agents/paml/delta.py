@@ -8,14 +8,22 @@ import torch
 from torch import Tensor
 
 from parlai_persona.agents.paml.meta import Params
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import draft
-from parlai_persona.weights import fingerprint
+from parlai_persona.models.checksums import fingerprint
 
 # What torch.load and looking into its result can stumble over.
 BROKEN = (
-    OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, IndexError, pickle.UnpicklingError, struct.error
-)  # fmt: skip
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 def write_delta(path: Path, theta: Params, theta_i: Params) -> None:

@@ -107,8 +107,13 @@ class Lesson:
 
 
 def learn(
-    theta: Params, support: Sequence[Loss], query: Loss, rates: Rates, second_order: bool = True,
-    others: Params | None = None, prior: float = 0.0,
+    theta: Params,
+    support: Sequence[Loss],
+    query: Loss,
+    rates: Rates,
+    second_order: bool = True,
+    others: Params | None = None,
+    prior: float = 0.0,
 ) -> Lesson:
     """One person's term of eq. 6. Without `second_order` the inner gradients count as constants (first-order MAML).
     `others`: what `rates` were computed from, if they are to be learned."""

@@ -15,7 +15,7 @@ from parlai_persona.flags import add_flags, flag, from_opt
 
 @dataclass(frozen=True)
 class Output:
-    pointer: bool = flag(False, 'mix copying from the context into the output, as the authors\' code does (p_gen)')
+    pointer: bool = flag(False, "mix copying from the context into the output, as the authors' code does (p_gen)")
 
 
 class PamlAgent(PersonaTasks, TransformerGeneratorAgent):

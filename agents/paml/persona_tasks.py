@@ -126,9 +126,9 @@ class PersonaTasks(TorchGeneratorAgent):
             if self.rank_candidates and turn.get('label_candidates'):
                 message['label_candidates'] = turn['label_candidates']
             history.update_history(message, temp_history=self.get_temp_history(message))
-            turns.append(self.vectorize(
-                message, history, text_truncate=self.text_truncate, label_truncate=self.label_truncate
-            ))  # fmt: skip
+            turns.append(
+                self.vectorize(message, history, text_truncate=self.text_truncate, label_truncate=self.label_truncate)
+            )
             history.add_reply(turn['labels'][0])
         return turns
 
@@ -145,9 +145,11 @@ class PersonaTasks(TorchGeneratorAgent):
         if not places:
             return super().batchify(obs_batch, sort=sort)
         return Batch(
-            batchsize=len(places), valid_indices=torch.tensor(places), is_training=True,
+            batchsize=len(places),
+            valid_indices=torch.tensor(places),
+            is_training=True,
             tasks=[obs_batch[place]['task'] for place in places],
-        )  # fmt: skip
+        )
 
     # ------------------------------------------------------------------------------------------- losses
 

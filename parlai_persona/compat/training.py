@@ -26,9 +26,7 @@ def plateau_without_verbose(module: Any) -> bool:
 
     def __init__(self, optimizer, patience, decay, warmup_updates, warmup_rate):
         module.ParlAILRScheduler.__init__(self, warmup_updates, warmup_rate)
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, 'min', factor=decay, patience=patience
-        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, 'min', factor=decay, patience=patience)
 
     scheduler.__init__ = __init__
     return True

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 # The folder of each type below `<datapath>/models`, the file ParlAI itself would put there, and where it is from.
 FILES = {
-    'fasttext_cc': ('crawl-300d-2M.vec', 'https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip'),
+    'fasttext_cc': (
+        'crawl-300d-2M.vec',
+        'https://dl.fbaipublicfiles.com/fasttext/vectors-english/crawl-300d-2M.vec.zip',
+    ),
     'fasttext': ('wiki.en.vec', 'https://dl.fbaipublicfiles.com/fasttext/vectors-wiki/wiki.en.vec'),
     'glove': ('glove.840B.300d.txt', 'https://nlp.stanford.edu/data/glove.840B.300d.zip'),
 }

@@ -20,21 +20,25 @@ class PersonaBabiGenerate(ParlaiScript):
         )
         group.add_argument('--output', default=None, metavar='DIR', help='folder to write to; nothing is overwritten')
         group.add_argument('--tasks', default='1,2,3,4,5', help='some of 1,2,3,4,5')
+        group.add_argument('--splits', default='train,valid,test,test-OOV', help='some of train,valid,test,test-OOV')
         group.add_argument(
-            '--splits', default='train,valid,test,test-OOV', help='some of train,valid,test,test-OOV'
-        )
-        group.add_argument(
-            '--dialogues', type=int, default=None,
+            '--dialogues',
+            type=int,
+            default=None,
             help='number in each file, repeated with other draws if the plain file has fewer; default: as many as it '
             'has, or 1,000 with --fresh',
         )
         group.add_argument('--seed', type=int, default=0, help='seed of profiles, answers to suggestions, questions')
         group.add_argument(
-            '--fresh', type='bool', default=False,
+            '--fresh',
+            type='bool',
+            default=False,
             help="new dialogues on the knowledge base's restaurants, instead of those of the plain files",
         )
         group.add_argument(
-            '--kb', default=None, metavar='FILE',
+            '--kb',
+            default=None,
+            metavar='FILE',
             help='personalised knowledge base to take the specialities from; default: drawn',
         )
         group.add_argument('--kb-seed', type=int, default=0, help='seed of the specialities, if they are drawn')
@@ -49,7 +53,7 @@ class PersonaBabiGenerate(ParlaiScript):
 
         import parlai.utils.logging as logging
 
-        from parlai_persona.dialogue import DataError
+        from parlai_persona.data.dialogue import DataError
         from parlai_persona.tasks.personalized_babi.generate import Request, generate
 
         opt = self.opt

@@ -22,14 +22,19 @@ class PersonaReddit(ParlaiScript):
         parser.add_argument('action', nargs='*', metavar='|'.join(ACTIONS), help='build or export a data set')
         group = parser.add_argument_group('Reddit')
         group.add_argument(
-            '--input', nargs='+', default=None, metavar='FILE',
+            '--input',
+            nargs='+',
+            default=None,
+            metavar='FILE',
             help='build: dumps of comments, paths or globs (.zst, .bz2, .xz, .gz, plain JSON lines); export: the data '
             'set',
         )
         group.add_argument('--output', default=None, help='what to write; nothing is overwritten')
         group.add_argument('--split', choices=('train', 'valid', 'test'), default='train', help='what to export')
         group.add_argument(
-            '--author-key', default=None, metavar='FILE',
+            '--author-key',
+            default=None,
+            metavar='FILE',
             help="secret key of the hash of authors' names, so that several builds name them alike; without it a new "
             'one that is kept nowhere',
         )
@@ -40,7 +45,7 @@ class PersonaReddit(ParlaiScript):
         """The path of what was written."""
         from pathlib import Path
 
-        from parlai_persona.dialogue import DataError
+        from parlai_persona.data.dialogue import DataError
 
         opt = self.opt
         action = [word for word in opt['action'] or () if word != 'persona_reddit'] or ['build']  # ParlAI leaves it in

@@ -19,15 +19,15 @@ from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.dialogue import NoSplit
-from parlai_persona.epochs import SeededEpochs, epoch_key
+from parlai_persona.data.dialogue import NoSplit
+from parlai_persona.data.epochs import SeededEpochs, epoch_key
+from parlai_persona.data.other_task import episodes, teacher, turn
 from parlai_persona.files import read_json
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.metric_types import BleuMetric, ConsistencyMetric
-from parlai_persona.other_task import episodes, teacher, turn
+from parlai_persona.metrics.teacher import PersonaMetrics
+from parlai_persona.metrics.types import BleuMetric, ConsistencyMetric
 from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, people
 from parlai_persona.tasks.few_shot.swaps import Swaps
-from parlai_persona.teacher_metrics import PersonaMetrics
 
 PREFIX = 'few_shot'
 
@@ -36,19 +36,23 @@ PREFIX = 'few_shot'
 class FewShot:
     of: str = flag('persona:personachat', 'the task whose dialogues are grouped by person', metavar='TASK')
     by: str = flag(
-        PERSONA_RULE, "who replies: 'persona' joins descriptions that are nearly the same; a map of the PAML authors' "
-        '(.json); or a field of the messages (persona:reddit has speaker)', metavar='WHAT',
-    )  # fmt: skip
+        PERSONA_RULE,
+        "who replies: 'persona' joins descriptions that are nearly the same; a map of the PAML authors' "
+        '(.json); or a field of the messages (persona:reddit has speaker)',
+        metavar='WHAT',
+    )
     least: int = flag(2, 'dialogues that a person has to have', least=2)
     support: int = flag(
         1, 'training: dialogues to adapt to (K), drawn anew in each epoch; of who has no more, all but one', least=1
-    )  # fmt: skip
+    )
     query: int = flag(1, 'training: other dialogues to answer afterwards, as far as there are', least=1)
     swap: float = flag(
-        0.0, "training: the part of a person's rarer words that is exchanged for others, the same in all of the "
+        0.0,
+        "training: the part of a person's rarer words that is exchanged for others, the same in all of the "
         'dialogues and drawn anew in each epoch: then nobody can be known by heart, and the support has to tell',
-        least=0, most=1,
-    )  # fmt: skip
+        least=0,
+        most=1,
+    )
     shots: int = flag(-1, "evaluation: dialogues to adapt to, the first k of a person's others; -1: all", least=-1)
     folds: int = flag(0, 'evaluation: dialogues of a person to answer, each after adapting to others; 0: all', least=0)
 
@@ -90,7 +94,7 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
 
     def gone_through(self) -> int:
         """People that a training which is gone on with has had already, of this worker's share."""
-        stats = Path(f"{self.opt.get('model_file')}.checkpoint.trainstats")
+        stats = Path(f'{self.opt.get("model_file")}.checkpoint.trainstats')
         return read_json(stats)['parleys'] * self.opt.get('batchsize', 1) if self.random and stats.is_file() else 0
 
     def reset(self) -> None:
@@ -150,11 +154,16 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
     def message(self, person: Person, chosen: list[dict], folds: list[dict]) -> Message:
         first = folds[0]
         answers = [turn['labels'][0] for place in first[fields.QUERY] for turn in chosen[place][fields.MESSAGES]]
-        return Message({
-            'text': f"person {person.id}: {len(first[fields.SUPPORT])} dialogues to learn from, {len(folds)} times "
-                    f"{len(first[fields.QUERY])} to answer",
-            'labels': answers, fields.DIALOGUES: chosen, fields.FOLDS: folds, 'episode_done': True,
-        })  # fmt: skip
+        return Message(
+            {
+                'text': f'person {person.id}: {len(first[fields.SUPPORT])} dialogues to learn from, {len(folds)} times '
+                f'{len(first[fields.QUERY])} to answer',
+                'labels': answers,
+                fields.DIALOGUES: chosen,
+                fields.FOLDS: folds,
+                'episode_done': True,
+            }
+        )
 
     # ----------------------------------------------------------------------------------------- metrics
 

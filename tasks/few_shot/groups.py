@@ -11,14 +11,24 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 
 Persona = frozenset[str]
 WORDS = re.compile(r'[^\W_]+')
-CONTRACTIONS = [(re.compile(short), long) for short, long in (
-    (r"\bwon't\b", 'will not'), (r"\bcan't\b|\bcannot\b", 'can not'), (r"n't\b", ' not'), (r"'m\b", ' am'),
-    (r"'re\b", ' are'), (r"'ve\b", ' have'), (r"'ll\b", ' will'), (r"'d\b", ' would'), (r"'s\b", ' is'),
-)]  # fmt: skip
+CONTRACTIONS = [
+    (re.compile(short), long)
+    for short, long in (
+        (r"\bwon't\b", 'will not'),
+        (r"\bcan't\b|\bcannot\b", 'can not'),
+        (r"n't\b", ' not'),
+        (r"'m\b", ' am'),
+        (r"'re\b", ' are'),
+        (r"'ve\b", ' have'),
+        (r"'ll\b", ' will'),
+        (r"'d\b", ' would'),
+        (r"'s\b", ' is'),
+    )
+]
 SUBSET, SHARED = 3, 4  # sentences: of a persona that is part of another; in common, if neither is
 
 

@@ -11,8 +11,8 @@ from parlai.core.teachers import FixedDialogTeacher
 from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
-from parlai_persona.dialogue import DataError
-from parlai_persona.other_task import episodes, turn
+from parlai_persona.data.dialogue import DataError
+from parlai_persona.data.other_task import episodes, turn
 from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
 
 PERSONA_RULE = 'persona'

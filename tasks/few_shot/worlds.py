@@ -11,9 +11,9 @@ from parlai.core.params import ParlaiParser
 from parlai.tasks.interactive.worlds import InteractiveWorld as ParlaiInteractiveWorld
 
 from parlai_persona import fields
-from parlai_persona.personas import PersonaError, read_text
+from parlai_persona.chat.worlds import PersonaInteractiveWorld, shortened, task_teacher
+from parlai_persona.data.personas import PersonaError, read_text
 from parlai_persona.tasks.few_shot.people import Person
-from parlai_persona.worlds import PersonaInteractiveWorld, shortened, task_teacher
 
 WAYS = 'a number of the task, or a file of dialogues (*.txt)'
 HELP = f"""\
@@ -42,9 +42,13 @@ def read_file(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             end_turn()
             if turns:
-                found.append({
-                    fields.DIALOGUE_ID: f'{path.name}/{len(found)}', fields.PERSONA: [], fields.MESSAGES: turns,
-                })  # fmt: skip
+                found.append(
+                    {
+                        fields.DIALOGUE_ID: f'{path.name}/{len(found)}',
+                        fields.PERSONA: [],
+                        fields.MESSAGES: turns,
+                    }
+                )
             turns, heard = [], []
             continue
         seen = LINE.match(line.strip())
@@ -101,10 +105,16 @@ class InteractiveWorld(PersonaInteractiveWorld):
         if sentences:
             known.insert(0, 'Of this person is said, unknown to the model:')
         self.agents[1].reset()
-        self.agents[1].observe(Message({
-            'text': '', 'episode_done': True, fields.DIALOGUES: dialogues,
-            fields.FOLDS: [{fields.SUPPORT: list(range(len(dialogues))), fields.QUERY: []}],
-        }))  # fmt: skip
+        self.agents[1].observe(
+            Message(
+                {
+                    'text': '',
+                    'episode_done': True,
+                    fields.DIALOGUES: dialogues,
+                    fields.FOLDS: [{fields.SUPPORT: list(range(len(dialogues))), fields.QUERY: []}],
+                }
+            )
+        )
         reply = self.agents[1].act()
         if fields.REPLIES not in reply:
             raise SystemExit(

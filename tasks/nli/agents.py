@@ -12,8 +12,8 @@ from parlai.core.teachers import DialogTeacher
 from parlai.tasks.multinli.agents import convert_to_dialogData
 from parlai.utils.data import DatatypeHelper
 
-from parlai_persona.dialogue import DataError
-from parlai_persona.other_task import episodes, teacher, turn
+from parlai_persona.data.dialogue import DataError
+from parlai_persona.data.other_task import episodes, teacher, turn
 from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
@@ -31,12 +31,16 @@ class DefaultTeacher(DialogTeacher):
         super().add_cmdline_args(parser, partial_opt)
         group = parser.add_argument_group('Persona NLI')
         group.add_argument(
-            '--nli-folder', default=None, metavar='DIR',
-            help=f"has {' and '.join(FILES)}; default: dialogue_nli_material below the datapath",
+            '--nli-folder',
+            default=None,
+            metavar='DIR',
+            help=f'has {" and ".join(FILES)}; default: dialogue_nli_material below the datapath',
         )
         group.add_argument('--nli-pairs', type=int, default=SIZES['train'], help='pairs of the training split')
         group.add_argument(
-            '--nli-chat', default=CHAT, metavar='TASK',
+            '--nli-chat',
+            default=CHAT,
+            metavar='TASK',
             help='its replies that say nothing of their speaker are in half of the neutral pairs; none: without',
         )
         group.add_argument('--nli-seed', type=int, default=0, help='seed of the pairs')

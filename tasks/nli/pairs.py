@@ -15,36 +15,69 @@ from parlai_persona.tasks.nli.parse import Fact
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS = ('entailment', 'neutral', 'contradiction')
 FAVOURITES = (
-    'animal', 'book', 'color', 'drink', 'food', 'hobby', 'movie', 'music_artist', 'place', 'season', 'show', 'sport',
-)  # fmt: skip
+    'animal',
+    'book',
+    'color',
+    'drink',
+    'food',
+    'hobby',
+    'movie',
+    'music_artist',
+    'place',
+    'season',
+    'show',
+    'sport',
+)
 LIKED = ('animal', 'activity', 'color', 'drink', 'food', 'music', 'sport', 'subject')
 # Of these a person has one at a time.
 EXCLUSIVE = {
-    'has_age', 'gender', 'marital_status', 'live_in_citystatecountry', 'place_origin', 'nationality', 'name',
-    'employed_by_company', 'race', *(f'favorite_{what}' for what in FAVOURITES),
-}  # fmt: skip
+    'has_age',
+    'gender',
+    'marital_status',
+    'live_in_citystatecountry',
+    'place_origin',
+    'nationality',
+    'name',
+    'employed_by_company',
+    'race',
+    *(f'favorite_{what}' for what in FAVOURITES),
+}
 COUNTED = {'have_pet', 'have_chidren', 'have_children', 'have_sibling'}  # (sic) of these, one number
 # Relation -> the one that denies it.
 OPPOSITES = {
     **{f'like_{what}': f'dislike_{what}' for what in LIKED},
-    'like_general': 'dislike', 'like_sports': 'dislike_sport', 'have_pet': 'not_have',
-    'have_chidren': 'have_no_children', 'have_children': 'have_no_children', 'have_sibling': 'have_no_sibling',
-    'have_family': 'have_no_family', 'have_vehicle': 'have_no', 'have': 'have_no', 'own': 'have_no',
+    'like_general': 'dislike',
+    'like_sports': 'dislike_sport',
+    'have_pet': 'not_have',
+    'have_chidren': 'have_no_children',
+    'have_children': 'have_no_children',
+    'have_sibling': 'have_no_sibling',
+    'have_family': 'have_no_family',
+    'have_vehicle': 'have_no',
+    'have': 'have_no',
+    'own': 'have_no',
     'has_ability': 'weakness',
-}  # fmt: skip
+}
 ALSO = {  # further ways to deny
-    'like_food': ('dislike', 'do_not_eat'), 'like_drink': ('dislike', 'do_not_drink'), 'like_animal': ('dislike',),
-    'like_activity': ('dislike', 'do_not_do'), 'have_pet': ('have_no',), 'have_chidren': ('not_have',),
-    'have_children': ('not_have',), 'have_sibling': ('not_have',), 'have': ('not_have',),
-}  # fmt: skip
+    'like_food': ('dislike', 'do_not_eat'),
+    'like_drink': ('dislike', 'do_not_drink'),
+    'like_animal': ('dislike',),
+    'like_activity': ('dislike', 'do_not_do'),
+    'have_pet': ('have_no',),
+    'have_chidren': ('not_have',),
+    'have_children': ('not_have',),
+    'have_sibling': ('not_have',),
+    'have': ('not_have',),
+}
 FIRST_PERSON = {'i', 'im', 'me', 'my', 'mine', 'myself', 'we', 'us', 'our', 'ours', 'ourselves'}
 WORD = re.compile(r'[a-z]+')
 TRIES = 200  # draws of a pair that is new, before there seem to be no more
 NUMBER = re.compile(r'^(\d+)\s+')
 KINDS = {  # objects that stand for a kind: "no pets" denies "a dog"
-    'pet': {'pet', 'dog', 'cat'}, 'sibling': {'sibling', 'brother', 'sister'},
+    'pet': {'pet', 'dog', 'cat'},
+    'sibling': {'sibling', 'brother', 'sister'},
     'child': {'child', 'children', 'kid', 'son', 'daughter'},
-}  # fmt: skip
+}
 
 
 class Pair(NamedTuple):

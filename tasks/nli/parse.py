@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 
 COLUMNS = ('ground_sentence', 'ground_head', 'ground_reln', 'ground_tail')
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from parlai.core.opt import Opt
 
-from parlai_persona.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, NoSplit
 
 # source -> (ParlAI's builder, folder below the datapath, splits)
 SOURCES = {
@@ -27,8 +27,8 @@ def paths(opt: Opt, fold: str) -> list[Path]:
     builder, folder, splits = SOURCES[opt['persona_source']]
     if fold not in splits:
         raise NoSplit(
-            f"--persona-source {opt['persona_source']} has no {fold} split; it has {' and '.join(splits)}: "
-            f"choose one of those with -dt{', or --persona-source personachat' if fold == 'test' else ''}"
+            f'--persona-source {opt["persona_source"]} has no {fold} split; it has {" and ".join(splits)}: '
+            f'choose one of those with -dt{", or --persona-source personachat" if fold == "test" else ""}'
         )
     if opt.get('persona_folder'):
         found = Path(opt['persona_folder']).expanduser()

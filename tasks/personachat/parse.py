@@ -1,4 +1,4 @@
-"""Persona-Chat and ConvAI2 files (`parlai_persona.fbdialog`) -> `Dialogue` records. Pure: paths in, records out.
+"""Read Persona-Chat and ConvAI2 files (`data.text_format`) into `Dialogue` records. Pure: paths in, records out.
 
 Lines with a persona come first in a dialogue and have no reply.
 """
@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from parlai_persona.dialogue import DataError, Dialogue
-from parlai_persona.fbdialog import Line, read_episodes, turns
+from parlai_persona.data.dialogue import DataError, Dialogue
+from parlai_persona.data.text_format import Line, read_episodes, turns
 from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
 
 
@@ -25,7 +25,7 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
 def persona(lines: list[Line], mark: str) -> tuple[tuple[str, ...], list[Line]]:
     """The sentences of the persona whose lines begin with `mark`, and the other lines."""
     marked = [not line.reply and line.text.startswith(mark) for line in lines]
-    sentences = tuple(line.text[len(mark):] for line, is_persona in zip(lines, marked, strict=True) if is_persona)
+    sentences = tuple(line.text[len(mark) :] for line, is_persona in zip(lines, marked, strict=True) if is_persona)
     return sentences, [line for line, is_persona in zip(lines, marked, strict=True) if not is_persona]
 
 

@@ -10,12 +10,12 @@ from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
 from parlai_persona import fields
-from parlai_persona.candidates import Distractors, shuffled
-from parlai_persona.dialogue import DataError, Dialogue, NoSplit, Turn
-from parlai_persona.messages import check_choice
+from parlai_persona.data.candidates import Distractors, shuffled
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
+from parlai_persona.data.messages import check_choice
+from parlai_persona.data.teacher import PersonaTeacher
 from parlai_persona.tasks.personalized_babi.build import SIZES, TASKS, candidates_path, split_path
 from parlai_persona.tasks.personalized_babi.parse import KINDS, read_candidates, read_dialogues
-from parlai_persona.teacher import PersonaTeacher
 
 CANDIDATES = ('released', 'task')
 FOLDS = ('train', 'valid', 'test')
@@ -39,27 +39,39 @@ class DefaultTeacher(PersonaTeacher):
         super().add_cmdline_args(parser, partial_opt)
         group = parser.add_argument_group('bAbI dialog tasks')
         group.add_argument(
-            '--babi-task', type=int, choices=tuple(TASKS), default=5,
+            '--babi-task',
+            type=int,
+            choices=tuple(TASKS),
+            default=5,
             help='1: calls, 2: changed calls, 3: options, 4: information, 5: all of it',
         )
         group.add_argument(
-            '--babi-personalized', type='bool', default=True,
+            '--babi-personalized',
+            type='bool',
+            default=True,
             help='with a profile of the user; false: the bAbI dialog tasks that these were made from',
         )
         group.add_argument(
-            '--babi-size', choices=SIZES, default='small',
+            '--babi-size',
+            choices=SIZES,
+            default='small',
             help='1,000 or 6,000 to 12,000 dialogues a split; the tasks without profile have 1,000',
         )
         group.add_argument(
             '--babi-oov', type='bool', default=False, help='test on restaurants that training has none of'
         )
         group.add_argument(
-            '--babi-dialogues', type=int, default=0, metavar='K',
+            '--babi-dialogues',
+            type=int,
+            default=0,
+            metavar='K',
             help='use only K dialogues of train and K of valid, chosen by --babi-seed; 0: all',
         )
         group.add_argument('--babi-seed', type=int, default=0, help='seed of that choice')
         group.add_argument(
-            '--babi-candidates', choices=CANDIDATES, default='released',
+            '--babi-candidates',
+            choices=CANDIDATES,
+            default='released',
             help="what --persona-candidates inline means: the release's list, or the replies of the dialogues in use "
             '(train, valid and test)',
         )
@@ -74,7 +86,7 @@ class DefaultTeacher(PersonaTeacher):
         for key, choices in (('babi_task', tuple(TASKS)), ('babi_size', SIZES), ('babi_candidates', CANDIDATES)):
             check_choice(opt, key, choices)
         if opt['babi_dialogues'] < 0:
-            raise ValueError(f"--babi-dialogues is {opt['babi_dialogues']}; it has to be 1 or more, or 0 for all")
+            raise ValueError(f'--babi-dialogues is {opt["babi_dialogues"]}; it has to be 1 or more, or 0 for all')
         super().__init__(opt, shared)
 
     def share(self):
@@ -109,7 +121,7 @@ class DefaultTeacher(PersonaTeacher):
         """The distinct replies to choose from, in an order that tells nothing."""
         released = self.opt['babi_candidates'] == 'released'
         found = read_candidates(candidates_path(self.opt)) if released else self.replies_in_use()
-        rng = random.Random(f"{self.opt['persona_candidates_seed']}/candidates")
+        rng = random.Random(f'{self.opt["persona_candidates_seed"]}/candidates')
         return Choices(shuffled(list(dict.fromkeys(found)), rng))
 
     def replies_in_use(self) -> Iterator[str]:

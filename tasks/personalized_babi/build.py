@@ -5,16 +5,17 @@ from pathlib import Path
 
 from parlai.core.opt import Opt
 
-from parlai_persona.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, NoSplit
 
 # personalised? -> (ParlAI's builder, folder below the datapath, how file names begin)
 RELEASES = {
     True: (
-        'parlai.tasks.personalized_dialog.build', 'personalized-dialog/personalized-dialog-dataset',
+        'parlai.tasks.personalized_dialog.build',
+        'personalized-dialog/personalized-dialog-dataset',
         'personalized-dialog',
     ),
     False: ('parlai.tasks.dialog_babi.build', 'dialog-bAbI/dialog-bAbI-tasks', 'dialog-babi'),
-}  # fmt: skip
+}
 TASKS = {1: 'API-calls', 2: 'API-refine', 3: 'options', 4: 'info', 5: 'full-dialogs'}
 PLAIN_TASKS = {**TASKS, 4: 'phone-address'}
 SIZES = ('small', 'full')  # of the personalised tasks; the plain ones have one size

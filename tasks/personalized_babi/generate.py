@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
-from parlai_persona.dialogue import DataError, Dialogue
-from parlai_persona.fbdialog import Line, read_episodes, shorten
+from parlai_persona.data.dialogue import DataError, Dialogue
+from parlai_persona.data.text_format import Line, read_episodes, shorten
 from parlai_persona.files import draft
 from parlai_persona.tasks.personalized_babi.build import PLAIN_TASKS, RELEASES, TASKS
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SPLITS, Facts, fact, read_dialogues, read_kb
@@ -71,10 +71,14 @@ def generate(request: Request, report: Callable[[str], None] = lambda message: N
     request.check()
     knowledge = Knowledge(read_knowledge(request))
     files = {request.path(task, split, True): (task, split) for task in request.tasks for split in request.splits}
-    lists = {
-        request.common('kb-all', True): ''.join(kb_lines(knowledge.facts)),
-        request.common('candidates', True): ''.join(candidate_lines(knowledge)),
-    } if request.lists else {}  # fmt: skip
+    lists = (
+        {
+            request.common('kb-all', True): ''.join(kb_lines(knowledge.facts)),
+            request.common('candidates', True): ''.join(candidate_lines(knowledge)),
+        }
+        if request.lists
+        else {}
+    )
     check_output(files, lists)
     sizes = {job: check_source(request, *job, knowledge) for job in files.values()}
     request.output.mkdir(parents=True, exist_ok=True)
@@ -157,9 +161,7 @@ def fresh(request: Request, task: int, split: str, knowledge: Knowledge) -> Iter
         yield simulate(f'{split}-{number}', task, topics, rng)
 
 
-def watched(
-    dialogues: Iterable[Dialogue], size: int, label: str, report: Callable[[str], None]
-) -> Iterator[str]:
+def watched(dialogues: Iterable[Dialogue], size: int, label: str, report: Callable[[str], None]) -> Iterator[str]:
     """The lines of the dialogues; every few seconds a message about how far it is."""
     last = time.monotonic()
     for number, dialogue in enumerate(dialogues):
@@ -257,14 +259,19 @@ def replies(knowledge: Knowledge) -> Iterator[str]:
         yield from (styled('suggest', profile, name) for profile in profiles)
         address = known['R_address']
         for answer in (
-            known['R_phone'], known['R_social_media'],
-            f'{address} {known["R_parking"]}', f'{address} {known["R_public_transport"]}',
-        ):  # fmt: skip
+            known['R_phone'],
+            known['R_social_media'],
+            f'{address} {known["R_parking"]}',
+            f'{address} {known["R_public_transport"]}',
+        ):
             yield from (styled('inform', profile, answer) for profile in profiles)
 
 
 def api_calls(menus: dict[str, list[str]]) -> Iterable[str]:
     return (
         f'{API_CALL} {cuisine} {location} {number} {price}'
-        for location, cuisines in menus.items() for cuisine in cuisines for number in NUMBERS for price in PRICES
-    )  # fmt: skip
+        for location, cuisines in menus.items()
+        for cuisine in cuisines
+        for number in NUMBERS
+        for price in PRICES
+    )

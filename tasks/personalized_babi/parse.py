@@ -1,8 +1,8 @@
 """Files of the (personalised) bAbI dialog tasks -> records. Pure: paths in, records out.
 
-Dialogues stand in the format of `parlai_persona.fbdialog`. Those of the personalised tasks begin with a line about
-the user (`male elderly`, in tasks 3 and 5 also `veg risotto`); facts about restaurants (`resto_x R_phone
-resto_x_phone`) are lines without reply.
+Dialogues are in the format of `data.text_format`. Those of the personalised tasks begin with a line about the user
+(`male elderly`, in tasks 3 and 5 also `veg risotto`). Facts about restaurants (`resto_x R_phone resto_x_phone`) are
+lines without a reply.
 """
 
 import re
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from parlai_persona.dialogue import DataError, Dialogue
-from parlai_persona.fbdialog import Line, read_episodes, shorten, turns
+from parlai_persona.data.dialogue import DataError, Dialogue
+from parlai_persona.data.text_format import Line, read_episodes, shorten, turns
 
 API_CALL = 'api_call'
 KINDS = ('option', API_CALL, 'info', 'other')  # of replies

@@ -7,8 +7,8 @@ what the user says to suggestions, how they ask for information, and in dialogue
 import random
 from dataclasses import replace
 
-from parlai_persona.dialogue import DataError, Dialogue, Turn
-from parlai_persona.fbdialog import shorten
+from parlai_persona.data.dialogue import DataError, Dialogue, Turn
+from parlai_persona.data.text_format import shorten
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, fact, kind, write_facts
 from parlai_persona.tasks.personalized_babi.restaurants import SLOTS, Knowledge, variants
 from parlai_persona.tasks.personalized_babi.styles import (
@@ -85,9 +85,7 @@ def draw_profile(offered: list[str], knowledge: Knowledge, rng: random.Random) -
     return Profile(gender, age, rng.choice(DIETS), rng.choice(specialities))
 
 
-def negotiate(
-    profile: Profile, offered: list[str], knowledge: Knowledge, rng: random.Random
-) -> tuple[str, list[Turn]]:
+def negotiate(profile: Profile, offered: list[str], knowledge: Knowledge, rng: random.Random) -> tuple[str, list[Turn]]:
     """Suggestions from the best downwards until the user takes one; that one, and what was said."""
     turns = []
     ranked = knowledge.ranked(offered, profile.diet, profile.favourite)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.personalized_babi.parse import Facts
 
 SLOTS = ('cuisine', 'location', 'number', 'price')  # in the order of an api_call, and of the bot's questions
@@ -17,10 +17,34 @@ NUMBERS = ('two', 'four', 'six', 'eight')
 PRICES = ('cheap', 'moderate', 'expensive')
 TYPE_OF_VARIANT = {'1': 'veg', '2': 'non-veg'}
 # The twelve facts about a restaurant, in the order of the dialogues and in that of the knowledge base.
-IN_DIALOGUES = ('R_phone', 'R_cuisine', 'R_address', 'R_location', 'R_number', 'R_price', 'R_rating',
-                'R_type', 'R_speciality', 'R_social_media', 'R_parking', 'R_public_transport')  # fmt: skip
-IN_KB = ('R_cuisine', 'R_location', 'R_price', 'R_rating', 'R_phone', 'R_address', 'R_number',
-         'R_type', 'R_speciality', 'R_social_media', 'R_parking', 'R_public_transport')  # fmt: skip
+IN_DIALOGUES = (
+    'R_phone',
+    'R_cuisine',
+    'R_address',
+    'R_location',
+    'R_number',
+    'R_price',
+    'R_rating',
+    'R_type',
+    'R_speciality',
+    'R_social_media',
+    'R_parking',
+    'R_public_transport',
+)
+IN_KB = (
+    'R_cuisine',
+    'R_location',
+    'R_price',
+    'R_rating',
+    'R_phone',
+    'R_address',
+    'R_number',
+    'R_type',
+    'R_speciality',
+    'R_social_media',
+    'R_parking',
+    'R_public_transport',
+)
 # Their values are the restaurant's name with an ending, as `resto_x_1_parking`.
 NAMED = ('R_phone', 'R_address', 'R_social_media', 'R_parking', 'R_public_transport')
 FROM_PLAIN = ('R_cuisine', 'R_location', 'R_number', 'R_price', 'R_rating')

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from parlai_persona.dialogue import Dialogue
+from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, fact, write_facts
 from parlai_persona.tasks.personalized_babi.restaurants import SLOTS, Knowledge, variants
 from parlai_persona.tasks.personalized_babi.styles import (

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from parlai_persona.dialogue import DataError, Dialogue, Turn
+from parlai_persona.data.dialogue import DataError, Dialogue, Turn
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, fact, kind, write_facts
 from parlai_persona.tasks.personalized_babi.restaurants import (
     NUMBERS,
@@ -24,8 +24,11 @@ from parlai_persona.tasks.personalized_babi.styles import ACCEPTS, ASKS, plain
 
 GREETINGS = ('hi', 'hello', 'good morning')
 REQUESTS = (
-    'may i have a table', 'can you book a table', 'can you make a restaurant reservation', "i'd like to book a table",
-)  # fmt: skip
+    'may i have a table',
+    'can you book a table',
+    'can you make a restaurant reservation',
+    "i'd like to book a table",
+)
 PHRASES = {
     'cuisine': ('with {} cuisine', 'with {} food'),
     'location': ('in {}',),
@@ -42,10 +45,13 @@ CHANGES = ('actually i would prefer', 'instead could it be')
 THANKS = ('thanks', 'thank you', 'you rock')
 NO_MORE = ('no thanks', 'no thank you')
 PLAIN_QUESTIONS = {
-    'phone': ('may i have the phone number of the restaurant', 'do you have its phone number',
-              'what is the phone number of the restaurant'),
+    'phone': (
+        'may i have the phone number of the restaurant',
+        'do you have its phone number',
+        'what is the phone number of the restaurant',
+    ),
     'address': ('may i have the address of the restaurant', 'do you have its address', 'can you provide the address'),
-}  # fmt: skip
+}
 IN_REQUEST = {1: (0, 4), 2: (4, 4), 3: (0, 4), 5: (1, 3)}  # task -> fewest and most slots in the first request
 CHANGED = {2: (1, 4), 5: (1, 3)}  # task -> fewest and most changes of mind
 FEWEST_OPTIONS = 3  # restaurants that a query with suggestions returns at least
@@ -65,8 +71,11 @@ class Topics:
         menus = [menu for menu in knowledge.menus.items() if (menu[0] in OOV_LOCATIONS) == oov]
         everything = [
             (cuisine, location, number, price)
-            for location, cuisines in menus for cuisine in cuisines for number in NUMBERS for price in PRICES
-        ]  # fmt: skip
+            for location, cuisines in menus
+            for cuisine in cuisines
+            for number in NUMBERS
+            for price in PRICES
+        ]
         choice = [query for query in everything if len(bases(knowledge.answers.get(query, []))) >= FEWEST_OPTIONS]
         if not choice:
             raise DataError(

@@ -10,8 +10,10 @@ from functools import cached_property
 
 from parlai.core.message import Message
 
-from parlai_persona.dialogue import DataError, Dialogue, NoSplit
-from parlai_persona.personas import WAYS, Persona
+from parlai_persona.chat.worlds import PersonaInteractiveWorld
+from parlai_persona.chat.worlds import PersonaSelfChatWorld as SelfChatWorld
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
+from parlai_persona.data.personas import WAYS, Persona
 from parlai_persona.tasks.personalized_babi.build import kb_path
 from parlai_persona.tasks.personalized_babi.parse import (
     API_CALL,
@@ -22,8 +24,6 @@ from parlai_persona.tasks.personalized_babi.parse import (
     read_kb,
     write_facts,
 )
-from parlai_persona.worlds import PersonaInteractiveWorld
-from parlai_persona.worlds import PersonaSelfChatWorld as SelfChatWorld
 
 __all__ = ['InteractiveWorld', 'SelfChatWorld']
 
@@ -85,7 +85,7 @@ def table(restaurants: Facts) -> str:
     rows = []
     for name, facts in restaurants.items():
         shown = [f'{relation[2:]} {facts[relation]}' for relation in SHOWN if relation in facts]
-        rows.append(f"  - {name}: {', '.join(shown)}")
+        rows.append(f'  - {name}: {", ".join(shown)}')
     return '\n'.join(rows)
 
 
@@ -108,7 +108,7 @@ class InteractiveWorld(PersonaInteractiveWorld):
         return self.profile()
 
     def profile(self) -> str:
-        return f"Your profile: {', '.join(self.human) or 'none'}"
+        return f'Your profile: {", ".join(self.human) or "none"}'
 
     def example_dialogues(self) -> Iterable[Dialogue]:
         """Those of the training split; a folder of one's own may have another split only."""
@@ -154,7 +154,7 @@ class InteractiveWorld(PersonaInteractiveWorld):
         """What the dialogues hold after a call: all that fits, in random order; the person is told, too."""
         values = call.split()[1:]
         if len(values) != len(CALL):
-            print(f"{call}: expected {API_CALL} and {', '.join(r[2:] for r in CALL)}; nothing is looked up.")
+            print(f'{call}: expected {API_CALL} and {", ".join(r[2:] for r in CALL)}; nothing is looked up.')
             return None
         try:
             wanted = dict(zip(CALL, values, strict=True)).items()
@@ -163,7 +163,7 @@ class InteractiveWorld(PersonaInteractiveWorld):
             print(f'{call}: nothing is looked up: {error}')
             return None
         if not found:
-            print(f"{call}: there is no such restaurant. Ask for something else, or /reset.")
+            print(f'{call}: there is no such restaurant. Ask for something else, or /reset.')
             return None
         print(f'{len(found)} restaurants fit this call:\n{table(found)}')
         if not self.customs.looks_up:

@@ -12,12 +12,12 @@ from parlai.core.teachers import ChunkTeacher
 from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
-from parlai_persona.candidates import Distractors, shuffled
-from parlai_persona.dialogue import DataError, Dialogue, NoSplit
-from parlai_persona.epochs import epoch_key
-from parlai_persona.messages import DialogueMessages
+from parlai_persona.data.candidates import Distractors, shuffled
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
+from parlai_persona.data.epochs import epoch_key
+from parlai_persona.data.messages import DialogueMessages
+from parlai_persona.metrics.teacher import PersonaMetrics
 from parlai_persona.tasks.reddit.parse import CHUNK, Chunk, chunks, read
-from parlai_persona.teacher_metrics import PersonaMetrics
 
 
 class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
@@ -34,7 +34,9 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
         super().add_cmdline_args(parser, partial_opt)
         group = parser.add_argument_group('Reddit')
         group.add_argument(
-            '--reddit-data', default=None, metavar='DIR',
+            '--reddit-data',
+            default=None,
+            metavar='DIR',
             help='made by `parlai persona_reddit build`; or a folder of <split>.jsonl with persona, context, response',
         )
         return parser

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import draft, write_json
 from parlai_persona.tasks.reddit import dump, slices
 from parlai_persona.tasks.reddit.engines import DuckEngine, Folders, SparkEngine

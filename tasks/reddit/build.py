@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from parlai.core.opt import Opt
 from tqdm import tqdm
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import draft, write_json
 from parlai_persona.tasks.reddit import classifier, dump, manifest, plan, text
 from parlai_persona.tasks.reddit.blocks import stage
@@ -74,14 +74,14 @@ def default_parts(files: list[Path]) -> int:
     return min(PARTS, max(1, round(size / PART)))
 
 
-def begin(
-    work: Path, files: list[Path], options: Options, engine: str, parts: int, key: bytes | None
-) -> bytes:  # fmt: skip
+def begin(work: Path, files: list[Path], options: Options, engine: str, parts: int, key: bytes | None) -> bytes:
     """A new build, or the one of these files and options that was stopped; its key."""
     mine: dict[str, Any] = {
         'inputs': [{'path': str(path.resolve()), 'bytes': path.stat().st_size} for path in files],
-        'options': asdict(options), 'parts': parts, 'engine': engine,  # which keep their work in other files
-    }  # fmt: skip
+        'options': asdict(options),
+        'parts': parts,
+        'engine': engine,  # which keep their work in other files
+    }
     if (work / 'build.json').exists():
         theirs = json.loads((work / 'build.json').read_text())
         if not any((work / 'data').glob('*.parquet')):  # nothing is split yet
@@ -117,7 +117,7 @@ def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Op
 
 def job_of(
     options: Options, machine: Machine, parts: int, key: bytes, tagger: str | None, judge: Classifier | None
-) -> Job:  # fmt: skip
+) -> Job:
     bots = set(BOTS)
     if options.bot_list:
         path = Path(options.bot_list)
@@ -126,9 +126,18 @@ def job_of(
         bots.update(path.read_text(encoding='utf-8').split())
     scoring = {'weights': judge.weights, 'bias': judge.bias, 'threshold': options.threshold} if judge else {}
     return Job(
-        key, parts, options.seed, options.selection, cleaning(options), options.bot_rule, frozenset(bots), verbs(),
-        tagger=tagger, sliced=machine.engine == 'duckdb', **scoring,
-    )  # fmt: skip
+        key,
+        parts,
+        options.seed,
+        options.selection,
+        cleaning(options),
+        options.bot_rule,
+        frozenset(bots),
+        verbs(),
+        tagger=tagger,
+        sliced=machine.engine == 'duckdb',
+        **scoring,
+    )
 
 
 def engine_of(machine: Machine, folders: Folders) -> DuckEngine | SparkEngine:
@@ -167,8 +176,14 @@ def cuts(engine: DuckEngine | SparkEngine, options: Options, pairs: int) -> tupl
 
 
 def finish(
-    folders: Folders, output: Path, options: Options, machine: Machine, counts: Counter[str],
-    sources: list[dict[str, Any]], words: list[tuple[str, int]], seconds: float,
+    folders: Folders,
+    output: Path,
+    options: Options,
+    machine: Machine,
+    counts: Counter[str],
+    sources: list[dict[str, Any]],
+    words: list[tuple[str, int]],
+    seconds: float,
 ) -> None:
     """Dictionary and manifest; then the output takes its name and the rest goes."""
     with draft(folders.data / 'dictionary') as unfinished:
@@ -182,8 +197,9 @@ def finish(
                 file.write(path.read_bytes())
         print(
             f'{counts["broken"]:,} broken lines stand in {output}.broken, as they came, names and all: look at them, '
-            'then remove them', file=sys.stderr,
-        )  # fmt: skip
+            'then remove them',
+            file=sys.stderr,
+        )
     folders.data.rename(output)
     shutil.rmtree(folders.work)
 

@@ -11,7 +11,7 @@ import msgspec
 import parlai.utils.logging as logging
 from parlai.core.opt import Opt
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import write_json
 from parlai_persona.tasks.personachat.build import paths
 from parlai_persona.tasks.personachat.parse import read_views

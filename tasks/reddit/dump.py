@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 
 PIECE = 1 << 17  # bytes read at once: what comes of them still fits a cache
 WINDOW = 31  # bits; the public dumps are compressed with `zstd --long=31`

@@ -14,7 +14,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from ibis import Table
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import draft
 from parlai_persona.tasks.reddit import plan, slices
 
@@ -65,9 +65,13 @@ class DuckEngine(Engine):
         spill = folders.work / 'spill'
         spill.mkdir(parents=True, exist_ok=True)
         self.connection = ibis.duckdb.connect(
-            memory_limit=memory, threads=threads, temp_directory=str(spill), preserve_insertion_order=False,
-            allocator_flush_threshold=KEPT, allocator_bulk_deallocation_flush_threshold=KEPT,
-        )  # fmt: skip
+            memory_limit=memory,
+            threads=threads,
+            temp_directory=str(spill),
+            preserve_insertion_order=False,
+            allocator_flush_threshold=KEPT,
+            allocator_bulk_deallocation_flush_threshold=KEPT,
+        )
 
     def all(self, folder: Path) -> Table:
         parquet = list(folder.glob('*.parquet'))
@@ -125,10 +129,16 @@ class DuckEngine(Engine):
             files = {}
             for fold in plan.FOLDS:
                 unfinished = stack.enter_context(draft(paths[fold]))
-                files[fold] = stack.enter_context(pq.ParquetWriter(
-                    unfinished, batches.schema, compression='zstd', compression_level=1, use_dictionary=False,
-                    write_statistics=['order'],
-                ))  # fmt: skip
+                files[fold] = stack.enter_context(
+                    pq.ParquetWriter(
+                        unfinished,
+                        batches.schema,
+                        compression='zstd',
+                        compression_level=1,
+                        use_dictionary=False,
+                        write_statistics=['order'],
+                    )
+                )
             for batch in batches:
                 numbers = batch.column('order').to_numpy()
                 for fold, limits in choice.folds().items():
@@ -211,19 +221,19 @@ def session(master: str) -> Any:
     try:
         from pyspark.sql import SparkSession
     except ImportError:
-        raise DataError(
-            "--engine spark needs the package pyspark: pip install 'parlai-persona[spark]'"
-        ) from None
+        raise DataError("--engine spark needs the package pyspark: pip install 'parlai-persona[spark]'") from None
     find_java()
     local = master.startswith('local')
     if local:
         os.environ.setdefault('PYSPARK_PYTHON', sys.executable)  # else the first python3 of the path
     built = (
-        SparkSession.builder.master(master).appName('parlai persona_reddit').config('spark.ui.enabled', 'false')
+        SparkSession.builder.master(master)
+        .appName('parlai persona_reddit')
+        .config('spark.ui.enabled', 'false')
         .config('spark.sql.adaptive.enabled', 'true')  # joins even where a thread or an author is huge
         .config('spark.sql.adaptive.skewJoin.enabled', 'true')
         .config('spark.sql.session.timeZone', 'UTC')
-    )  # fmt: skip
+    )
     if local:
         built = built.config('spark.sql.shuffle.partitions', str(os.cpu_count()))
     found = built.getOrCreate()

@@ -17,7 +17,10 @@ def export(folder: Path, fold: str, output: Path) -> Path:
         for dialogue in tqdm(dialogues, desc=f'{fold} examples', unit=''):
             turn = dialogue.turns[0]
             line = {
-                'persona': dialogue.persona, 'context': turn.text, 'response': turn.reply, 'speaker': dialogue.speaker
+                'persona': dialogue.persona,
+                'context': turn.text,
+                'response': turn.reply,
+                'speaker': dialogue.speaker,
             }
             file.write(json.dumps(line, ensure_ascii=False) + '\n')
     return output

@@ -290,9 +290,15 @@ def scan(data, starts, ends, kinds, verbs, known, weights, bias, rule, longest, 
             kept += 1
         out_ends[row] = written
     return (
-        out[:written], out_ends, s_row[:kept], s_place[:kept], s_start[:kept], s_end[:kept], s_hash[:kept],
+        out[:written],
+        out_ends,
+        s_row[:kept],
+        s_place[:kept],
+        s_start[:kept],
+        s_end[:kept],
+        s_hash[:kept],
         s_score[:kept],
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -332,10 +338,21 @@ class Reader:
         """Of the texts data[start:end]."""
         self.words[:], self.used[0] = 0, 0
         out, out_ends, row, place, start, end, hash, score = scan(
-            data, starts, ends, self.kinds, (self.verbs.keys, self.verbs.values), self.weights.keys,
-            self.weights.values, self.bias, self.rule, text.LONGEST, text.SHORTEST_SENTENCE, text.LONGEST_SENTENCE,
-            self.words, self.used,
-        )  # fmt: skip
+            data,
+            starts,
+            ends,
+            self.kinds,
+            (self.verbs.keys, self.verbs.values),
+            self.weights.keys,
+            self.weights.values,
+            self.bias,
+            self.rule,
+            text.LONGEST,
+            text.SHORTEST_SENTENCE,
+            text.LONGEST_SENTENCE,
+            self.words,
+            self.used,
+        )
         used = self.used[1 : 1 + self.used[0, 0]]
         counts = Counts(used[:, 1].copy(), used[:, 2].copy(), self.words[used[:, 0], 1].astype(np.int64))
         return Read(out, np.concatenate([[0], out_ends]), row, place, start, end, hash, score, counts)

@@ -297,9 +297,13 @@ def marked(data, starts, ends):
         for place in range(starts[row], ends[row]):
             c = data[place]
             if (
-                c == 38 or c == 62 or c == 64 or (c == 40 and before == 93)
-                or (c == 47 and (before == 117 or before == 85 or before == 47)) or (c == 46 and before | 32 == 119)
-            ):  # fmt: skip
+                c == 38
+                or c == 62
+                or c == 64
+                or (c == 40 and before == 93)
+                or (c == 47 and (before == 117 or before == 85 or before == 47))
+                or (c == 46 and before | 32 == 119)
+            ):
                 found[row] = True
                 break
             before = c

@@ -19,7 +19,11 @@ ENGINES = {'duckdb': 'duckdb', 'spark': 'pyspark'}
 
 
 def of(
-    folders: Folders, options: Options, machine: Machine, counts: Counter[str], sources: list[dict[str, Any]],
+    folders: Folders,
+    options: Options,
+    machine: Machine,
+    counts: Counter[str],
+    sources: list[dict[str, Any]],
     seconds: float,
 ) -> dict[str, Any]:
     packages = [*PACKAGES, ENGINES[machine.engine], *(['spacy'] if options.tagger == 'spacy' else [])]

@@ -19,14 +19,16 @@ class Options:
     test: float = flag(50_000.0, 'examples of the test split; below 1: a share of all', least=0)
     seed: int = flag(0, 'of the choice of splits and sentences')
     tagger: str = flag(
-        'auto', "what finds verbs: spaCy's tagger, a lexicon, or auto: spaCy where its model is installed",
+        'auto',
+        "what finds verbs: spaCy's tagger, a lexicon, or auto: spaCy where its model is installed",
         choices=TAGGERS,
-    )  # fmt: skip
+    )
     spacy_model: str = flag('en_core_web_sm', 'name or folder')
     classifier: str | None = flag(
-        None, 'classifier of an earlier build; without it, one learns from Persona-Chat (rules+classifier)',
+        None,
+        'classifier of an earlier build; without it, one learns from Persona-Chat (rules+classifier)',
         metavar='FILE',
-    )  # fmt: skip
+    )
     threshold: float = flag(0.0, "score that a sentence needs with rules+classifier: log odds, 0 is 'as likely as not'")
     bot_rule: bool = flag(True, 'drop authors whose name says that they are bots')
     bot_list: str | None = flag(None, 'more authors to drop, one a line', metavar='FILE')

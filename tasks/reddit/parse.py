@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parlai_persona.dialogue import DataError, Dialogue, NoSplit, Turn
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 
 Row = tuple[tuple[str, ...], str, str, str]  # persona, context, response, who responds
 CHUNK = 20_000  # lines of a JSON-lines file that are read together
@@ -75,10 +75,13 @@ def read(chunk: Chunk) -> list[Dialogue]:
     rows = lines(chunk) if chunk.path.suffix == '.jsonl' else row_group(chunk)
     return [
         Dialogue(
-            f'{chunk.path.name}/{chunk.number or chunk.offset}/{place}', (Turn(context, response),), persona,
+            f'{chunk.path.name}/{chunk.number or chunk.offset}/{place}',
+            (Turn(context, response),),
+            persona,
             speaker=speaker,
-        ) for place, (persona, context, response, speaker) in enumerate(rows)
-    ]  # fmt: skip
+        )
+        for place, (persona, context, response, speaker) in enumerate(rows)
+    ]
 
 
 def row_group(chunk: Chunk) -> Iterator[Row]:

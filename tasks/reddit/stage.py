@@ -130,9 +130,10 @@ class Stage:
         more, offsets = packed([getattr(comment, name.decode()) for comment in others for name in lines.FIELDS])
         limits = (offsets + len(data)).astype(np.int64)
         return Raw(
-            np.concatenate([data, more]), np.concatenate([starts, limits[:-1].reshape(-1, len(lines.FIELDS))]),
+            np.concatenate([data, more]),
+            np.concatenate([starts, limits[:-1].reshape(-1, len(lines.FIELDS))]),
             np.concatenate([ends, limits[1:].reshape(-1, len(lines.FIELDS))]),
-        )  # fmt: skip
+        )
 
     def sound(self, line: bytes) -> Comment | None:
         try:
@@ -169,17 +170,19 @@ class Stage:
         """A row a comment, as plan.py has them; `at`, from `first` on, tells copies of a comment apart."""
         job, rows = self.job, len(raw.starts)
         ids, threads = (kernels.hash_rows(*raw.of(name)) for name in (b'id', b'link_id'))
-        table = pa.table({
-            'part': pa.array(threads % job.parts, pa.int32()),
-            'at': first + np.arange(rows),
-            'id': ids,
-            'parent': lines.parents(*raw.of(b'parent_id')),
-            'author': (kernels.keyed(*raw.of(b'author'), self.key) >> np.uint64(1)).astype(np.int64),
-            'order': kernels.shuffled(ids, np.zeros(rows, np.int32), job.seed),
-            'text': strings(read.out, read.offsets),
-            'sentences': (found := self.sentences(read, ids)),
-            'hashes': pa.ListArray.from_arrays(found.offsets, found.values.field('hash')),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                'part': pa.array(threads % job.parts, pa.int32()),
+                'at': first + np.arange(rows),
+                'id': ids,
+                'parent': lines.parents(*raw.of(b'parent_id')),
+                'author': (kernels.keyed(*raw.of(b'author'), self.key) >> np.uint64(1)).astype(np.int64),
+                'order': kernels.shuffled(ids, np.zeros(rows, np.int32), job.seed),
+                'text': strings(read.out, read.offsets),
+                'sentences': (found := self.sentences(read, ids)),
+                'hashes': pa.ListArray.from_arrays(found.offsets, found.values.field('hash')),
+            }
+        )
         written = np.diff(read.offsets) > 0
         self.counts['empty'] += rows - int(written.sum())
         return table if written.all() else table.filter(written)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 
 VERBS, OTHERS = frozenset({'VERB', 'AUX'}), frozenset({'NOUN', 'PROPN', 'PRON', 'ADJ'})
 UNUSED = ['parser', 'ner', 'lemmatizer']

@@ -3,7 +3,7 @@
 import gzip
 from importlib import resources
 
-from parlai_persona.dialogue import DataError
+from parlai_persona.data.dialogue import DataError
 
 
 def words(text: str) -> frozenset[str]:

@@ -6,10 +6,10 @@ from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
-from parlai_persona.dialogue import Dialogue
+from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.data.teacher import PersonaTeacher
 from parlai_persona.fields import KIND
 from parlai_persona.tasks.sample.grammar import SIZES, dialogues
-from parlai_persona.teacher import PersonaTeacher
 
 
 class DefaultTeacher(PersonaTeacher):
@@ -21,8 +21,10 @@ class DefaultTeacher(PersonaTeacher):
         group = parser.add_argument_group('Persona sample')
         group.add_argument('--persona-sample-seed', type=int, default=0, help='seed of the generated dialogues')
         group.add_argument(
-            '--persona-sample-dialogues', type=int, default=SIZES['train'],
-            help=f"dialogues in the training split; valid and test have {SIZES['valid']} each",
+            '--persona-sample-dialogues',
+            type=int,
+            default=SIZES['train'],
+            help=f'dialogues in the training split; valid and test have {SIZES["valid"]} each',
         )
         return parser
 

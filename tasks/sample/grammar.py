@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from parlai_persona.dialogue import Dialogue, Turn
+from parlai_persona.data.dialogue import Dialogue, Turn
 
 TOPICS_PER_DIALOGUE = 4
 RECALLS_PER_DIALOGUE = 3
@@ -43,50 +43,66 @@ def topic(values: str, *sentences: str) -> Topic:
 TOPICS = (
     topic(
         'cat dog rabbit hamster parrot turtle goldfish snake pony lizard',
-        'i own a {}.|my pet is a {}.', 'i have a {} at home .|i share my home with a {} .', 'you have a {} .',
+        'i own a {}.|my pet is a {}.',
+        'i have a {} at home .|i share my home with a {} .',
+        'you have a {} .',
         'do you have any pets ?|what kind of pet do you have ?',
         'what pet did i tell you about ?|which pet do i have ?',
     ),
     topic(
         'nurse teacher baker lawyer pilot farmer plumber chef librarian carpenter',
-        'i work as a {}.|i am a {} by trade.', 'i am a {} .|i earn my living as a {} .', 'you are a {} .',
+        'i work as a {}.|i am a {} by trade.',
+        'i am a {} .|i earn my living as a {} .',
+        'you are a {} .',
         'what do you do for a living ?|what is your job ?',
         'can you remember what my job is ?|what do i do for a living ?',
     ),
     topic(
         'paris london tokyo boston chicago madrid berlin sydney cairo toronto',
-        'i live in {}.|my home is in {}.', 'i am living in {} .|my place is in {} .', 'you live in {} .',
-        'where do you live ?|which city are you from ?', 'which city did i say i live in ?|where do i live ?',
+        'i live in {}.|my home is in {}.',
+        'i am living in {} .|my place is in {} .',
+        'you live in {} .',
+        'where do you live ?|which city are you from ?',
+        'which city did i say i live in ?|where do i live ?',
     ),
     topic(
         'pizza sushi tacos pasta curry salad steak soup burgers pancakes',
-        'my favorite food is {}.|i love to eat {}.', 'i could eat {} every day .|there is nothing better than {} .',
-        'you like {} the most .', 'what do you like to eat ?|do you have a favorite food ?',
+        'my favorite food is {}.|i love to eat {}.',
+        'i could eat {} every day .|there is nothing better than {} .',
+        'you like {} the most .',
+        'what do you like to eat ?|do you have a favorite food ?',
         'what did i say i like to eat ?|which food do i like ?',
     ),
     topic(
         'painting fishing dancing hiking knitting gardening swimming cooking sailing reading',
-        'i enjoy {} in my free time.|my hobby is {}.', 'i spend my weekends {} .|i am really into {} .',
-        'you said you enjoy {} .', 'what do you do for fun ?|do you have a hobby ?',
+        'i enjoy {} in my free time.|my hobby is {}.',
+        'i spend my weekends {} .|i am really into {} .',
+        'you said you enjoy {} .',
+        'what do you do for fun ?|do you have a hobby ?',
         'what is my hobby again ?|what do i do for fun ?',
     ),
     topic(
         'jazz rock opera country techno blues reggae rap folk metal',
-        'i listen to {} music.|i like {} music best.', 'i play {} songs all day .|i am a fan of {} music .',
-        'you like {} music .', 'what music do you listen to ?|do you like music ?',
+        'i listen to {} music.|i like {} music best.',
+        'i play {} songs all day .|i am a fan of {} music .',
+        'you like {} music .',
+        'what music do you listen to ?|do you like music ?',
         'what kind of music did i mention ?|which music do i like ?',
     ),
     topic(
         'red blue green yellow purple orange pink brown black white',
         'my favorite color is {}.|i always wear {} clothes.',
-        'i think {} is the nicest color .|everything i own is {} .', 'your favorite color is {} .',
+        'i think {} is the nicest color .|everything i own is {} .',
+        'your favorite color is {} .',
         'what is your favorite color ?|which color do you like ?',
         'do you remember my favorite color ?|what color did i say i like ?',
     ),
     topic(
         'tennis soccer golf hockey baseball basketball volleyball rugby boxing cricket',
-        'i play {} on a team.|i am good at {}.', 'i train {} three times a week .|i never miss a {} match .',
-        'your sport is {} .', 'do you play any sports ?|which sport are you into ?',
+        'i play {} on a team.|i am good at {}.',
+        'i train {} three times a week .|i never miss a {} match .',
+        'your sport is {} .',
+        'do you play any sports ?|which sport are you into ?',
         'what sport did i talk about ?|which sport do i like ?',
     ),
 )

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from parlai_persona.dialogue import Dialogue
+from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
 
 Persona = tuple[str, ...]

@@ -12,11 +12,11 @@ from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.candidates import Distractors
-from parlai_persona.dialogue import Dialogue, NoSplit
-from parlai_persona.epochs import SeededEpochs
-from parlai_persona.messages import DialogueMessages
-from parlai_persona.teacher_metrics import PersonaMetrics
+from parlai_persona.data.candidates import Distractors
+from parlai_persona.data.dialogue import Dialogue, NoSplit
+from parlai_persona.data.epochs import SeededEpochs
+from parlai_persona.data.messages import DialogueMessages
+from parlai_persona.metrics.teacher import PersonaMetrics
 
 
 class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeacher):

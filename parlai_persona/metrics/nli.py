@@ -15,10 +15,16 @@ Pair = tuple[str, str]  # premise (the reply), hypothesis (a persona sentence)
 SCORES = {'entailment': 1, 'neutral': 0, 'contradiction': -1}
 # How the three are called: in MNLI's models, in the release of Dialogue NLI, and shortened.
 NAMES = {
-    'entailment': 'entailment', 'entail': 'entailment', 'entails': 'entailment', 'positive': 'entailment',
-    'neutral': 'neutral', 'contradiction': 'contradiction', 'contradict': 'contradiction',
-    'contradicts': 'contradiction', 'negative': 'contradiction',
-}  # fmt: skip
+    'entailment': 'entailment',
+    'entail': 'entailment',
+    'entails': 'entailment',
+    'positive': 'entailment',
+    'neutral': 'neutral',
+    'contradiction': 'contradiction',
+    'contradict': 'contradiction',
+    'contradicts': 'contradiction',
+    'negative': 'contradiction',
+}
 BATCH, LONGEST = 64, 128  # pairs; tokens of a pair, as in the authors' code
 
 

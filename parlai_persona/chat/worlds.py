@@ -19,9 +19,9 @@ from parlai.tasks.self_chat.worlds import SelfChatWorld, load_openers_from_file
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona import fields
-from parlai_persona.dialogue import Dialogue
-from parlai_persona.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
-from parlai_persona.teacher import PersonaTeacher
+from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.data.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
+from parlai_persona.data.teacher import PersonaTeacher
 
 HELP = f"""\
   /persona            show the model's persona            /me          show yours
@@ -38,7 +38,8 @@ def add_persona_args(parser: ParlaiParser) -> None:
     group = parser.add_argument_group('Personas in conversation')
     group.add_argument('--persona', default='random', help=f"the model's persona: {WAYS}")
     group.add_argument(
-        '--partner-persona', default=None,
+        '--partner-persona',
+        default=None,
         help="its partner's persona, likewise; default: random where --persona-side or a self-chat needs one",
     )
     group.add_argument(
@@ -75,7 +76,7 @@ class Personas:
         except PersonaError as error:
             if asked == 'random' and isinstance(error, NoPersonas):  # nobody has one in this task
                 return ()
-            raise SystemExit(f"--{flag.replace('_', '-')} {asked!r}: {error}") from None
+            raise SystemExit(f'--{flag.replace("_", "-")} {asked!r}: {error}') from None
 
     def message(self, act: Message, own: Persona, partners: Persona, turn: int) -> Message:
         """What the speaker with the persona `own` gets to see of `act`."""

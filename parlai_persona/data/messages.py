@@ -7,8 +7,8 @@ from parlai.core.params import ParlaiParser
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona import fields
-from parlai_persona.candidates import Distractors, example_rng, shuffled
-from parlai_persona.dialogue import DataError, Dialogue, NoSplit, Turn
+from parlai_persona.data.candidates import Distractors, example_rng, shuffled
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 
 SIDES = ('self', 'other', 'both', 'none')
 CANDIDATES = ('inline', 'sampled', 'none')
@@ -34,21 +34,29 @@ class DialogueMessages:
         super().add_cmdline_args(parser, partial_opt)  # type: ignore[misc]
         group = parser.add_argument_group('Persona dialogues')
         group.add_argument(  # no defaults here: several tasks share the flags, not what suits them
-            '--persona-side', choices=SIDES, default=None,
+            '--persona-side',
+            choices=SIDES,
+            default=None,
             help="whose persona stands in the text: the replying speaker's (default, if the task knows no better), "
             "the partner's, both or none",
         )
         group.add_argument(
-            '--persona-candidates', choices=CANDIDATES, default=None,
+            '--persona-candidates',
+            choices=CANDIDATES,
+            default=None,
             help='label candidates: those that came with the data (default, if the task knows no better), seeded '
             'draws from the same split, or none',
         )
         group.add_argument(
-            '--persona-candidates-count', type=int, default=None,
+            '--persona-candidates-count',
+            type=int,
+            default=None,
             help='number of sampled candidates, the reply included (default 20, if the task knows no better)',
         )
         group.add_argument(
-            '--persona-candidates-seed', type=int, default=0,
+            '--persona-candidates-seed',
+            type=int,
+            default=0,
             help='seed of the sampled candidates and of the order in which candidates are shown',
         )
         return parser
@@ -63,7 +71,7 @@ class DialogueMessages:
         check_choice(opt, 'persona_side', SIDES)
         check_choice(opt, 'persona_candidates', CANDIDATES)
         if opt['persona_candidates'] == 'sampled' and opt['persona_candidates_count'] < 2:
-            raise ValueError(f"--persona-candidates-count is {opt['persona_candidates_count']}; it has to be 2 or more")
+            raise ValueError(f'--persona-candidates-count is {opt["persona_candidates_count"]}; it has to be 2 or more')
 
     def forgive(self, error: NoSplit, fold: str) -> None:
         """A missing test split is an error only for someone who asked for it: `train_model` runs a last test without

@@ -8,8 +8,8 @@ from itertools import islice
 
 from parlai.core.metrics import AverageMetric, Metric
 
-from parlai_persona import metrics
-from parlai_persona.nli import Nli
+from parlai_persona.metrics import formulas
+from parlai_persona.metrics.nli import Nli
 
 
 class PersonaF1Metric(Metric):
@@ -29,7 +29,7 @@ class PersonaF1Metric(Metric):
         )
 
     def value(self) -> float:
-        return metrics.f1(self._recall / self._examples, self._precision / self._examples)
+        return formulas.f1(self._recall / self._examples, self._precision / self._examples)
 
 
 class DistinctMetric(Metric):
@@ -48,7 +48,7 @@ class DistinctMetric(Metric):
 
     @classmethod
     def compute(cls, tokens: Sequence[str], n: int) -> DistinctMetric:
-        grams = list(metrics.ngrams(tokens, n))
+        grams = list(formulas.ngrams(tokens, n))
         return cls(dict.fromkeys(grams), len(grams))
 
     def _own(self) -> dict[tuple[str, ...], None]:
@@ -72,27 +72,27 @@ class PerplexityMetric(AverageMetric):
     """exp of the summed negative log-likelihood over the summed number of tokens."""
 
     def value(self) -> float:
-        return metrics.perplexity(self._numer, self._denom) if self._denom else math.nan
+        return formulas.perplexity(self._numer, self._denom) if self._denom else math.nan
 
 
 class BleuMetric(Metric):
-    """BLEU-4 of all replies together, by 100 (`metrics.bleu`)."""
+    """BLEU-4 of all replies together, by 100 (`formulas.bleu`)."""
 
     __slots__ = ('_counts',)
     macro_average = False
 
-    def __init__(self, counts: metrics.BleuCounts):
+    def __init__(self, counts: formulas.BleuCounts):
         self._counts = counts
 
     @classmethod
     def compute(cls, reply: str, label: str) -> BleuMetric:
-        return cls(metrics.bleu_counts(reply, label))
+        return cls(formulas.bleu_counts(reply, label))
 
     def __add__(self, other: BleuMetric | None) -> BleuMetric:
         return self if other is None else BleuMetric(self._counts + other._counts)
 
     def value(self) -> float:
-        return metrics.bleu(self._counts)
+        return formulas.bleu(self._counts)
 
 
 class ConsistencyMetric(Metric):

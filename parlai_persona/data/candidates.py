@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from parlai_persona.dialogue import DataError, Dialogue
+from parlai_persona.data.dialogue import DataError, Dialogue
 
 T = TypeVar('T')
 

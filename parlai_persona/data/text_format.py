@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from parlai_persona.dialogue import DataError, Turn
+from parlai_persona.data.dialogue import DataError, Turn
 
 
 class Line(NamedTuple):
@@ -44,8 +44,7 @@ def split_line(raw: str, where: str) -> tuple[int, Line]:
     columns = [column.strip() for column in rest.split('\t')]
     if not number.isascii() or not number.isdecimal() or not columns[0] or len(columns) > 4:
         raise DataError(
-            f'{where}: saw {shorten(raw)!r}, '
-            'expected "<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidates>]]]"'
+            f'{where}: saw {shorten(raw)!r}, expected "<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidates>]]]"'
         )
     text, reply, _, candidates = (columns + [''] * 4)[:4]
     return int(number), Line(where, text, reply, tuple(candidates.split('|')) if candidates else ())

@@ -21,18 +21,18 @@ from parlai.core.params import ParlaiParser
 from parlai.core.teachers import FixedDialogTeacher
 from parlai.utils.data import DatatypeHelper
 
-from parlai_persona import metrics
 from parlai_persona.fields import PERSONA
-from parlai_persona.metric_types import (
+from parlai_persona.metrics import formulas
+from parlai_persona.metrics.nli import Nli, load
+from parlai_persona.metrics.types import (
     BleuMetric,
     ConsistencyMetric,
     DistinctMetric,
     PerplexityMetric,
     PersonaF1Metric,
 )
-from parlai_persona.nli import Nli, load
 
-sentence_words = lru_cache(maxsize=2**14)(metrics.content_words)  # Persona-Chat has some 6,000 sentences
+sentence_words = lru_cache(maxsize=2**14)(formulas.content_words)  # Persona-Chat has some 6,000 sentences
 
 DISPLAY = {
     'persona_recall': ('P-R', "share of a persona sentence's words that the reply says (eq. 19)"),
@@ -74,12 +74,12 @@ class WordRarity:
         self.metric = 'persona_cover_file' if path else 'persona_cover_train'
 
     @cached_property
-    def idf(self) -> metrics.ZipfIdf | None:
+    def idf(self) -> formulas.ZipfIdf | None:
         if not self.path:
-            ranks = metrics.frequency_ranks(self.training_texts())
-            return metrics.ZipfIdf(ranks) if ranks else None
+            ranks = formulas.frequency_ranks(self.training_texts())
+            return formulas.ZipfIdf(ranks) if ranks else None
         with open(self.path, 'rb') as lines:
-            return metrics.ZipfIdf(metrics.read_ranks(lines, self.path))
+            return formulas.ZipfIdf(formulas.read_ranks(lines, self.path))
 
 
 def token_perplexity_name(opt: Opt) -> str | None:
@@ -119,16 +119,24 @@ class PersonaMetrics(FixedDialogTeacher):
         super().add_cmdline_args(parser, partial_opt)
         group = parser.add_argument_group('Persona metrics')
         group.add_argument(
-            '--persona-metrics', type='bool', default=True,
+            '--persona-metrics',
+            type='bool',
+            default=True,
             help='in evaluation, report persona F1 and coverage, Distinct, hits@3, MRR, perplexity per word',
         )
         group.add_argument(
-            '--persona-metrics-ranks', type=str, default=None, metavar='FILE',
+            '--persona-metrics-ranks',
+            type=str,
+            default=None,
+            metavar='FILE',
             help='vector file or word list, most frequent word first, that ranks words for persona coverage '
             '(PEDNet, eq. 20); without it, frequency in the training split ranks them',
         )
         group.add_argument(
-            '--persona-nli', type=str, default=None, metavar='MODEL',
+            '--persona-nli',
+            type=str,
+            default=None,
+            metavar='MODEL',
             help='report consistency with the persona (PAML, eq. 7), judged by this classifier of entailment: a ParlAI '
             'model file, a folder, or a name on the hub of transformers',
         )
@@ -185,8 +193,8 @@ class PersonaMetrics(FixedDialogTeacher):
         if isinstance(persona, str):
             raise TypeError(f'field {PERSONA!r}: saw the str {persona!r}, expected a list of sentences')
         sentences = [sentence_words(sentence) for sentence in persona]
-        reply = metrics.content_words(text)
-        overlap = metrics.persona_overlap(reply, sentences)
+        reply = formulas.content_words(text)
+        overlap = formulas.persona_overlap(reply, sentences)
         if overlap is None:
             return
         recall, precision = overlap.recall, overlap.precision
@@ -195,12 +203,12 @@ class PersonaMetrics(FixedDialogTeacher):
             'persona_precision': precision,
             'persona_recall_letter': precision,
             'persona_precision_letter': recall,
-            'persona_f1_mean': metrics.f1(recall, precision),
+            'persona_f1_mean': formulas.f1(recall, precision),
             'persona_used': float(overlap.shared > 0),
         }
         idf = self.word_rarity.idf
         if idf is not None:
-            averages[self.word_rarity.metric] = metrics.persona_cover(reply, sentences, idf)
+            averages[self.word_rarity.metric] = formulas.persona_cover(reply, sentences, idf)
         for name, value in averages.items():
             self.metrics.add(name, AverageMetric(value))
         self.metrics.add('persona_f1', PersonaF1Metric(recall, precision))
@@ -216,8 +224,8 @@ class PersonaMetrics(FixedDialogTeacher):
     def _measure_rank(self, ranked: Iterable[str], labels: Sequence[str]) -> None:
         """MRR, unless the agent reports one; texts are compared as for ParlAI's hits@k, so the two agree."""
         if 'mrr' not in self.metrics.report_recent():
-            rank = metrics.label_rank(map(normalize_answer, ranked), set(map(normalize_answer, labels)))
-            self.metrics.add('mrr', AverageMetric(metrics.reciprocal_rank(rank)))
+            rank = formulas.label_rank(map(normalize_answer, ranked), set(map(normalize_answer, labels)))
+            self.metrics.add('mrr', AverageMetric(formulas.reciprocal_rank(rank)))
 
     def _measure_perplexity(self, reported: dict[str, Any], labels: Sequence[str]) -> None:
         """Per word, and the agent's own under a name that says what its tokens are.
@@ -231,4 +239,4 @@ class PersonaMetrics(FixedDialogTeacher):
         truncated = 'ltrunc' in reported and reported['ltrunc'].value() > 0
         if len(labels) == 1 and not truncated and isinstance(reported.get('loss'), AverageMetric):
             nll = reported['loss']._numer
-            self.metrics.add('ppl_word', PerplexityMetric(nll, metrics.word_count(labels[0])))
+            self.metrics.add('ppl_word', PerplexityMetric(nll, formulas.word_count(labels[0])))

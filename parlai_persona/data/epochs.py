@@ -6,7 +6,7 @@ from typing import Any
 from parlai.core.opt import Opt
 from parlai.utils.distributed import get_rank, num_workers
 
-from parlai_persona.candidates import shuffled
+from parlai_persona.data.candidates import shuffled
 
 
 class SeededEpochs:
@@ -46,4 +46,4 @@ class SeededEpochs:
 def epoch_key(opt: Opt, epoch: int) -> str:
     """What seeds the order of an epoch."""
     seed = opt.get('seed')
-    return f"{opt.get('starttime') if seed is None else seed}/{epoch}"
+    return f'{opt.get("starttime") if seed is None else seed}/{epoch}'

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from parlai_persona.stopwords import STOP_WORDS
+from parlai_persona.metrics.stopwords import STOP_WORDS
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters, digits and apostrophes inside; punctuation is no word
 ZIPF_SCALE, ZIPF_EXPONENT = 1e6, 1.07  # Zhang et al. 2018
@@ -221,9 +221,11 @@ class BleuCounts:
 
     def __add__(self, other: BleuCounts) -> BleuCounts:
         return BleuCounts(
-            added(self.matches, other.matches), added(self.totals, other.totals), self.length + other.length,
+            added(self.matches, other.matches),
+            added(self.totals, other.totals),
+            self.length + other.length,
             self.reference + other.reference,
-        )  # fmt: skip
+        )
 
 
 def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
@@ -235,9 +237,11 @@ def bleu_counts(reply: str, label: str) -> BleuCounts:
     said, wanted = (BLEU_TOKENS.findall(text.lower()) for text in (reply, label))
     pairs = [(Counter(ngrams(said, n)), Counter(ngrams(wanted, n))) for n in ORDERS]
     return BleuCounts(
-        tuple((one & other).total() for one, other in pairs), tuple(one.total() for one, _ in pairs),
-        len(said), len(wanted),
-    )  # fmt: skip
+        tuple((one & other).total() for one, other in pairs),
+        tuple(one.total() for one, _ in pairs),
+        len(said),
+        len(wanted),
+    )
 
 
 def bleu(counts: BleuCounts) -> float:
