@@ -47,7 +47,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 results: $(READY)
-	$(BIN)/python benchmarks/results.py
+	$(BIN)/python -m benchmarks.results
 
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv

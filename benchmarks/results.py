@@ -1,7 +1,7 @@
 """RESULTS.md from results/*.csv: every number of the suite beside the published one, and how to measure it again.
 
-    python benchmarks/results.py            # writes RESULTS.md; `make results` does the same
-    python benchmarks/results.py --check    # exit status 1 if RESULTS.md is not what the CSV files give
+    python -m benchmarks.results            # writes RESULTS.md; `make results` does the same
+    python -m benchmarks.results --check    # exit status 1 if RESULTS.md is not what the CSV files give
 
 A section is a CSV file and task, a table in it is one kind of data and split, a row a method, a column a metric.
 Published figures come from results/paper.csv (method, task, metric, value, source): where the method and task
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from record import RESULTS, ROOT, Row, read
+from benchmarks.common.record import RESULTS, ROOT, Row, read
 
 PAPER = 'paper.csv'
 INTRODUCTION = """\
@@ -173,7 +173,7 @@ def generate(folder: Path) -> str:
     published = read_published(folder / PAPER)
     files = {path.stem: read(path) for path in sorted(folder.glob('*.csv')) if path.name != PAPER}
     if not any(files.values()):
-        raise ValueError(f'{folder} has no results: run a benchmark first, e.g. benchmarks/baselines.py')
+        raise ValueError(f'{folder} has no results: run a benchmark first, e.g. benchmarks/suite/baselines.py')
     lines = INTRODUCTION.splitlines()
     for stem, rows in files.items():
         lines += sections(stem, rows, published)

@@ -20,14 +20,7 @@ def flag(
     and the largest value that make sense."""
     return field(
         default=default,
-        metadata={
-            'help': help,
-            'name': name,
-            'choices': choices,
-            'least': least,
-            'most': most,
-            'metavar': metavar,
-        },
+        metadata={'help': help, 'name': name, 'choices': choices, 'least': least, 'most': most, 'metavar': metavar},
     )
 
 

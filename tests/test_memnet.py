@@ -164,12 +164,7 @@ def test_candidates_that_lack_the_label_or_are_not_there(trained):
 
 
 @pytest.mark.parametrize(
-    'encoder, candidates, steps',
-    [
-        ('transformer', 'inline', 100),
-        ('lstm', 'inline', 120),
-        ('bow', 'batch', 100),
-    ],
+    'encoder, candidates, steps', [('transformer', 'inline', 100), ('lstm', 'inline', 120), ('bow', 'batch', 100)]
 )
 def test_it_learns(encoder, candidates, steps, tmp_path):
     """An overfit: nearly all replies of six dialogues are found, among twenty candidates or those of the batch."""

@@ -1,7 +1,6 @@
-"""benchmarks/meta_memnn_mnist.py: its data, its models' meta-gradient, runs side by side, going on, what it learns."""
+"""benchmarks/meta_memnn/mnist.py: its data, its models' meta-gradient, runs side by side, going on, what it learns."""
 
 import gzip
-import importlib
 import struct
 import sys
 from dataclasses import replace
@@ -11,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.meta_memnn import mnist
 from parlai_persona.agents.meta_memnn import meta
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))  # scripts, not a package
-mnist = importlib.import_module('meta_memnn_mnist')
 
 RECIPE = mnist.Recipe(batch=16, iterations=12, alpha=1e-2, gamma=1e-2)
 

@@ -1,21 +1,14 @@
 """The textbook implementation that the benchmark times gives the same numbers; and how it times and copies."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.meta_memnn import speed
+from benchmarks.meta_memnn.textbook import textbook  # noqa: E402
 from parlai_persona.agents.meta_memnn.learner import Learner, Pool, Recipe
 from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel
 from parlai_persona.agents.meta_memnn.stories import Bags, Example, StoryTable, Vocabulary
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))  # scripts, not a package
-
-import meta_memnn_speed as speed  # noqa: E402
-from meta_memnn_textbook import textbook  # noqa: E402
-
 from parlai_persona.data.dialogue import Dialogue, Turn  # noqa: E402
 
 WORDS = [f'w{n}' for n in range(12)]

@@ -301,10 +301,7 @@ def server(tmp_path):
 
 @pytest.mark.parametrize(
     ('source', 'builder', 'inside'),
-    [
-        ('personachat', 'parlai.tasks.personachat.build', 'personachat'),
-        ('convai2', 'parlai.tasks.convai2.build', '.'),
-    ],
+    [('personachat', 'parlai.tasks.personachat.build', 'personachat'), ('convai2', 'parlai.tasks.convai2.build', '.')],
 )
 def test_download_and_checksum_are_parlais(tmp_path, monkeypatch, server, source, builder, inside):
     folder, address = server

@@ -75,12 +75,7 @@ def test_golden_records():
 
 def test_ids_name_the_split():
     found = {p.name[-11:-4]: next(read_dialogues(p, True)).id for p in FOLDER.glob('personalized-dialog-task5*')}
-    assert found == {
-        'ogs-trn': 'train-0',
-        'ogs-dev': 'valid-0',
-        'ogs-tst': 'test-0',
-        'tst-OOV': 'test-OOV-0',
-    }
+    assert found == {'ogs-trn': 'train-0', 'ogs-dev': 'valid-0', 'ogs-tst': 'test-0', 'tst-OOV': 'test-OOV-0'}
 
 
 def test_plain_dialogues_have_no_profile():

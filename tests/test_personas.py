@@ -143,15 +143,7 @@ def test_commands_inside_the_chat(chat):
 
 def test_wrong_input_gets_an_answer(chat):
     out = chat(
-        '',
-        '/fly',
-        '/persona 99999',
-        '/persona nowhere.txt',
-        '/me |',
-        '/list zzzz',
-        'still here',
-        '[DONE]',
-        'and here',
+        '', '/fly', '/persona 99999', '/persona nowhere.txt', '/me |', '/list zzzz', 'still here', '[DONE]', 'and here'
     )  # the end of the input ends the chat
     for answer in (
         'Say something, or type /help.',

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from reddit_dumps import comments, line, write
 
+from benchmarks.reddit.dumps import comments, line, write
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.reddit import blocks, build, plan, text
 from parlai_persona.tasks.reddit.options import SELECTIONS, Machine, Options

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from reddit_dumps import line, write
 
+from benchmarks.reddit.dumps import line, write
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.reddit import build, tagger, text, verbs
 from parlai_persona.tasks.reddit.options import Machine, Options

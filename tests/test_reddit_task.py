@@ -7,10 +7,10 @@ import pytest
 from conftest import worker_program
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
-from reddit_dumps import comments, write
 from test_teacher import RECORDER
 
 import parlai_persona  # noqa: F401
+from benchmarks.reddit.dumps import comments, write
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.tasks.reddit import build, classifier, parse

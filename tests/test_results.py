@@ -1,6 +1,5 @@
 """benchmarks/{record,results,steps}.py: rows that are whole and counted once, the page made of them, resumed runs."""
 
-import importlib
 import shlex
 import signal
 import subprocess
@@ -12,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
-sys.path.insert(0, str(BENCHMARKS))  # scripts, not a package
-record, results, steps = map(importlib.import_module, ('record', 'results', 'steps'))
+from benchmarks import results
+from benchmarks.common import commands, record
+
+ROOT = Path(__file__).parents[1]
 
 ROW = record.Row(
     'memnn',
@@ -188,7 +188,7 @@ def test_numbers():
 
 def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     places = ('--results', str(folder), '--page', str(folder / 'RESULTS.md'))
-    return subprocess.run([sys.executable, BENCHMARKS / 'results.py', *places, *flags], capture_output=True, text=True)
+    return subprocess.run([sys.executable, '-m', 'benchmarks.results', *places, *flags], capture_output=True, text=True)
 
 
 def test_check(folder: Path):
@@ -219,7 +219,7 @@ def test_the_page_in_the_repository_is_up_to_date():
 def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):
     code = 'import sys; print("what happened"); sys.exit(3)'
     with pytest.raises(SystemExit, match=r'(?s)what happened.*Exit status 3 of: python'):
-        steps.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', 1, steps.Progress(1, lambda: 0))
+        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', 1, commands.Progress(1, lambda: 0))
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
@@ -227,8 +227,9 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
     benchmark, command, log = (tmp_path / name for name in ('benchmark.py', 'command.py', 'log.txt'))
     command.write_text('import time\nprint("begun", flush=True)\ntime.sleep(60)\n')
     benchmark.write_text(
-        f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(BENCHMARKS)!r})\nimport steps\n'
-        f'steps.execute("python {command}", Path({str(log)!r}), 1, steps.Progress(1, lambda: 0))\n'
+        f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT)!r})\n'
+        'from benchmarks.common import commands\n'
+        f'commands.execute("python {command}", Path({str(log)!r}), 1, commands.Progress(1, lambda: 0))\n'
     )
     process = subprocess.Popen([sys.executable, benchmark], stderr=subprocess.PIPE, text=True)
     while not log.exists() or 'begun' not in log.read_text():

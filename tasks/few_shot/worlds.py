@@ -43,11 +43,7 @@ def read_file(path: Path) -> list[dict[str, Any]]:
             end_turn()
             if turns:
                 found.append(
-                    {
-                        fields.DIALOGUE_ID: f'{path.name}/{len(found)}',
-                        fields.PERSONA: [],
-                        fields.MESSAGES: turns,
-                    }
+                    {fields.DIALOGUE_ID: f'{path.name}/{len(found)}', fields.PERSONA: [], fields.MESSAGES: turns}
                 )
             turns, heard = [], []
             continue

@@ -44,9 +44,7 @@ def merge(views: tuple[Dialogue | None, ...], paths: list[Path]) -> Dialogue:
         if not alike(first, view):
             raise DataError(f'dialogue {first.id!r} differs between {paths[0]} and {path}: not views of the same split')
         first = replace(
-            first,
-            persona=first.persona or view.persona,
-            partner_persona=first.partner_persona or view.partner_persona,
+            first, persona=first.persona or view.persona, partner_persona=first.partner_persona or view.partner_persona
         )
     assert first is not None
     return first

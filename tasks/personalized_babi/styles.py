@@ -1,7 +1,7 @@
 """What the bot says: one wording for each of its acts in the plain bAbI dialog tasks, six in the personalised ones.
 
 The acts are the same in both; how one is worded depends on the user's gender and age and on nothing else. The table
-states what the released files say (spelling included); `benchmarks/babi_generator_check.py` holds it against them.
+states what the released files say (spelling included); `benchmarks/counts/babi_generator.py` holds it against them.
 """
 
 import re
@@ -146,12 +146,7 @@ WORDINGS = {
         male=('cool its done', "great i'll finalise the request", 'excellent i will finalise your request'),
         female=('awesome you are done', 'great let me do the reservation', 'thank you i shall finish your reservation'),
     ),
-    'inform': alike(
-        'here it is {}',
-        'here you go {}',
-        'here it is {}',
-        'here is the information you asked for {}',
-    ),
+    'inform': alike('here it is {}', 'here you go {}', 'here it is {}', 'here is the information you asked for {}'),
     'more': Wording(
         'is there anything i can help you with',
         male=('want anything else', 'is there anything i can help you with', 'may i help you in any other way sir'),

@@ -15,15 +15,7 @@ from parlai_persona.chat.worlds import PersonaSelfChatWorld as SelfChatWorld
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
 from parlai_persona.data.personas import WAYS, Persona
 from parlai_persona.tasks.personalized_babi.build import kb_path
-from parlai_persona.tasks.personalized_babi.parse import (
-    API_CALL,
-    SILENCE,
-    Facts,
-    fact,
-    kind,
-    read_kb,
-    write_facts,
-)
+from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, Facts, fact, kind, read_kb, write_facts
 
 __all__ = ['InteractiveWorld', 'SelfChatWorld']
 

@@ -62,25 +62,9 @@ def first(table: Table, group: list[str], order: list[str]) -> Table:
 def pairs(comments: Table, choice: Choice) -> Table:
     """Successive comments of a thread (sec. 3.3): the context is what the response answers."""
     contexts = comments.select('part', parent=comments.id, context=comments.text)
-    responses = comments.select(
-        'part',
-        'id',
-        'parent',
-        'author',
-        'order',
-        'hashes',
-        response=comments.text,
-    )
+    responses = comments.select('part', 'id', 'parent', 'author', 'order', 'hashes', response=comments.text)
     joined = responses.join(contexts, ['part', 'parent'])
-    return joined.select(
-        'id',
-        'author',
-        'order',
-        'context',
-        'response',
-        'hashes',
-        shelf=shelf(joined.author, choice),
-    )
+    return joined.select('id', 'author', 'order', 'context', 'response', 'hashes', shelf=shelf(joined.author, choice))
 
 
 def sentences(comments: Table, choice: Choice) -> Table:
@@ -147,12 +131,7 @@ def examples(pairs: Table, sentences: Table, chosen: Table, choice: Choice) -> T
     found = known.left_join(without, ['shelf', 'id'])
     none = ibis.literal([], type='array<int32>')
     return found.select(
-        'shelf',
-        'order',
-        'persona_id',
-        'context',
-        'response',
-        without=found.without.sort().fill_null(none),
+        'shelf', 'order', 'persona_id', 'context', 'response', without=found.without.sort().fill_null(none)
     )
 
 

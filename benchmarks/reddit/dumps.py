@@ -1,6 +1,6 @@
 """Dumps as large as wanted, from a seed: comments in the public schema, with Zipf authors, threads and words.
 
-python benchmarks/reddit_dumps.py --comments 5000000 --output dumps/5m.zst
+python -m benchmarks.reddit.dumps --comments 5000000 --output dumps/5m.zst
 """
 
 import argparse

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from record import Row, append, commit, find, hardware
-from steps import Progress, execute
+from benchmarks.common.commands import Progress, execute
+from benchmarks.common.record import Row, append, commit, find, hardware
 
 
 @dataclass(frozen=True)

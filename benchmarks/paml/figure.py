@@ -1,6 +1,6 @@
 """Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of someone are worth.
 
-python benchmarks/paml_figure.py                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
+python -m benchmarks.paml.figure                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
 """
 
 import argparse
@@ -10,7 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
-from record import RESULTS, ROOT, read
+
+from benchmarks.common.record import RESULTS, ROOT, read
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt

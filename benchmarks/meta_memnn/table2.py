@@ -1,8 +1,8 @@
 """Table 2 of Rajendran et al.: per-turn accuracy on personalised-bAbI task 3 with 50, 100 or 150 dialogues.
 
-    python benchmarks/meta_memnn_table2.py --datapath data                  # everything, learned weights first
-    python benchmarks/meta_memnn_table2.py --datapath data --modes learned  # the 15 runs with learned weights
-    python benchmarks/meta_memnn_table2.py --modes learned --sizes 100 --figure docs/images/meta_memnn_weights.png
+    python -m benchmarks.meta_memnn.table2 --datapath data                  # everything, learned weights first
+    python -m benchmarks.meta_memnn.table2 --datapath data --modes learned  # the 15 runs with learned weights
+    python -m benchmarks.meta_memnn.table2 --modes learned --sizes 100 --figure docs/images/meta_memnn_weights.png
 
 The seeds of a row and size train side by side as one computation. Figures are added to results/meta_memnn.csv as
 they come in; Ctrl-C at any time, the same line goes on from the last checkpoint (at most a minute old).
@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import record
 import torch
-from meta_memnn_data import Data, Runs, prepare
-from steps import clock
 
+from benchmarks.common import record
+from benchmarks.common.commands import clock
+from benchmarks.meta_memnn.data import Data, Runs, prepare
 from parlai_persona.agents.meta_memnn.learner import MODES, Recipe
 from parlai_persona.agents.meta_memnn.model import Shape
 from parlai_persona.agents.meta_memnn.weights import draw
 from parlai_persona.files import draft
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'results' / 'meta_memnn.csv'
 SIZES = (50, 100, 150)
 
@@ -187,7 +187,7 @@ def run(data: Data, recipe: Recipe, shape: Shape, size: int, args: argparse.Name
     usual = {**own(Recipe()), **own(Shape()), 'back': False, 'held-out': False}
     command = ' '.join(
         [
-            'python benchmarks/meta_memnn_table2.py',
+            'python -m benchmarks.meta_memnn.table2',
             f'--modes {recipe.mode}',
             f'--sizes {size}',
             f'--seeds {" ".join(map(str, args.seeds))}',

@@ -1,7 +1,7 @@
 """What the plugin adds to the start of a `parlai` command.
 
-    python benchmarks/startup.py                  # about two minutes; rows go to results/startup.csv
-    python benchmarks/startup.py --repeat 31
+    python -m benchmarks.suite.startup                  # about two minutes; rows go to results/startup.csv
+    python -m benchmarks.suite.startup --repeat 31
 
 Both arms run the same interpreter with the same packages; in the arm without the plugin, `parlai_internal`, the door
 by which ParlAI finds it, cannot be imported. The arms take turns, and who goes first alternates, so that what else
@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from record import RESULTS, Row, append, hardware
+from benchmarks.common.record import RESULTS, Row, append, hardware
 
 ALLOWED = 10.0  # percent, for `parlai --help`
 ARMS = {'without': 'parlai_internal', 'with': 'parlai_without_such_a_module'}  # what cannot be imported
@@ -109,7 +109,7 @@ def main() -> None:
     args = parser.parse_args()
     results = measure(args.repeat)
     show(results)
-    command = f'python benchmarks/startup.py --repeat {args.repeat}'
+    command = f'python -m benchmarks.suite.startup --repeat {args.repeat}'
     append(
         (
             Row(

@@ -1,6 +1,6 @@
 """Do the bAbI dialog files at hand hold what was published, do we read them as ParlAI does, which words are in them?
 
-    python benchmarks/personalized_babi_counts.py --datapath data
+    python -m benchmarks.counts.personalized_babi --datapath data
 
 First a line for every file: dialogues, examples, and whether every text and label is what ParlAI's own task sends.
 Then the candidate lists and knowledge bases. Then the size of the vocabulary of Rajendran et al. (task 3 with 50,

@@ -12,11 +12,11 @@ from typing import Any
 Figures = dict[str, float]
 
 
-def child(script: str, *arguments: str, threads: int | None = None) -> Any:
-    """What a script says, as JSON in its last line, when it is run with these arguments."""
+def child(module: str, *arguments: str, threads: int | None = None) -> Any:
+    """Run a module with these arguments; return the JSON in the last line that it prints."""
     environment = {**os.environ, **({'OMP_NUM_THREADS': str(threads)} if threads else {})}
     done = subprocess.run(
-        [sys.executable, script, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, '-m', module, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,6 +1,6 @@
 """How many people the rule of `persona:few_shot` finds, where that is known.
 
-    python benchmarks/few_shot_counts.py --datapath data
+    python -m benchmarks.counts.few_shot --datapath data
 
 Reads the persona maps of the PAML authors (`paml/<split>_persona_map.json`) and, if it is there, the list of the
 personas of all training dialogues (`Persona-Chat/train_personas_all.jsonl`). Exit status 1 if the maps' descriptions do

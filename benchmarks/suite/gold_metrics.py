@@ -4,7 +4,7 @@ The second one shares nothing with `parlai_persona.metrics.formulas` but the lis
 matrices from scikit-learn. The script fails where the two differ by more than 1e-9. It also shows what the
 choices that PEDNet's paper leaves open amount to, and what measuring costs.
 
-    python benchmarks/gold_metrics.py --datapath data --vectors data/vectors/glove.6B.50d.txt
+    python -m benchmarks.suite.gold_metrics --datapath data --vectors data/vectors/glove.6B.50d.txt
 """
 
 import argparse

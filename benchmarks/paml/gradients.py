@@ -1,8 +1,8 @@
 """Is it meta-learning? How the meta-gradient of `persona:paml` differs from that of plain multi-task training.
 
-    python benchmarks/paml_gradients.py --datapath data --model runs/paml/dialogue-1/model
-    python benchmarks/paml_gradients.py … --support 5 --split train      # people that training knows, and people that
-    python benchmarks/paml_gradients.py … --support 5 --split valid      # it does not: what do steps gain?
+    python -m benchmarks.paml.gradients --datapath data --model runs/paml/dialogue-1/model
+    python -m benchmarks.paml.gradients … --support 5 --split train      # people that training knows, and people that
+    python -m benchmarks.paml.gradients … --support 5 --split valid      # it does not: what do steps gain?
 
 For rates alpha and numbers of inner steps: the cosines between the exact gradient of eq. 6, first-order MAML, and the
 gradient of the query's loss without any adaptation (what plain training on the same dialogues descends), each summed
@@ -17,10 +17,10 @@ import torch
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
-from record import RESULTS, Row, append
 from tqdm import tqdm
 
 import parlai_persona  # noqa: F401
+from benchmarks.common.record import RESULTS, Row, append
 from parlai_persona.agents.paml.meta import learn
 
 CSV = RESULTS / 'paml_gradients.csv'
@@ -104,7 +104,7 @@ def main() -> None:
             'perplexity after / before': math.exp(after - loss),
         }
         print(alpha, steps, {name: round(value, 4) for name, value in figures.items()}, flush=True)
-        command = f'python benchmarks/paml_gradients.py --datapath data --model {args.model}'
+        command = f'python -m benchmarks.paml.gradients --datapath data --model {args.model}'
         command += f' --support {args.support} --split {args.split}'
         data = f'{args.people} people, {args.support} dialogues to adapt to, alpha {alpha}, {steps} steps'
         rows += [Row('PAML', 'persona:few_shot', data, args.split, 1, *figure, command) for figure in figures.items()]

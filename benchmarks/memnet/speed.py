@@ -1,7 +1,7 @@
 """How fast `persona:memnet` learns, against ParlAI's biencoder, and answers out of a million candidates.
 
-    python benchmarks/memnet_speed.py --datapath data                # 15 minutes, two cores of its own
-    python benchmarks/memnet_speed.py --datapath data --only train   # or: index
+    python -m benchmarks.memnet.speed --datapath data                # 15 minutes, two cores of its own
+    python -m benchmarks.memnet.speed --datapath data --only train   # or: index
 
 Training: examples a second of CPU time of one core, ParlAI's own training loop, batches of 64 of Persona-Chat, all of
 the paper's size (4 layers, 300 numbers, 6 heads, feed-forward 1200); turn by turn in processes of their own.
@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-from arms import child, dictionary, in_turns, parlai
-from record import RESULTS, Row, append, hardware
+from benchmarks.common.arms import child, dictionary, in_turns, parlai
+from benchmarks.common.record import RESULTS, Row, append, hardware
 
 CSV = RESULTS / 'memnet_speed.csv'
 TASK = 'persona:personachat'
@@ -87,7 +87,7 @@ def train_arm(arm: str, folder: Path, datapath: str) -> dict[str, float]:
 def train(folder: Path, datapath: str) -> bool:
     dictionary(folder / 'dictionary', TASK, datapath)
     where = ('--folder', str(folder), '--datapath', datapath)
-    found = in_turns(list(ARMS), TURNS, lambda arm: child(__file__, '--arm', arm, *where, threads=1))
+    found = in_turns(list(ARMS), TURNS, lambda arm: child('benchmarks.memnet.speed', '--arm', arm, *where, threads=1))
     rates = {arm: figures['examples/s/core'] for arm, figures in found.items()}
     mine = rates['persona:memnet']
     for arm, rate in rates.items():
@@ -191,7 +191,7 @@ def index(folder: Path, datapath: str) -> bool:
         write_candidates(folder / 'candidates.txt', messages(datapath, 'train:ordered'))
     good = True
     for kind in ('exact', 'approximate'):
-        figures = child(__file__, '--index', kind, '--folder', str(folder), '--datapath', datapath)
+        figures = child('benchmarks.memnet.speed', '--index', kind, '--folder', str(folder), '--datapath', datapath)
         record(f'persona:memnet, {kind}', f'{COUNT:,} candidates', figures)
         print(f'{kind}: {figures}')
         good = good and (kind != 'exact' or figures['ms, median'] <= MILLISECONDS)
@@ -209,7 +209,7 @@ def record(method: str, data: str, figures: dict[str, float]) -> None:
                 0,
                 metric,
                 value,
-                'python benchmarks/memnet_speed.py --datapath data',
+                'python -m benchmarks.memnet.speed --datapath data',
                 hardware=hardware(2 if 'candidates' in data else 1),
             )
             for metric, value in figures.items()

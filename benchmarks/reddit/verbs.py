@@ -1,7 +1,7 @@
 """How often the lexicon of `persona:reddit` finds a verb where a part-of-speech tagger does.
 
     pip install HanTa
-    python benchmarks/reddit_verbs.py --datapath data       # ten seconds; rows go to results/reddit_verbs.csv
+    python -m benchmarks.reddit.verbs --datapath data       # ten seconds; rows go to results/reddit_verbs.csv
 
 Of real sentences that pass rules (i) and (ii), 4 to 20 tokens with I or my among them, a sample is drawn. The lexicon
 decides about rule (iii), in the compiled loops that a build uses; the tagger about (iii) and (iv), by the parts of
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, Row, append, hardware
 
+from benchmarks.common.record import RESULTS, Row, append, hardware
 from parlai_persona.tasks.reddit import classifier, dump, kernels, stage
 from parlai_persona.tasks.reddit.tagger import accepted
 from parlai_persona.tasks.reddit.verbs import verbs

@@ -1,7 +1,7 @@
 """What learning and becoming people costs, against learn2learn and against the loop of the PAML authors.
 
     pip download --no-deps --no-binary :all: learn2learn && tar xzf learn2learn-*.tar.gz
-    python benchmarks/paml_speed.py --datapath data --learn2learn learn2learn-0.2.0     # an hour, an idle machine
+    python -m benchmarks.paml.speed --datapath data --learn2learn learn2learn-0.2.0     # an hour, an idle machine
 
 The paper's size (6 + 6 layers, 300 numbers, 4 heads), Persona-Chat, one thread, 32 bits unless it is said otherwise.
 Three parts (`--only`):
@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from arms import child, dictionary, in_turns
-from record import RESULTS, Row, append, hardware
+
+from benchmarks.common.arms import child, dictionary, in_turns
+from benchmarks.common.record import RESULTS, Row, append, hardware
 
 CSV = RESULTS / 'paml_speed.csv'
 PEOPLE, ITERATIONS, TURNS = 16, 1, 3
@@ -302,7 +303,9 @@ ARMS = {
 def repeated(args, part: str, arms: list[str]) -> dict[str, dict[str, float]]:
     where = ('--datapath', args.datapath, '--folder', str(args.folder), '--learn2learn', str(args.learn2learn))
     threads = 2 if part == 'become' else 1
-    return in_turns(arms, TURNS, lambda arm: child(__file__, '--arm', f'{part}:{arm}', *where, threads=threads))
+    return in_turns(
+        arms, TURNS, lambda arm: child('benchmarks.paml.speed', '--arm', f'{part}:{arm}', *where, threads=threads)
+    )
 
 
 def record(method: str, data: str, figures: dict[str, float], threads: int = 1) -> None:
@@ -316,7 +319,7 @@ def record(method: str, data: str, figures: dict[str, float], threads: int = 1) 
                 0,
                 metric,
                 value,
-                'python benchmarks/paml_speed.py --datapath data',
+                'python -m benchmarks.paml.speed --datapath data',
                 hardware=hardware(threads),
             )
             for metric, value in figures.items()

@@ -1,6 +1,6 @@
 """The peer of reddit_pipeline.py: the same rules the way one writes them with pandas, all in memory.
 
-    python benchmarks/reddit_pandas.py dumps/100k.zst folder
+    python -m benchmarks.reddit.pandas_pipeline dumps/100k.zst folder
 
 It does what `parlai persona_reddit build --selection rules --tagger lexicon` does, and writes the same rows. The hashes
 that say which sentences and comments are chosen are taken from the pipeline, as vectorised calls: they cost it little.

@@ -1,7 +1,7 @@
 r"""Table 1 of Rajendran et al.: digits, learned from labels of which 75 % are wrong and a flag that says which.
 
-    python benchmarks/meta_memnn_mnist.py                                   # all rows, five runs each
-    python benchmarks/meta_memnn_mnist.py --modes learned --figure w.png    # one row, and its weights as histograms
+    python -m benchmarks.meta_memnn.mnist                                   # all rows, five runs each
+    python -m benchmarks.meta_memnn.mnist --modes learned --figure w.png    # one row, and its weights as histograms
 
 M_theta is a logistic regression, P_eta a perceptron (sec. 4.1, appendix A). Only steps 2 and 3 of the method are
 made: theta never sees the primary data (the same images, labels right), which serve the outer loss of eta alone.
@@ -9,7 +9,7 @@ On 10,000 images the paper's rates find the wrong labels, but weigh the right on
 move together, and a hundred of them outrun the flag. Rates that let eta learn before theta has, and images without
 their mean, separate the two (benchmarks/README.md has the reasons):
 
-    python benchmarks/meta_memnn_mnist.py --modes learned oracle --images centred --alpha 5e-5 --gamma 1e-2 \
+    python -m benchmarks.meta_memnn.mnist --modes learned oracle --images centred --alpha 5e-5 --gamma 1e-2 \
         --beta 4e-6 --iterations 5000
 
 The runs of a row train side by side as one computation. Ctrl-C at any time; the same line goes on from the last
@@ -31,15 +31,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import record
 import torch
-from steps import clock
 from torch import Tensor
 
+from benchmarks.common import record
+from benchmarks.common.commands import clock
 from parlai_persona.agents.meta_memnn import meta
 from parlai_persona.files import draft
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODES = ('learned', 'oracle', 'ones', 'random_fixed', 'random_changing')
 CLASSES = 10
 SHARE = 0.75  # of the labels are wrong
@@ -479,7 +479,7 @@ def run(tasks: Tasks, recipe: Recipe, args: argparse.Namespace) -> None:
         return
     options = {'modes': recipe.mode, 'seeds': seeds, **changes(recipe)}
     options |= {'wrong': args.wrong} if args.wrong != 'any' else {}
-    command = ' '.join(['python benchmarks/meta_memnn_mnist.py', *(f'--{k} {v}' for k, v in options.items())])
+    command = ' '.join(['python -m benchmarks.meta_memnn.mnist', *(f'--{k} {v}' for k, v in options.items())])
     new = rows(training, data, command, record.hardware(args.threads))
     record.append(new, args.results)
     for metric in dict.fromkeys(row.metric for row in new):

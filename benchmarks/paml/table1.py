@@ -1,9 +1,9 @@
 """Table 1 and Figure 2 of Madotto et al. 2019 on the data at hand: a few dialogues of someone, and what they are worth.
 
-    python benchmarks/paml_table1.py --datapath data                     # all of it, about five hours of a core
-    python benchmarks/paml_table1.py --datapath data --only dialogue paml --seeds 1
+    python -m benchmarks.paml.table1 --datapath data                     # all of it, about five hours of a core
+    python -m benchmarks.paml.table1 --datapath data --only dialogue paml --seeds 1
     make results                                                         # RESULTS.md
-    python benchmarks/paml_figure.py                                     # docs/images/paml_shots.png
+    python -m benchmarks.paml.figure                                     # docs/images/paml_shots.png
 
 Training: both sides of the 2,072 dialogues at hand (ConvAI2's form), grouped by person. Evaluation: the 100 people of
 Persona-Chat's valid split, of each the first dialogue, answered after adapting to k of the others, ten at most.
@@ -11,7 +11,7 @@ Networks are small (2 + 2 layers of 128 numbers). Meta-learning goes on from the
 paper starts from nothing, and exchanges words of people (`--few-shot-swap`): after ten epochs the people of the
 training split are known by heart, and nothing is to be learned from adapting to them (`no-swaps` shows it). The rate of
 fine-tuning with full steps and that of PAML were chosen by perplexity on valid with five dialogues; the paper's rate
-and steps are there, too. Consistency needs the classifier of benchmarks/nli.py.
+and steps are there, too. Consistency needs the classifier of benchmarks/suite/nli.py.
 
 Every step is a stock `parlai` command and stands in the row of what comes out of it. What is finished is skipped: after
 Ctrl-C, run the same line again.
@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import Job, run_all
-from record import RESULTS, data_label
+from benchmarks.common.jobs import Job, run_all
+from benchmarks.common.record import RESULTS, data_label
 
 CSV = RESULTS / 'paml.csv'
 METRICS = (

@@ -1,6 +1,6 @@
 """Do the Persona-Chat files at hand hold what was published, and do we read them as ParlAI does?
 
-    python benchmarks/personachat_counts.py --datapath data
+    python -m benchmarks.counts.personachat --datapath data
 
 Counts dialogues and examples of every source, split, form and side that the folder has, beside the published
 numbers, and compares every text, label and set of candidates with ParlAI's own reading of the same file.
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from parlai.core.teachers import FbDeprecatedDialogTeacher, create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
-from record import PUBLISHED
 
 import parlai_persona  # noqa: F401  registers persona:
+from benchmarks.common.record import PUBLISHED
 from parlai_persona.data.dialogue import NoSplit
 from parlai_persona.tasks.personachat.build import SOURCES
 

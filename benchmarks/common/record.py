@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'results'
 CODE = ('*.py', '*.opt', 'pyproject.toml', 'requirements.lock')  # what `-dirty` is about: neither results nor prose
 

@@ -1,11 +1,11 @@
 """Which of ParlAI's agents, scripts and options work on the stack that is installed, with our fixes and without.
 
-    python benchmarks/compatibility.py                    # about 25 minutes; fills in docs/compatibility.md
-    python benchmarks/compatibility.py --without-fixes    # the same by plain ParlAI, for the second table
-    python benchmarks/compatibility.py --only gpt2        # the cells with this in their name, without a new page
-    python benchmarks/compatibility.py --page             # the page from what is kept (a docstring has changed, say)
+    python -m benchmarks.suite.compatibility                    # about 25 minutes; fills in docs/compatibility.md
+    python -m benchmarks.suite.compatibility --without-fixes    # the same by plain ParlAI, for the second table
+    python -m benchmarks.suite.compatibility --only gpt2        # the cells with this in their name, without a new page
+    python -m benchmarks.suite.compatibility --page             # write the page from what is kept
 
-Every cell of a table is one or two `parlai` commands (see `compatibility_matrix.py`), each a process of its own.
+Every cell of a table is one or two `parlai` commands (`compatibility_matrix.py`), each a process of its own.
 Cells that are done are kept in `runs/compatibility/` and are not run again while versions, commands and fixes are
 the same: after Ctrl-C, run the same line again.
 """
@@ -25,11 +25,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
-from compatibility_matrix import ACTIVITIES, AGENTS, OPTIONS, Command, make_fixtures
-
+from benchmarks.suite.compatibility_matrix import ACTIVITIES, AGENTS, OPTIONS, Command, make_fixtures
 from parlai_persona import compat
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs' / 'compatibility.md'
 FOLDER = ROOT / 'runs' / 'compatibility'
 PACKAGES = ('parlai', 'torch', 'numpy', 'transformers', 'tokenizers', 'nltk', 'py-rouge', 'scipy', 'scikit-learn')

@@ -1,7 +1,7 @@
 """persona:memnet on the data at hand: beside ParlAI's biencoder, and tables 1, 3 and 4 of Mazaré et al. 2018.
 
-    python benchmarks/memnet_quality.py --datapath data                       # all of it, about two hours of a core
-    python benchmarks/memnet_quality.py --datapath data --only personachat sample
+    python -m benchmarks.memnet.quality --datapath data                       # all of it, about two hours of a core
+    python -m benchmarks.memnet.quality --datapath data --only personachat sample
     make results                                                              # RESULTS.md
 
 The Reddit tables use comments of December 2005 to March 2006, 6,233 pairs (the paper has 700 million), so networks are
@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines import BASELINES, SCHEDULE, training_dialogues
-from jobs import Job, run_all
-from record import RESULTS, data_label
-from steps import Progress, execute
+from benchmarks.common.commands import Progress, execute
+from benchmarks.common.jobs import Job, run_all
+from benchmarks.common.record import RESULTS, data_label
+from benchmarks.suite.baselines import BASELINES, SCHEDULE, training_dialogues
 
 CSV = RESULTS / 'memnet.csv'
 METRICS = ('hits@1', 'hits@3', 'hits@10', 'mrr', 'hits@1_persona', 'hits@1_history')
@@ -61,15 +61,7 @@ class Maker:
         )
 
     def job(
-        self,
-        method: str,
-        task: str,
-        data: str,
-        split: str,
-        name: str,
-        seed: int,
-        train: str,
-        selection: str = 'rules',
+        self, method: str, task: str, data: str, split: str, name: str, seed: int, train: str, selection: str = 'rules'
     ) -> Job:
         model = self.model(name, seed)
         report = model.with_name(f'{task.split(":")[1]}.json')

@@ -1,7 +1,7 @@
 """How fast and how big learning with learned weights is: against a textbook implementation, and ParlAI's `memnn`.
 
-    python benchmarks/meta_memnn_speed.py --datapath data              # about eight minutes on a core of its own
-    python benchmarks/meta_memnn_speed.py --only iteration memnn      # some of: iteration memnn related cost
+    python -m benchmarks.meta_memnn.speed --datapath data              # about eight minutes on a core of its own
+    python -m benchmarks.meta_memnn.speed --only iteration memnn      # some of: iteration memnn related cost
 
 iteration   an iteration of the paper (50 dialogues of task 3, all of bAbI task 5) against `meta_memnn_textbook.py`:
             first that the numbers are the same, then time and memory
@@ -32,17 +32,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import meta_memnn_peer
 import torch
-from meta_memnn_data import Data, prepare
-from meta_memnn_textbook import Textbook, parameters, textbook, twin
-from record import RESULTS, Row, append, hardware
 
+from benchmarks.common.record import RESULTS, Row, append, hardware
+from benchmarks.meta_memnn import peer as meta_memnn_peer
+from benchmarks.meta_memnn.data import Data, prepare
+from benchmarks.meta_memnn.textbook import Textbook, parameters, textbook, twin
 from parlai_persona.agents.meta_memnn.learner import Learner, Recipe
 from parlai_persona.agents.meta_memnn.model import DialogModel, WeightModel
 from parlai_persona.data.dialogue import Dialogue, Turn
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+CHILD = (sys.executable, '-m', 'benchmarks.meta_memnn.speed', '--child')
 SEEDS = (1, 2, 3, 4, 5)
 SIZES = (50, 100, 150)
 RELATED = (1000, 5000, 20000)
@@ -269,7 +270,18 @@ def memnn(report: Report, data: Data, options: argparse.Namespace) -> None:
         print('  everything counted: start, reading, building, an epoch')
         program = str(Path(sys.executable).with_name('parlai'))
         whole = {
-            'meta_memnn': process([sys.executable, __file__, '--child', 'epoch', '', '--datapath', options.datapath]),
+            'meta_memnn': process(
+                [
+                    sys.executable,
+                    '-m',
+                    'benchmarks.meta_memnn.speed',
+                    '--child',
+                    'epoch',
+                    '',
+                    '--datapath',
+                    options.datapath,
+                ]
+            ),
             'memnn, the same replies to choose from': process([program, 'train_model', *arguments['fixed']]),
         }
         for name, taken in whole.items():
@@ -291,7 +303,7 @@ def epoch(data: Data) -> None:
 
 def process(command: Sequence[str | Path]) -> Time:
     """Run a program; its children count."""
-    progress(f'  running {Path(command[0]).name} {command[1] if command[1] != __file__ else "(ours)"}', True)
+    progress(f'  running {Path(command[0]).name} {command[1]}', True)
     wall = time.perf_counter()
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(running.pid, 0)
@@ -389,7 +401,7 @@ PARTS = {'iteration': iteration, 'memnn': memnn, 'related': related, 'cost': cos
 
 
 def child(job: str, arm: str, options: argparse.Namespace) -> str:
-    command = [sys.executable, __file__, '--child', job, arm, '--datapath', options.datapath]
+    command = [*CHILD, job, arm, '--datapath', options.datapath]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
@@ -412,7 +424,7 @@ def main() -> None:
         else:
             epoch(data)
         return
-    report = Report(f'python benchmarks/meta_memnn_speed.py --repeat {options.repeat}', options.results)
+    report = Report(f'python -m benchmarks.meta_memnn.speed --repeat {options.repeat}', options.results)
     try:
         data = Data.read(options.datapath)
         for name in options.only:

@@ -1,6 +1,6 @@
 """Do the released personalised bAbI files keep to our rules, and are generated ones like them?
 
-    python benchmarks/babi_generator_check.py --datapath data
+    python -m benchmarks.counts.babi_generator --datapath data
 
 Checks every dialogue of the five tasks against every rule (`tasks/personalized_babi/rules.py`); generates the same
 files anew, from the plain ones and freshly, in a temporary folder; compares. Ends with status 1 if a rule has an

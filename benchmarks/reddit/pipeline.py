@@ -1,7 +1,7 @@
 """What `parlai persona_reddit build` costs: against pandas, per comment from one to twenty million, and on Spark.
 
-    python benchmarks/reddit_pipeline.py                    # about 25 minutes and 15 GB of disk
-    python benchmarks/reddit_pipeline.py --only peer        # 5 million comments, against reddit_pandas.py, same rows
+    python -m benchmarks.reddit.pipeline                    # about 25 minutes and 15 GB of disk
+    python -m benchmarks.reddit.pipeline --only peer        # 5 million comments, against reddit_pandas.py, same rows
 
 Costs are seconds of CPU time, so that other processes on the machine matter less; a run uses one core (a process with a
 thread of DuckDB). Start-up, the cost of a dump of 1,000 comments, is in the figures against pandas; that per comment
@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from record import RESULTS, Row, append, find
+
+from benchmarks.common.record import RESULTS, Row, append, find
 
 HERE = Path(__file__).resolve().parent
 CSV = RESULTS / 'reddit_pipeline.csv'
@@ -105,9 +106,7 @@ def memory(pid: int) -> float:
 def dump(folder: Path, count: int) -> Path:
     path = folder / f'{count // 1000}k.zst'
     if not path.exists():
-        subprocess.run(
-            [sys.executable, HERE / 'reddit_dumps.py', '--comments', str(count), '--output', path], check=True
-        )
+        subprocess.run([sys.executable, HERE / 'dumps.py', '--comments', str(count), '--output', path], check=True)
     return path
 
 
@@ -146,7 +145,7 @@ def ours(source: Path, output: Path, *more: str, cores: set[int] | None = None) 
 def pandas(source: Path, output: Path) -> Cost:
     shutil.rmtree(output, ignore_errors=True)
     arguments = [str(source), str(output), str(N), str(SHARE), 'benchmark']
-    return measured([sys.executable, str(HERE / 'reddit_pandas.py'), *arguments], output)
+    return measured([sys.executable, str(HERE / 'pandas_pipeline.py'), *arguments], output)
 
 
 def table(folder: Path, kind: str) -> pa.Table:
@@ -171,7 +170,7 @@ def record(method: str, count: int, figures: dict[str, float]) -> None:
                 0,
                 metric,
                 value,
-                'python benchmarks/reddit_pipeline.py',
+                'python -m benchmarks.reddit.pipeline',
             )
             for metric, value in figures.items()
         ],
@@ -282,9 +281,9 @@ def page() -> None:
     )
 
 
-PAGE = HERE.parent / 'docs' / 'reddit_costs.md'
+PAGE = HERE.parents[1] / 'docs' / 'reddit_costs.md'
 TEXT = """\
-<!-- Written by benchmarks/reddit_pipeline.py from results/reddit_pipeline.csv. Do not edit. -->
+<!-- Written by benchmarks/reddit/pipeline.py from results/reddit_pipeline.csv. Do not edit. -->
 # What a build of 1.7 billion comments costs
 
 That is the size of the dump of Mazaré et al. 2018. Measured are builds of up to {most} synthetic comments, 500 bytes a
@@ -298,7 +297,7 @@ line, on one core; the rest is arithmetic. Commands and hardware stand in [RESUL
 |---|---:|---|
 | `persona_reddit` on one machine, DuckDB | {duck:.1f} | {duck16:.1f} hours of 16 cores; {disk:.1f} TB of disk |
 | `persona_reddit` on a cluster, Spark | {spark:.1f} | {spark256:.1f} hours of 256 cores; measured at {size} |
-| pandas (`benchmarks/reddit_pandas.py`) | {pandas:.0f} | and {memory:.1f} TB of memory |
+| pandas (`benchmarks/reddit/pandas_pipeline.py`) | {pandas:.0f} | and {memory:.1f} TB of memory |
 | PolyAI's pipeline on Apache Beam, published | {beam:.0f} | 3.68 billion comments in 625 vCPU-hours |
 
 PolyAI's pipeline makes other examples, on other machines, and a vCPU is half a core: its figure says what is usual.

@@ -1,7 +1,7 @@
 """ParlAI's own agents on Persona-Chat: the peers that the suite's methods are measured against.
 
-    python benchmarks/baselines.py --datapath data                 # all of them, about 70 minutes on one core
-    python benchmarks/baselines.py --datapath data --only memnn    # one of them
+    python -m benchmarks.suite.baselines --datapath data                 # all of them, about 70 minutes on one core
+    python -m benchmarks.suite.baselines --datapath data --only memnn    # one of them
     make results                                                   # RESULTS.md
 
 Every step is a stock `parlai` command; it is printed, and stands in the row of each number that comes out of it.
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
-from record import RESULTS, Row, append, commit, data_label, find, hardware, split_label
-from steps import Progress, execute
 
 import parlai_persona  # noqa: F401  tells ParlAI about persona:
+from benchmarks.common.commands import Progress, execute
+from benchmarks.common.record import RESULTS, Row, append, commit, data_label, find, hardware, split_label
 
 TASK = 'persona:personachat'
 CORPUS = 'Persona-Chat'
