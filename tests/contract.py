@@ -187,10 +187,11 @@ def clause(*kinds: str, cases: Sequence[str] = ()):
         for entry in AGENTS:
             if entry.kind not in (kinds or SHOW_ALL):
                 continue
+            group = pytest.mark.xdist_group(entry.name)  # one worker trains the agent and runs all its tests
             for case in cases or [None]:
                 key = f'{name}[{case}]' if case else name
                 values, id = ((entry, case), f'{entry.name}-{case}') if case else ((entry,), entry.name)
-                params.append(pytest.param(*values, id=id, marks=expected_failure(entry, key)))
+                params.append(pytest.param(*values, id=id, marks=(*expected_failure(entry, key), group)))
         return pytest.mark.parametrize('entry, case' if cases else 'entry', params)(test)
 
     return parametrise
@@ -200,7 +201,7 @@ def expected_failure(entry: Entry, key: str):
     if key not in entry.exempt:
         return ()
     exemption = entry.exempt[key]
-    return pytest.mark.xfail(raises=exemption.error, reason=exemption.reason, strict=True)
+    return (pytest.mark.xfail(raises=exemption.error, reason=exemption.reason, strict=True),)
 
 
 # -------------------------------------------------------------------------------------------- training
