@@ -2,8 +2,8 @@
 
     python -m benchmarks.suite.same_behaviour --before ../before/.venv/bin/python --datapath data
 
-`--before` and `--after` are the Pythons of two environments, each with its own version of the suite installed. Both do the
-same work with the same seeds:
+`--before` and `--after` are the Pythons of two environments, each with its own version of the suite installed. Both
+do the same work with the same seeds:
 
 * the training losses of the first steps of each agent, on `persona:sample`;
 * the metrics of each of these models, and of ParlAI's `repeat_label` on each task, on the valid split;
@@ -36,12 +36,7 @@ TRANSFORMER = {'n_layers': 1, 'n_heads': 2, 'embedding_size': 16, 'ffn_size': 16
 RECURRENT = {'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'}
 MEMNET = {'memnet_embedding_size': 16, 'memnet_heads': 2, 'memnet_layers': 1, 'memnet_ffn_size': 16}
 RELATED = {'meta_memnn_related': 'persona:sample:persona_sample_dialogues=4', 'meta_memnn_updates': 2}
-PEOPLE = {
-    'task': 'persona:few_shot',
-    'few_shot_of': 'persona:sample:persona_sample_dialogues=40',
-    'few_shot_by': 'dialogue_id',
-    'few_shot_least': 1,
-}
+PEOPLE = {'task': 'persona:few_shot', 'batchsize': 4, 'max_train_steps': 4, 'paml_inner_lr': 0.3, 'dict_minfreq': 5}
 AGENTS: dict[str, dict[str, Any]] = {
     'persona:memnet': MEMNET,
     'persona:meta_memnn': RELATED,
@@ -103,7 +98,8 @@ class Version:
         return json.loads(self.run('-c', CHILD, json.dumps(work)).splitlines()[-1])
 
     def losses(self, agent: str, options: dict[str, Any], name: str) -> list[float]:
-        training = {'task': 'persona:sample', 'persona_sample_dialogues': 40, 'optimizer': 'adam', 'seed': 1, **TINY}
+        task = {} if 'task' in options else {'task': 'persona:sample', 'persona_sample_dialogues': 40}
+        training = {**task, 'optimizer': 'adam', 'seed': 1, **TINY}
         steps = {'max_train_steps': STEPS, 'log_every_n_steps': 1, 'model': agent, 'model_file': self.model(name)}
         return self.work({**training, **steps, 'dict_tokenizer': 're', **options}, 'loss')
 
@@ -128,7 +124,7 @@ class Version:
 def dump(path: Path, count: int = 4000) -> Path:
     """Write a small dump in which a few authors say a lot."""
     rng = random.Random(0)
-    words = 'tea coffee cats dogs trains music big small old new house river'.split()
+    words = ['tea', 'coffee', 'cats', 'dogs', 'trains', 'music', 'big', 'small', 'old', 'new', 'house', 'river']
     opinions = ('I like {}', 'my {} is old', 'I have a {} at home', 'I never eat {}', 'what about {}')
     known: list[tuple[str, str]] = []
     with path.open('w', encoding='utf-8') as file:
@@ -154,7 +150,10 @@ def differences(one: Any, other: Any) -> list[str]:
     if isinstance(one, dict):
         pairs = [(name, one.get(name), other.get(name)) for name in sorted({*one, *other})]
     else:
-        pairs = [('length', len(one), len(other)), *((str(n), *both) for n, both in enumerate(zip(one, other)))]
+        pairs = [
+            ('length', len(one), len(other)),
+            *((str(n), *both) for n, both in enumerate(zip(one, other, strict=False))),
+        ]
     return [f'{name}: {before} -> {after}' for name, before, after in pairs if not same(before, after)]
 
 
@@ -173,8 +172,8 @@ def comparisons(datapath: str, folder: Path):
     for mode in MODES:
         options, name = {**RELATED, 'meta_memnn_mode': mode}, f'meta_memnn, {mode}'
         yield f'{name}: losses of {STEPS} steps', lambda v, o=options, n=name: v.losses('persona:meta_memnn', o, n)
-    people = {**PEOPLE, **TRANSFORMER, 'paml_inner_lr': 0.3}
-    yield f'persona:paml on people: losses of {STEPS} steps', lambda v: v.losses('persona:paml', people, 'people')
+    people = {**TRANSFORMER, **PEOPLE, 'datapath': datapath}
+    yield 'persona:paml on people: losses of 4 steps', lambda v: v.losses('persona:paml', people, 'people')
     for task, options in TASKS.items():
         valid = {
             'model': 'repeat_label',
