@@ -17,7 +17,7 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
-from parlai_persona.agents.paml.parts import alike
+from parlai_persona.agents.paml.people import batches_of_like_length
 from parlai_persona.data.dialogue import DataError
 
 LEARN = {
@@ -109,7 +109,7 @@ def test_parts_of_like_length_by_hand():
     turns = [{'text_vec': [0] * length} for length in (30, 9, 10)]
 
     def lengths(batch: float) -> list[list[int]]:
-        return sorted(sorted(len(turn['text_vec']) for turn in part) for part in alike(turns, batch))
+        return sorted(sorted(len(turn['text_vec']) for turn in part) for part in batches_of_like_length(turns, batch))
 
     assert lengths(39) == [[9, 10], [30]] and lengths(41) == [[9, 10, 30]] and lengths(0.5) == [[9], [10], [30]]
 
