@@ -1,53 +1,13 @@
-"""Options, and what a TorchAgent expects: a history, which here is turns and persona apart, and a dictionary."""
-
-from dataclasses import dataclass
-from typing import NamedTuple
+"""What a TorchAgent expects: a history, which here is turns and persona apart, and a dictionary."""
 
 from parlai.core.dict import DictionaryAgent
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 
-from parlai_persona.agents.memnet.texts import Line
 from parlai_persona.fields import PARTNERS_PERSONA, PERSONA, YOUR_PERSONA
-from parlai_persona.flags import flag
 
 OWN, PARTNERS = YOUR_PERSONA.strip(), PARTNERS_PERSONA.strip()
 READ = 1_000_000  # persona sentences to remember while a dictionary is built
-UNREAD = {  # flags of ParlAI's that would be passed over in silence -> what to do
-    **dict.fromkeys(['person_tokens', 'split_lines', 'history_reversed', 'dynamic_batching'], 'leave it out'),
-    **dict.fromkeys(['data_parallel', 'model_parallel'], 'use multiprocessing_train'),
-    'embedding_type': 'give --memnet-vectors a file',
-}
-
-
-@dataclass(frozen=True)
-class Material:
-    """What to read, and what to choose from."""
-
-    sentences: int = flag(100, 'sentences of a persona to read, the first ones (N of Table 3)', least=1)
-    vectors: str | None = flag(
-        None, 'text file of word vectors (GloVe, fastText; .txt, .vec, .gz) to start from', metavar='FILE'
-    )
-    candidates: str | None = flag(
-        None,
-        'a response a line (or .gz), up to millions: evaluation and conversation choose from these (Table 2)',
-        metavar='FILE',
-    )
-    index: str = flag(
-        'exact',
-        'search among --memnet-candidates: the best one, or nearly always the best one and sooner (FAISS)',
-        choices=('exact', 'approximate'),
-    )
-    candidate_tokens: int = flag(10, 'words; longer lines of --memnet-candidates are left out (Table 2)', least=1)
-
-
-class Example(NamedTuple):
-    """What a message asks."""
-
-    context: Line
-    persona: list[Line]
-    label: str | None
-    said: frozenset[str]  # what the dialogue has had already
 
 
 class Turns:
@@ -103,21 +63,3 @@ class PersonaDictionary(DictionaryAgent):
                 read[sentence] = None
                 self.add_to_dict(self.tokenize(sentence))
         return super().act()
-
-
-def without_repeats(ranked, scores, examples):
-    """Without what the dialogue has had already, unless nothing else is left (`--repeat-blocking-heuristic`)."""
-    kept = []
-    for replies, values, example in zip(ranked, scores, examples, strict=True):
-        pairs = [pair for pair in zip(replies, values, strict=True) if pair[0] not in example.said]
-        kept.append(tuple(zip(*pairs, strict=True)) if pairs else (replies, values))
-    return [list(replies) for replies, _ in kept], [list(values) for _, values in kept]
-
-
-def check(opt: Opt) -> None:
-    """That no flag was given which has no effect."""
-    for name, instead in UNREAD.items():
-        if opt.get(name) not in (None, False, 'random'):
-            raise ValueError(f'--{name.replace("_", "-")} is {opt[name]}; persona:memnet does not know it: {instead}')
-    if 'vocab' in (opt['candidates'], opt['eval_candidates'], opt['interactive_candidates']):
-        raise ValueError('candidates are vocab; persona:memnet chooses among responses: batch, inline or fixed')
