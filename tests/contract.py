@@ -71,40 +71,24 @@ class Entry:
 
 
 # What ParlAI's own agents do not keep, and why.
-EMPTY_TEXT = 'TorchAgent._set_text_vec makes no text_vec of an empty first message'
 NO_MEMORY = 'a row without memories goes through the hops beside rows that have some, but not alone'
 NOT_SHARED = 'IrBaselineAgent ignores what is shared, so that every row of a batch reads the dictionary again'
 RELATED_LAST = 'the last of the two updates of theta is the related one, with a head and words of its own'
 
-
-def odd(case: str, error: type[Exception], reason: str, tests: Sequence[str]) -> dict[str, Exemption]:
-    return {f'{test}[{case}]': Exemption(error, reason) for test in tests}
-
-
-SILENT = odd('empty text', AssertionError, EMPTY_TEXT, ['odd_input'])
-NEEDS_TEXT = odd('empty text', KeyError, EMPTY_TEXT, ['odd_input', 'odd_row', 'odd_training'])
 AGENTS = [
     Entry(
         'seq2seq',
         'parlai.agents.seq2seq.seq2seq:Seq2seqAgent',
         GENERATOR,
         {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
-        exempt=NEEDS_TEXT,
     ),
-    Entry(
-        'transformer/generator',
-        'parlai.agents.transformer.generator:GeneratorAgent',
-        GENERATOR,
-        TINY_TRANSFORMER,
-        exempt=SILENT | odd('empty text', AttributeError, EMPTY_TEXT, ['odd_training']),
-    ),
+    Entry('transformer/generator', 'parlai.agents.transformer.generator:GeneratorAgent', GENERATOR, TINY_TRANSFORMER),
     Entry(
         'transformer/biencoder',
         'parlai.agents.transformer.biencoder:BiencoderAgent',
         RANKER,
         TINY_TRANSFORMER,
         loss='mean_loss',
-        exempt=SILENT,
     ),
     Entry(
         'transformer/polyencoder',
@@ -112,7 +96,6 @@ AGENTS = [
         RANKER,
         {**TINY_TRANSFORMER, 'poly_n_codes': 4},
         loss='mean_loss',
-        exempt=SILENT,
     ),
     Entry(
         'memnn',
@@ -127,7 +110,6 @@ AGENTS = [
         'parlai.agents.hred.hred:HredAgent',
         GENERATOR,
         {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1},
-        exempt=NEEDS_TEXT,
     ),
     Entry(
         'ir_baseline',

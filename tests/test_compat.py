@@ -97,16 +97,37 @@ def nltk_sentence_model(tmp_path):
 
 
 @check
+def empty_first_message(tmp_path):
+    from parlai.core.message import Message
+    from parlai.core.torch_agent import TorchAgent
+
+    def vector(**message):
+        agent, history = SimpleNamespace(END_IDX=2), SimpleNamespace(get_history_str=lambda: '')
+        return TorchAgent._set_text_vec(agent, Message(message), history, None).get('text_vec')
+
+    assert vector(text='').tolist() == [2]
+    assert vector(text='', image=[0.0]) is None and vector(episode_done=True) is None
+
+
+@check
 def hred_empty_turns(tmp_path):
     from parlai.agents.hred.hred import HredAgent
     from parlai.core.message import Message
 
-    turns = [[], [4, 5]]
-    history = SimpleNamespace(
-        get_history_str=lambda: '\n4 5', get_history_vec_list=lambda: turns, get_history_vec=lambda: [4, 5]
-    )
-    agent = SimpleNamespace(_check_truncate=lambda vector, truncate, left: vector)
-    assert HredAgent._set_text_vec(agent, Message({'text': 'x'}), history, None)['context_vec'] == [[4, 5]]
+    def vectors(*turns):
+        history = SimpleNamespace(
+            get_history_str=lambda: '\n'.join(map(str, turns)),
+            get_history_vec_list=lambda: list(turns),
+            get_history_vec=lambda: sum(turns, []),
+        )
+        agent = SimpleNamespace(_check_truncate=lambda vector, truncate, left: vector, END_IDX=2)
+        seen = HredAgent._set_text_vec(agent, Message({'text': 'x'}), history, None)
+        return seen['context_vec'], seen['text_vec'].tolist()
+
+    assert vectors([], [4, 5]) == ([[4, 5]], [4, 5])
+    assert vectors([4, 5], []) == ([[4, 5]], [2])
+    assert vectors([], []) == ([[2]], [2])
+    assert HredAgent._set_text_vec(None, Message({'episode_done': True}), None, None) == {'episode_done': True}
 
 
 @check

@@ -4,6 +4,7 @@ import functools
 import inspect
 import io
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 from parlai_persona.compat.hooks import fails, fixes
@@ -116,22 +117,51 @@ def _fetch_sentence_model() -> None:
         nltk.download('punkt_tab')
 
 
+@fixes('parlai.core.torch_agent')
+def empty_first_message(module: Any) -> bool:
+    """An empty first message is not answered, and it ends the training of some agents with an error.
+
+    In ParlAI 1.7.2 whatever the stack: `TorchAgent` makes no vector of an empty text. Detected with an empty text. The
+    vector becomes the end token. A message with an image stays as it was: there the image is what is answered.
+    """
+    import torch
+
+    set_text_vec = module.TorchAgent._set_text_vec
+    if 'text_vec' in set_text_vec(None, module.Message(text=''), SimpleNamespace(get_history_str=str), None):
+        return False
+
+    @functools.wraps(set_text_vec)
+    def never_empty(self, obs, history, truncate):
+        obs = set_text_vec(self, obs, history, truncate)
+        if obs.get('text') is not None and obs.get('text_vec') is None and 'image' not in obs:
+            obs.force_set('text_vec', torch.tensor([self.END_IDX]))
+            obs.force_set('full_text_vec', [self.END_IDX])
+        return obs
+
+    module.TorchAgent._set_text_vec = never_empty
+    return True
+
+
 @fixes('parlai.agents.hred.hred')
 def hred_empty_turns(module: Any) -> bool:
     """`hred` fails on a dialogue with an empty turn in it; `self_chat` always begins with one.
 
-    In ParlAI 1.7.2 whatever the stack: an utterance of no words cannot be packed for a recurrent network. Detected
-    by the empty turn. It is left out of the context, in which there is nothing to encode of it.
+    In ParlAI 1.7.2 whatever the stack: a recurrent network cannot read an utterance without words. Detected by the
+    empty turn. It is left out of the context. Where nothing is left, the end token stands instead.
     """
+    import torch
+
     set_text_vec = module.HredAgent._set_text_vec
 
     @functools.wraps(set_text_vec)
     def without_empty_turns(self, obs, history, truncate):
         obs = set_text_vec(self, obs, history, truncate)
-        turns = obs.get('context_vec') or []
-        words = [turn for turn in turns if turn]
-        if words and len(words) < len(turns):
-            obs.force_set('context_vec', words)
+        if obs.get('text') is None:
+            return obs
+        words = [turn for turn in obs.get('context_vec') or () if turn]
+        obs.force_set('context_vec', words or [[self.END_IDX]])
+        if not len(obs.get('text_vec', ())):
+            obs.force_set('text_vec', torch.tensor([self.END_IDX]))
         return obs
 
     module.HredAgent._set_text_vec = without_empty_turns

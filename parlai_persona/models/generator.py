@@ -1,0 +1,42 @@
+"""What a generator with personas starts from."""
+
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.torch_agent import Batch
+from parlai.core.torch_generator_agent import TorchGeneratorAgent
+
+from parlai_persona.flags import add_flags, from_opt
+from parlai_persona.models.agent import PersonaAgent
+from parlai_persona.models.precision import FullPrecision, Precision, autocast
+
+
+class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
+    """A `TorchGeneratorAgent` with personas (see `PersonaAgent`) and mixed precision.
+
+    Set `PREFIX`, the method's name in its flags, and write `build_model` and `_model_input`; CONTRIBUTING.md has a
+    complete example. It can also stand in front of a generator of ParlAI's.
+    """
+
+    PREFIX: str
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        add_flags(parser.add_argument_group(f'Precision of {cls.__name__}'), cls.PREFIX, Precision)
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        self.amp = from_opt(Precision, opt, self.PREFIX).amp
+        super().__init__(opt, shared)
+
+    def build_criterion(self):
+        criterion = super().build_criterion()
+        return FullPrecision(criterion) if self.amp else criterion
+
+    def compute_loss(self, batch: Batch, return_output: bool = False):
+        with autocast(self.net, self.amp):
+            return super().compute_loss(batch, return_output)
+
+    def _generate(self, *args, **kwargs):
+        with autocast(self.net, self.amp):
+            return super()._generate(*args, **kwargs)

@@ -1,0 +1,57 @@
+"""The history of a dialogue with the personas of its speakers."""
+
+from collections.abc import Iterable
+
+from parlai.core.message import Message
+from parlai.core.torch_agent import History
+
+from parlai_persona.fields import PARTNER_PERSONA, PARTNERS_PERSONA, PERSONA, YOUR_PERSONA
+
+OWN, PARTNERS = YOUR_PERSONA.strip(), PARTNERS_PERSONA.strip()  # how persona lines begin in a text
+
+
+class PersonaHistory(History):
+    """ParlAI's history that also remembers both personas until it is reset.
+
+    A persona is the message field of that name. Messages of ParlAI's own teachers have no such field: there a persona
+    is the lines of the text that begin with "your persona:" or "partner's persona:".
+
+    Every ParlAI agent can use this class: return it from `history_class()`.
+    """
+
+    persona_in_text = True  # False: persona lines are left out of the text of the history
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.forget_personas()
+
+    def reset(self) -> None:
+        super().reset()
+        self.forget_personas()
+
+    def forget_personas(self) -> None:
+        self.persona: list[str] = []  # of the speaker who replies
+        self.partner_persona: list[str] = []
+
+    def update_history(self, obs: Message, temp_history: str | None = None) -> None:
+        text = obs.get(self.field)
+        lines = [] if text is None else text.split('\n')
+        self.persona = stated_persona(obs, PERSONA, lines, OWN, self.persona)
+        self.partner_persona = stated_persona(obs, PARTNER_PERSONA, lines, PARTNERS, self.partner_persona)
+        if lines and not self.persona_in_text:
+            said = [line for line in lines if not line.startswith((OWN, PARTNERS))]
+            obs = Message({**obs, self.field: '\n'.join(said) if said else None})
+        super().update_history(obs, temp_history)
+
+
+class ContextHistory(PersonaHistory):
+    """A `PersonaHistory` whose text is what was said, without persona lines."""
+
+    persona_in_text = False
+
+
+def stated_persona(obs: Message, field: str, lines: Iterable[str], mark: str, known: list[str]) -> list[str]:
+    """Return the persona in the field of a message, else in its lines, else the one known before."""
+    if field in obs:
+        return list(obs[field])
+    return [line.removeprefix(mark).strip() for line in lines if line.startswith(mark)] or known
