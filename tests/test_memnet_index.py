@@ -94,11 +94,11 @@ def test_search_finds_the_best_of_all(builder, monkeypatch, compiled):
     torch.manual_seed(1)
     for q in torch.randn(10, SIZE):
         lines, scores = score_all(one, q)
-        found, values = made.search(q, 20)
+        found, values = zip(*made.search(q, 20), strict=True)
         best = scores.topk(20)
-        assert values == pytest.approx(best.values.tolist(), abs=1e-5)
-        assert scores[[lines.index(text) for text in found]].tolist() == pytest.approx(values, abs=1e-5)
-    assert len(set(made.search(q, 10_000)[0])) == len(made) == len(set(lines))
+        assert list(values) == pytest.approx(best.values.tolist(), abs=1e-5)
+        assert scores[[lines.index(text) for text in found]].tolist() == pytest.approx(list(values), abs=1e-5)
+    assert len({text for text, _ in made.search(q, 10_000)}) == len(made) == len(set(lines))
 
 
 def test_bounds_hold():

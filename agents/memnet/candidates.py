@@ -24,8 +24,10 @@ from parlai_persona.agents.memnet.batches import CACHED_TEXTS, Line, batch_texts
 from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.files import draft, open_text, read_json, write_json
 from parlai_persona.models.checksums import digest, fingerprint
+from parlai_persona.models.network import device_of
 
 CHUNK = 8192  # lines encoded and written at a time; a kill loses at most so many
+Ranked = list[tuple[str, float]]  # replies and their scores, the best first
 STAMP_PARTS = ('weights', 'words', 'file', 'tokens')  # as the log names what has changed
 
 
@@ -67,17 +69,16 @@ class ListedCandidates:
         scores = (u.float() @ y.float().T).gather(1, self.places.to(u.device))
         return scores.masked_fill(~self.mask.to(u.device), -torch.inf)
 
-    def best(self, scores: Tensor, count: int) -> tuple[list[list[str]], list[list[float]]]:
-        """Return the best `count` replies of each example and their scores. The label loses every tie."""
+    def best(self, scores: Tensor, count: int) -> list[Ranked]:
+        """Return the best `count` replies of each example. The label loses every tie."""
         scores = scores.cpu().clone()
         rows = (self.own >= 0).nonzero().squeeze(1)
         own = self.own[rows]
         scores[rows, own] = torch.nextafter(scores[rows, own], torch.tensor(-torch.inf))
         top = scores.topk(min(count, scores.shape[1]))
-        numbers = self.places.gather(1, top.indices).tolist()
-        sizes = self.mask.sum(1).tolist()
-        ranked = [[self.replies[number] for number in row[:size]] for row, size in zip(numbers, sizes, strict=True)]
-        return ranked, [row[:size] for row, size in zip(top.values.tolist(), sizes, strict=True)]
+        numbers, sizes = self.places.gather(1, top.indices).tolist(), self.mask.sum(1).tolist()
+        pairs = [list(zip(*row, strict=True)) for row in zip(numbers, top.values.tolist(), strict=True)]
+        return [[(self.replies[n], score) for n, score in row[:size]] for row, size in zip(pairs, sizes, strict=True)]
 
 
 class EncodingCache:
@@ -95,7 +96,7 @@ class EncodingCache:
             self.weights = weights
         new = list({line.key: line for line in lines if line.key not in self.known}.values())
         if new:
-            encoded = net.encode_responses(batch_texts(new).to(net.embedding.weight.device))
+            encoded = net.encode_responses(batch_texts(new).to(device_of(net)))
             self.known.update({line.key: row for line, row in zip(new, encoded, strict=True)})
         found = torch.stack([self.known[line.key] for line in lines])
         while len(self.known) > CACHED_TEXTS:
@@ -198,7 +199,7 @@ class IndexBuilder:
     @torch.no_grad()
     def encode(self, lines: list[Line]) -> Tensor:
         """Return the encodings of responses, on the CPU: (len(lines), d)."""
-        texts = batch_texts(lines).to(self.net.embedding.weight.device)
+        texts = batch_texts(lines).to(device_of(self.net))
         return self.net.encode_responses(texts).float().cpu()
 
 
@@ -249,8 +250,8 @@ class CandidateIndex:
     def text(self, number: int) -> str:
         return bytes(self.texts[self.starts[number] : self.starts[number + 1] - 1]).decode()
 
-    def search(self, u: Tensor, count: int) -> tuple[list[str], list[float]]:
-        """Return the `count` responses that score highest with u (d,), and their scores.
+    def search(self, u: Tensor, count: int) -> Ranked:
+        """Return the `count` responses that score highest with u (d,).
 
         The result is that of float32 products with all responses; bounds spare most of these products.
         """
@@ -263,7 +264,7 @@ class CandidateIndex:
             products = self.vectors[possible] @ q
             order = np.argsort(-products, kind='stable')[:count]
             numbers, scores = possible[order], products[order]
-        return [self.text(number) for number in numbers], scores.tolist()
+        return [(self.text(number), score) for number, score in zip(numbers, scores.tolist(), strict=True)]
 
     def possible(self, q: np.ndarray, count: int) -> np.ndarray:
         """Return the responses that may be among the best `count`, judged by the bounds on their scores."""

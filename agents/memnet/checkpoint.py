@@ -13,22 +13,18 @@ from parlai.utils.io import PathManager
 from torch import Tensor
 
 from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.models.agent import PersonaAgent
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 TRAINING_ONLY = ('dropout', 'persona_start')  # fields of Shape that may differ from those of a checkpoint
 
 
-class SavesWords(TorchRankerAgent):
+class SavesWords(PersonaAgent, TorchRankerAgent):
     """Saves the words and the shape with the weights, and loads word vectors by word."""
 
     shape: Shape
     vectors_file: str | None  # for words that no checkpoint has
     starts_from: str | None  # the checkpoint that was loaded
-
-    @property
-    def net(self) -> MemNet:
-        """Return the network inside the wrappers of ParlAI."""
-        return getattr(self.model, 'module', self.model)
 
     def words(self) -> list[str]:
         return [self.dict.ind2tok[number] for number in range(len(self.dict))]

@@ -22,8 +22,9 @@ from parlai_persona.agents.memnet.batches import Example, Line, Memory, Texts, b
 from parlai_persona.agents.memnet.candidates import CandidateIndex, EncodingCache, IndexBuilder, ListedCandidates
 from parlai_persona.agents.memnet.checkpoint import SavesWords
 from parlai_persona.agents.memnet.model import MemNet, Shape, losses_and_ranks, mean_loss, scores_in_batch
-from parlai_persona.agents.memnet.parts import PersonaDictionary, Turns
 from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.history import ContextHistory
+from parlai_persona.models.network import device_of
 
 PREFIX = 'memnet'
 SHARED = ('lines', 'response_encodings', 'index')
@@ -50,6 +51,22 @@ class Reading:
     candidate_tokens: int = flag(10, 'words; longer lines of --memnet-candidates are left out (Table 2)', least=1)
 
 
+class DialogueHistory(ContextHistory):
+    """Also remembers every line of the dialogue, however small `--history-size` is."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.said: set[str] = set()
+
+    def reset(self) -> None:
+        super().reset()
+        self.said = set()
+
+    def _update_raw_strings(self, text: str) -> None:
+        super()._update_raw_strings(text)
+        self.said.update(text.split('\n'))
+
+
 class MemnetAgent(SavesWords):
     """Encodes the context with its persona and the responses; dot products rank the responses."""
 
@@ -70,13 +87,9 @@ class MemnetAgent(SavesWords):
         )
         return parser
 
-    @staticmethod
-    def dictionary_class():
-        return PersonaDictionary
-
     @classmethod
     def history_class(cls):
-        return Turns
+        return DialogueHistory
 
     def __init__(self, opt: Opt, shared=None):
         self.shape, self.reading = (from_opt(kind, opt, PREFIX) for kind in (Shape, Reading))
@@ -112,10 +125,11 @@ class MemnetAgent(SavesWords):
         """Add the context, the persona and the label as an `Example`."""
         if 'text' not in obs or obs.is_padding():
             return obs
+        context = self.lines['context'](history.get_history_str() or '')
         labels = obs.get('labels') or obs.get('eval_labels') or [None]
         label = labels[0] if len(labels) == 1 else self.random.choice(labels)
         persona = [self.lines['sentence'](sentence) for sentence in history.persona[: self.reading.sentences]]
-        obs['example'] = Example(self.lines['context'](history.context()), persona, label, history.said())
+        obs['example'] = Example(context, persona, label, frozenset(history.said))
         return obs
 
     def is_valid(self, obs) -> bool:
@@ -137,18 +151,15 @@ class MemnetAgent(SavesWords):
         )
 
     def texts(self, lines: list[Line]) -> Texts:
-        return batch_texts(lines).to(self.device())
+        return batch_texts(lines).to(device_of(self.net))
 
     def personas(self, examples: list[Example]) -> Memory | None:
         if not self.shape.persona:
             return None
-        return batch_personas(example.persona for example in examples).to(self.device())
+        return batch_personas(example.persona for example in examples).to(device_of(self.net))
 
     def responses(self, replies: list[str]) -> list[Line]:
         return [self.lines['response'](reply) for reply in replies]
-
-    def device(self) -> torch.device:
-        return self.net.embedding.weight.device
 
     # ---------------------------------------------------------------------------------------- training
 
@@ -192,22 +203,22 @@ class MemnetAgent(SavesWords):
         self.model.eval()
         count = self.rank_top_k if self.rank_top_k > 0 else self.opt['cap_num_predictions']
         if self.index:
-            found = [self.index.search(u, count) for u in self.joint(batch).float().cpu()]
-            ranked, scores = [replies for replies, _ in found], [values for _, values in found]
+            ranked = [self.index.search(u, count) for u in self.joint(batch).float().cpu()]
         else:
             listed = self.listed_candidates(batch, self.eval_candidates)
-            table = self.score_candidates(batch, listed)
-            own = listed.own.to(table.device)
-            losses, ranks = losses_and_ranks(table, own)
+            scores, own = self.score_candidates(batch, listed), listed.own.to(device_of(self.net))
+            losses, ranks = losses_and_ranks(scores, own)
             self.record_labels(own, loss=losses, rank=ranks, mrr=1 / ranks)
-            ranked, scores = listed.best(table, count)
+            ranked = listed.best(scores, count)
         if self.opt['repeat_blocking_heuristic'] and (self.index or self.eval_candidates == 'fixed'):
-            ranked, scores = without_repeats(ranked, scores, batch.examples)
+            said = [example.said for example in batch.examples]
+            ranked = [[(r, s) for r, s in row if r not in old] or row for row, old in zip(ranked, said, strict=True)]
+        replies = [[reply for reply, _ in row] for row in ranked]
         choose_from = self.opt['topk'] if self.opt['inference'] == 'topk' else 1
-        said = [random.choice(replies[:choose_from]) for replies in ranked]
+        output = Output([random.choice(row[:choose_from]) for row in replies], text_candidates=replies)
         if self.opt['return_cand_scores']:
-            return Output(said, text_candidates=ranked, sorted_scores=scores)
-        return Output(said, text_candidates=ranked)
+            output.sorted_scores = [[score for _, score in row] for row in ranked]
+        return output
 
     def joint(self, batch: Batch) -> Tensor:
         """Return u of the examples: (B, d)."""
@@ -222,33 +233,31 @@ class MemnetAgent(SavesWords):
     # -------------------------------------------------------------------------------------- candidates
 
     def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
-        """Return the candidates of each example from a source with a name of ParlAI's: batch, inline, fixed, …"""
+        """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
         labels = [example.label for example in batch.examples]
         if source == 'batch':
             return ListedCandidates.of_all([label for label in labels if label is not None], labels)
-        if source == 'fixed':
-            listed = ListedCandidates.of_all(self.fixed_candidates, labels)
-            self.require_labels(listed, labels, 'the fixed candidates')
-            return listed
-        if not all(batch.candidates):
+        if source != 'fixed' and not all(batch.candidates):
             raise ValueError(
                 f'--{"eval-" * (not batch.is_training)}candidates is {source}, and a message has no label_candidates: '
                 'choose batch or fixed, or give --memnet-candidates'
             )
-        lists = [list(replies) for replies in batch.candidates]
-        if source == 'batch-all-cands':
-            return ListedCandidates.of_all([reply for replies in lists for reply in replies], labels)
-        listed = ListedCandidates.of_each(lists, labels)
-        self.require_labels(listed, labels, 'its label_candidates')
-        return listed
-
-    def require_labels(self, listed: ListedCandidates, labels: list[str | None], where: str) -> None:
-        bad = [label for label, own in zip(labels, listed.own.tolist(), strict=True) if own < 0 and label is not None]
-        if bad and (self.is_training or not self.ignore_bad_candidates):
+        if source == 'fixed':
+            listed = ListedCandidates.of_all(self.fixed_candidates, labels)
+        elif source == 'batch-all-cands':
+            listed = ListedCandidates.of_all([reply for replies in batch.candidates for reply in replies], labels)
+        else:
+            listed = ListedCandidates.of_each(batch.candidates, labels)
+        missing = [
+            label for label, own in zip(labels, listed.own.tolist(), strict=True) if own < 0 and label is not None
+        ]
+        if missing and (self.is_training or not self.ignore_bad_candidates):
+            where = 'the fixed candidates' if source == 'fixed' else 'its label_candidates'
             raise ValueError(
-                f'the label {bad[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
+                f'the label {missing[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
                 'such an example as wrong'
             )
+        return listed
 
     def set_interactive_mode(self, mode, shared=False) -> None:
         """With a file of candidates, do not make ParlAI's list of all labels of the task."""
@@ -286,17 +295,6 @@ class MemnetAgent(SavesWords):
         if is_distributed():
             sync_object(None)
         return CandidateIndex(builder.finished, self.net.size)
-
-
-def without_repeats(
-    ranked: list[list[str]], scores: list[list[float]], examples: list[Example]
-) -> tuple[list[list[str]], list[list[float]]]:
-    """Leave out what was said in the dialogue, unless that leaves nothing (`--repeat-blocking-heuristic`)."""
-    kept = []
-    for replies, values, example in zip(ranked, scores, examples, strict=True):
-        new = [number for number, reply in enumerate(replies) if reply not in example.said] or range(len(replies))
-        kept.append(([replies[number] for number in new], [values[number] for number in new]))
-    return [replies for replies, _ in kept], [values for _, values in kept]
 
 
 def refuse_flags(opt: Opt) -> None:

@@ -240,7 +240,7 @@ def scores_in_batch(u: Tensor, y: Tensor, numbers: Tensor) -> tuple[Tensor, Tens
     if processes() > 1:
         size = largest_batch(len(u), u.device)
         own = own + dist.get_rank() * size
-        y, all_numbers = Gather.apply(pad_batch(y, size)), Gather.apply(pad_batch(numbers, size))
+        y, all_numbers = (Gather.apply(torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])])) for x in (y, numbers))
     scores = u.float() @ y.float().T  # (B, R)
     no_negative = (numbers[:, None] == all_numbers) | (all_numbers == 0)  # the same text, or padding
     no_negative.scatter_(1, own[:, None], False)
@@ -298,7 +298,3 @@ def largest_batch(size: int, device: torch.device) -> int:
     largest = torch.tensor(size, device=device)
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return int(largest)
-
-
-def pad_batch(x: Tensor, size: int) -> Tensor:
-    return torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])])
