@@ -1,5 +1,7 @@
 """benchmarks/common and benchmarks/results.py: rows are complete and counted once; pages show all; runs resume."""
 
+import argparse
+import json
 import re
 import shlex
 import signal
@@ -13,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pages, results
-from benchmarks.common import commands, record, tables
+from benchmarks.common import commands, jobs, record, tables
+from benchmarks.suite import baselines
 
 ROOT = Path(__file__).parents[1]
 
@@ -343,6 +346,84 @@ def test_commands_stand_once():
     files = [path for path in record.RESULTS.glob('*.csv') if path.name not in (record.COMMANDS, results.PAPER)]
     used = {cells[7] for path in files for cells, _ in record.read_cells(path, record.HEADER)}
     assert used == set(stored)
+
+
+# --------------------------------------------------------------------------------------------- jobs
+
+
+def job(folder: Path, **changes) -> jobs.Job:
+    model = jobs.model_file(folder, 'memnn', 1)
+    columns = {'method': 'memnn', 'task': 'persona:x', 'data': 'X, full', 'split': 'valid', 'seed': 1}
+    steps = {'train': ('parlai train',), 'ready': (Path(f'{model}.valid'),), 'evaluate': 'parlai eval'}
+    return jobs.Job(**{**columns, **steps, 'report': model.with_name('rank.json'), **changes})
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that a job runs; a stand-in writes what they would leave."""
+    seen = []
+
+    def execute(command: str, log: Path, threads: int, progress: commands.Progress) -> None:
+        seen.append(command)
+        if 'train' in command:
+            log.with_name('model.valid').touch()
+        else:
+            report = {'exs': 7, 'hits@1': 0.25, 'ppl_token_re': 30.0, 'loss': 1.0}
+            log.with_suffix('.json').write_text(json.dumps({'report': report}))
+
+    monkeypatch.setattr(jobs, 'execute', execute)
+    return seen
+
+
+def run_jobs(path: Path, *todo: jobs.Job) -> None:
+    jobs.run_all(todo, path, ('hits@1', 'ppl_token_*'), 1, 1, allow_dirty=True)
+
+
+def test_a_job_trains_once_and_is_measured_once(path: Path, tmp_path: Path, executed: list[str]):
+    run_jobs(path, job(tmp_path))
+    rows = record.read(path)
+    assert [(r.metric, r.value, r.command) for r in rows] == [
+        ('hits@1', 0.25, 'parlai train && parlai eval'),
+        ('ppl_token_re', 30.0, 'parlai train && parlai eval'),
+    ]
+    run_jobs(path, job(tmp_path), job(tmp_path, method='memnn, other split', split='test', metrics=('loss',)))
+    assert executed == ['parlai train', 'parlai eval', 'parlai eval']
+    assert record.find(path, split='test')[0].metric == 'loss'
+
+
+def test_figures_of_two_commands_are_not_mixed(
+    path: Path, tmp_path: Path, executed: list[str], capsys: pytest.CaptureFixture
+):
+    run_jobs(path, job(tmp_path))
+    other = job(tmp_path, train=('parlai train --hops 2',))
+    run_jobs(path, other)
+    assert 'by another command; remove its rows' in capsys.readouterr().out
+    path.unlink()
+    with pytest.raises(SystemExit, match='was made by another command; remove it'):
+        run_jobs(path, other)
+    assert executed == ['parlai train', 'parlai eval']
+
+
+@pytest.mark.parametrize(('changes', 'message'), [({'examples': 8}, 'saw 7 examples'), ({'metrics': ('f1',)}, 'f1')])
+def test_a_report_that_is_not_as_expected_writes_no_row(
+    path: Path, tmp_path: Path, executed: list[str], changes: dict, message: str
+):
+    with pytest.raises(SystemExit, match=message):
+        run_jobs(path, job(tmp_path, **changes))
+    assert not path.exists()
+
+
+def test_rows_of_the_baselines_have_the_commands_of_today():
+    places = argparse.Namespace(out=Path('runs/baselines'), datapath='data', minutes=10)
+    today = {
+        (one.method, one.split, one.seed): one.command
+        for baseline in baselines.BASELINES
+        for evaluation in baseline.evaluations
+        for side in baseline.sides
+        for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, places, '')]
+    }
+    for measured in record.read(record.RESULTS / 'baselines.csv'):
+        assert measured.command == today[measured.method, measured.split, measured.seed]
 
 
 # -------------------------------------------------------------------------------------------- steps
