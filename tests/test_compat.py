@@ -18,7 +18,7 @@ import pytest
 
 from parlai_persona import compat
 from parlai_persona.compat import hooks
-from parlai_persona.compat.vectors import find_vectors, read_vectors
+from parlai_persona.compat.vectors import find_vectors, load_vectors
 
 CHECKS = {}
 AT_USE = {  # the fixes that look for their defect only when it would strike
@@ -465,12 +465,12 @@ def test_without_one_vector_file_the_user_is_told_where_to_put_it(files, seen, t
 
 def test_tokens_with_blanks_are_left_out_and_the_first_of_two_counts(tmp_path):
     path = put_vectors(tmp_path, 'glove', 'sew 1 2\n. . . 3 4\nsew 5 6\n. 7 8\n')
-    vectors = read_vectors(path, {'sew', '.'})
+    vectors = load_vectors(path, {'sew', '.'})
     assert vectors.stoi == {'sew': 0, '.': 1} and vectors.vectors.tolist() == [[1, 2], [7, 8]]
 
 
 def test_a_file_without_any_of_the_words(tmp_path):
-    vectors = read_vectors(put_vectors(tmp_path, 'glove', 'sew 1 2\n'), {'sing'})
+    vectors = load_vectors(put_vectors(tmp_path, 'glove', 'sew 1 2\n'), {'sing'})
     assert vectors.stoi == {} and tuple(vectors.vectors.shape) == (0, 2)
 
 
@@ -478,7 +478,7 @@ def test_a_file_without_any_of_the_words(tmp_path):
 def test_a_broken_line_of_vectors_is_named(line, tmp_path):
     path = put_vectors(tmp_path, 'glove', f'sew 1 2\n{line}\n')
     with pytest.raises(ValueError, match=r"mine\.vec:2: saw '.*' after a word, expected 2 numbers"):
-        read_vectors(path, {'sing'})
+        load_vectors(path, {'sing'})
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`persona:memnet` as a user meets it: what it reads of a message, learns, saves, carries over and refuses."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -13,9 +14,8 @@ from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.memnet import memnet
-from parlai_persona.agents.memnet.choices import Choices
-from parlai_persona.agents.memnet.model import Shape
-from parlai_persona.agents.memnet.parts import PersonaDictionary
+from parlai_persona.agents.memnet.candidates import ListedCandidates
+from parlai_persona.agents.memnet.model import Shape, losses_and_ranks
 
 QUICK = {
     'task': 'persona:sample',
@@ -99,26 +99,21 @@ def test_no_persona_means_that_it_is_not_read(tmp_path):
     assert said[0] == said[1] and 'persona.weight' not in agent.model.state_dict()
 
 
-def test_persona_words_are_counted_once():
-    words = PersonaDictionary({'dict_tokenizer': 're'})
-    for _ in range(3):
-        words.observe({'text': 'hi', 'labels': ['hi'], 'persona': ['i ski', 'i ski']})
-        words.act()
-    assert words.freq['ski'] == 1 and words.freq['hi'] == 6
-
-
 # ---------------------------------------------------------------------------------------- candidates
 
 
-def test_choices_of_each_example_and_of_all():
-    listed = Choices.listed([['a', 'b', 'a'], ['c']], ['b', 'a'])
+def test_candidates_of_each_example_and_of_all():
+    listed = ListedCandidates.of_each([['a', 'b', 'a'], ['c']], ['b', 'a'])
     assert listed.replies == ['a', 'b', 'c'] and listed.own.tolist() == [1, -1]
     u, y = torch.eye(2), torch.tensor([[5.0, 1.0], [5.0, 0.0], [0.0, 2.0]])
     z = listed.scores(u, y)
     assert z.tolist() == [[5, 5], [2, -torch.inf]]
-    assert listed.best(z, 5)[0] == [['a', 'b'], ['c']]  # of equal scores the label comes last
-    assert listed.losses(z)[1][0].item() == 2
-    shared = Choices.shared(['b', 'a', 'b'], ['a', None])
+    assert [[reply for reply, _ in row] for row in listed.best(z, 5)] == [
+        ['a', 'b'],
+        ['c'],
+    ]  # of equal scores the label comes last
+    assert losses_and_ranks(z, listed.own)[1][0].item() == 2
+    shared = ListedCandidates.of_all(['b', 'a', 'b'], ['a', None])
     assert shared.replies == ['b', 'a'] and shared.own.tolist() == [1, -1] and shared.places.shape == (2, 2)
 
 
@@ -272,6 +267,16 @@ def test_errors_say_what_to_do(trained, tmp_path):
         model_file=str(tmp_path / 'new'),
         dict_file=f'{trained}.dict',
     )
+    own = {
+        'model_file': str(tmp_path / 'new'),
+        'dict_file': f'{trained}.dict',
+        'memnet_vectors': str(tmp_path / 'v.gz'),
+    }
+    refuse('--memnet-vectors .*v.gz: no such file', FileNotFoundError, **own)
+    for header in ('', '1 3\n'):
+        with gzip.open(tmp_path / 'v.gz', 'wt') as file:
+            file.write(f'{header}music 1 2 3\n')
+        refuse('its vectors have 3 dimensions, --memnet-embedding-size is 16: set it to 3', **own)
     refuse('--person-tokens is True; persona:memnet does not know it: leave it out', person_tokens=True)
     refuse('--embedding-type is glove; .*: give --memnet-vectors a file', embedding_type='glove')
     refuse('--memnet-sentences is 0; it has to be 1 or more', memnet_sentences=0)

@@ -1,4 +1,4 @@
-"""`--memnet-candidates`: the index finds what a look at all candidates finds, and is made when and where it should."""
+"""`--memnet-candidates`: search finds the best of all candidates, and the index is built when and where it should."""
 
 import gzip
 import re
@@ -14,10 +14,10 @@ from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 from test_memnet import QUICK
 
-from parlai_persona.agents.memnet import index, search
-from parlai_persona.agents.memnet.index import Maker
+from parlai_persona.agents.memnet import candidates as index
+from parlai_persona.agents.memnet.batches import Line
+from parlai_persona.agents.memnet.candidates import CandidateIndex, IndexBuilder
 from parlai_persona.agents.memnet.model import MemNet, Shape
-from parlai_persona.agents.memnet.texts import texts
 
 SIZE, WORDS, COUNT = 8, 50, 300
 
@@ -26,64 +26,79 @@ def response(number):
     return f'{number % 7} {number // 7 + 1} {number % 49 + 1}'
 
 
+class WatchedBuilder(IndexBuilder):
+    """Notes how many lines are encoded together, and is interrupted at a given call."""
+
+    encoded: list[int] = []
+    interrupted_at = 0
+
+    def encode(self, lines):
+        self.encoded.append(len(lines))
+        if len(self.encoded) == self.interrupted_at:
+            raise KeyboardInterrupt
+        return super().encode(lines)
+
+
 @pytest.fixture
-def maker(tmp_path):
-    """An index maker over texts of numbers, which are their own word numbers."""
+def builder(tmp_path, monkeypatch):
+    """Make builders of an index over texts of numbers, which are their own word numbers."""
     torch.manual_seed(0)
     net = MemNet(Shape(encoder='bow', embedding_size=SIZE), WORDS).eval()
     source = tmp_path / 'some.txt'
     source.write_text(''.join(f'{response(number)}\n' for number in range(COUNT)))
+    monkeypatch.setattr(WatchedBuilder, 'encoded', [])
 
     def make(**options):
         given = {
             'source': source,
             'folder': tmp_path / 'model.candidates',
-            'kind': 'exact',
             'tokens': 3,
             'look_up': lambda text: [int(word) for word in text.split()],
-            'net': net,
             'words': ['a'],
-            'encode': lambda lines: net.encode_responses(texts(lines)).detach(),
-            'ask': lambda lines: net.joint(texts(lines), None).detach(),
+            'net': net,
         }
-        return Maker(**{**given, **options})
+        return WatchedBuilder(**{**given, **options})
 
     return make
 
 
+def built(one):
+    one.build()
+    return CandidateIndex(one.finished, one.net.size)
+
+
 @pytest.fixture
-def told(monkeypatch):
-    """What is logged."""
+def log(monkeypatch):
+    """Collect what is logged."""
     lines = []
     monkeypatch.setattr('parlai.utils.logging.info', lines.append)
     return lines
 
 
-def brute_force(maker, q):
+def score_all(one, q):
     lines = dict.fromkeys(response(number) for number in range(COUNT))
-    vectors = torch.cat([maker.encode([index.line(maker.look_up(text))]) for text in lines])
-    return list(lines), (vectors @ q)
+    vectors = torch.cat([one.encode([Line.of(one.look_up(text))]) for text in lines])
+    return list(lines), vectors @ q
 
 
 @pytest.mark.parametrize('compiled', [True, False])
-def test_exact_is_a_look_at_all(maker, monkeypatch, compiled):
+def test_search_finds_the_best_of_all(builder, monkeypatch, compiled):
     if compiled:
         pytest.importorskip('numba', reason='the compiled loop is an extra: pip install parlai-persona[fast]')
     else:
         monkeypatch.setitem(sys.modules, 'parlai_persona.agents.memnet.scan', None)
         monkeypatch.delattr('parlai_persona.agents.memnet.scan', raising=False)
-    one = maker()
-    one.make()
-    made = one.open()
+    one = builder()
+    made = built(one)
     assert (made.codes is not None) == compiled
     torch.manual_seed(1)
     for q in torch.randn(10, SIZE):
-        lines, scores = brute_force(one, q)
-        found, values = made.search(q, 20)
+        lines, scores = score_all(one, q)
+        found, values = zip(*made.search(q, 20), strict=True)
         best = scores.topk(20)
-        assert values == pytest.approx(best.values.tolist(), abs=1e-5)
-        assert scores[[lines.index(text) for text in found]].tolist() == pytest.approx(values, abs=1e-5)
-    assert len(set(made.search(q, 10_000)[0])) == len(made) == len(set(lines))
+        assert list(values) == pytest.approx(best.values.tolist(), abs=1e-5)
+        assert scores[[lines.index(text) for text in found]].tolist() == pytest.approx(list(values), abs=1e-5)
+    assert len({text for text, _ in made.search(q, 10_000)}) == len(made) == len(set(lines))
 
 
 def test_bounds_hold():
@@ -97,96 +112,61 @@ def test_bounds_hold():
     assert (low <= true).all() and (true <= high).all() and (high - low).mean() < 0.1 * np.abs(true).mean()
 
 
-def test_short_codes_find_nearly_all(maker, told, monkeypatch):
-    pytest.importorskip('faiss', reason="an extra: pip install 'parlai-persona[index]'")
-    monkeypatch.setattr(search, 'REDUCED', 3)
-    monkeypatch.setattr(search, 'AGAIN', 20)
-    one = maker(kind='approximate')
-    one.make()
-    assert 'recall@1 ' in told[-1]
-    assert one.open().reduced.d == 3 and len(one.open()) == COUNT
-    made, right = one.open(), 0
-    for q in one.queries(20):
-        right += made.search(q, 1)[1] == pytest.approx([brute_force(one, q)[1].max().item()], abs=1e-5)
-    assert right >= 18
-
-
-def test_without_faiss(maker, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'faiss', None)
-    with pytest.raises(ImportError, match=r"pip install 'parlai-persona\[index\]', or take --memnet-index exact"):
-        maker(kind='approximate').make()
-
-
 # --------------------------------------------------------------------------------------------- making
 
 
-def test_what_stays_of_a_file(maker, tmp_path):
+def test_which_lines_are_kept(builder, tmp_path):
     lines = ['1 2 3', ' 4   5 ', '', '1 2 3', '1 2 3 4', '  ', '6']
     with gzip.open(tmp_path / 'some.gz', 'wt') as file:
         file.write('\n'.join(lines))
-    one = maker(source=tmp_path / 'some.gz')
-    one.make()
-    made = one.open()
+    made = built(builder(source=tmp_path / 'some.gz'))
     assert [made.text(number) for number in range(len(made))] == ['1 2 3', '4 5', '6']
 
 
-def test_a_file_with_nothing_in_it(maker, tmp_path):
+def test_a_file_without_candidates(builder, tmp_path):
     (tmp_path / 'long.txt').write_text('1 2 3 4\n\n')
     with pytest.raises(ValueError, match='saw 2 lines, none of 1 to 3 words: raise --memnet-candidate-tokens'):
-        maker(source=tmp_path / 'long.txt').make()
+        builder(source=tmp_path / 'long.txt').build()
     with pytest.raises(FileNotFoundError, match='none.txt: no such file'):
-        maker(source=tmp_path / 'none.txt').make()
+        builder(source=tmp_path / 'none.txt').build()
 
 
-def test_it_is_made_once_and_anew_when_out_of_date(maker, told):
-    made = []
+def test_it_is_built_once_and_again_when_out_of_date(builder, log):
+    def encoded_for(**options):
+        WatchedBuilder.encoded.clear()
+        log.clear()
+        builder(**options).build()
+        return sum(WatchedBuilder.encoded), *re.findall(r'out of date \((.*)\)', ' '.join(log))
 
-    def encode(lines):
-        made.append(len(lines))
-        return maker().encode(lines)
-
-    def made_for(**options):
-        made.clear()
-        told.clear()
-        maker(encode=encode, **options).make()
-        return sum(made), *re.findall(r'out of date \((.*)\)', ' '.join(told))
-
-    assert made_for() == (COUNT,) and made_for() == (0,)
-    assert made_for(words=['b']) == (COUNT, 'words')
-    one = maker()
+    assert encoded_for() == (COUNT,) and encoded_for() == (0,)
+    assert encoded_for(words=['b']) == (COUNT, 'words')
+    one = builder()
     one.source.write_text(one.source.read_text() + '49 49 49\n')
-    assert made_for(words=['b']) == (COUNT + 1, 'file')
+    assert encoded_for(words=['b']) == (COUNT + 1, 'file')
     with torch.no_grad():
         one.net.response.inside.outer.bias.add_(1)
-    assert made_for(words=['b']) == (COUNT + 1, 'weights')
+    assert encoded_for(words=['b']) == (COUNT + 1, 'weights')
     with torch.no_grad():
-        one.net.context.inside.outer.bias.add_(1)  # no response looks different
-    assert made_for(words=['b']) == (0,)
+        one.net.context.inside.outer.bias.add_(1)  # does not change how responses are encoded
+    assert encoded_for(words=['b']) == (0,)
     with pytest.raises(ValueError, match='none of 1 to 2 words'):
-        made_for(words=['b'], tokens=2)
+        encoded_for(words=['b'], tokens=2)
 
 
-def test_what_a_kill_leaves_is_gone_on_with(maker, monkeypatch):
+def test_an_interrupted_build_continues(builder, monkeypatch):
     monkeypatch.setattr(index, 'CHUNK', 32)
-    calls = []
-
-    def encode(lines):
-        calls.append(len(lines))
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return maker().encode(lines)
-
+    monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 4)
+    one = builder()
     with pytest.raises(KeyboardInterrupt):
-        maker(encode=encode).make()
-    one = maker(encode=encode)
-    assert not one.place.exists() and one.part.exists()
+        one.build()
+    assert not one.finished.exists() and one.part.exists()
     with (one.part / 'vectors.f32').open('ab') as file:
         file.write(b'half a vector')
-    one.make()
-    assert sum(calls) == COUNT + 32 and not one.part.exists()
-    whole = maker(folder=one.folder.with_name('other'))
-    whole.make()
-    assert (one.place / 'vectors.f32').read_bytes() == (whole.place / 'vectors.f32').read_bytes()
+    one.build()
+    assert sum(WatchedBuilder.encoded) == COUNT + 32 and not one.part.exists()
+    whole = builder(folder=one.folder.with_name('other'))
+    whole.build()
+    assert (one.finished / 'vectors.f32').read_bytes() == (whole.finished / 'vectors.f32').read_bytes()
 
 
 # --------------------------------------------------------------------------------------- conversation
@@ -261,16 +241,14 @@ def test_training_does_not_read_the_file(tmp_path):
     )
 
 
-def test_one_blocked_look_is_enough(maker, monkeypatch):
-    """Vectors are written and coded block by block."""
-    whole = maker(folder=maker().folder.with_name('whole'))
-    whole.make()
+def test_chunks_make_the_same_index(builder, monkeypatch):
+    whole = builder(folder=builder().folder.with_name('whole'))
+    whole.build()
     monkeypatch.setattr(index, 'CHUNK', 16)
-    monkeypatch.setattr(search, 'BLOCK', 64)
-    one = maker()
-    one.make()
+    one = builder()
+    one.build()
     for name in ('vectors.f32', 'codes.i8'):
-        if (whole.place / name).exists():
+        if (whole.finished / name).exists():
             kind = np.float32 if name == 'vectors.f32' else np.int8
-            pair = [np.fromfile(made.place / name, kind).astype(float) for made in (one, whole)]
+            pair = [np.fromfile(made.finished / name, kind).astype(float) for made in (one, whole)]
             assert np.abs(pair[0] - pair[1]).max() <= (1e-5 if kind == np.float32 else 1)

@@ -1,46 +1,51 @@
-"""A ranker whose checkpoints know their words: rows of the embedding find their way to another dictionary."""
+"""Checkpoints that know their words, so that the word vectors of a model fit another dictionary."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import parlai.utils.logging as logging
-import parlai.utils.pickle
 import torch
 from parlai.core.opt import Opt
 from parlai.core.torch_ranker_agent import TorchRankerAgent
 from parlai.utils.io import PathManager
+from torch import Tensor
 
-from parlai_persona.agents.memnet import vectors
 from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.models.agent import PersonaAgent
+from parlai_persona.models.vectors import read_vectors, vector_size
 
-OF_TRAINING = ('dropout', 'persona_start')  # fields of the shape that trained weights do not depend on
+TRAINING_ONLY = ('dropout', 'persona_start')  # fields of Shape that may differ from those of a checkpoint
 
 
-class KeepsWords(TorchRankerAgent):
-    """Saving and loading; `vectors_file` is where words begin that no checkpoint knows."""
+class SavesWords(PersonaAgent, TorchRankerAgent):
+    """Saves the words and the shape with the weights, and loads word vectors by word."""
 
     shape: Shape
-    vectors_file: str | None
-    starts_from: str | None
+    vectors_file: str | None  # for words that no checkpoint has
+    starts_from: str | None  # the checkpoint that was loaded
 
-    @property
-    def net(self) -> MemNet:
-        """The network inside whatever ParlAI wrapped around it."""
-        return getattr(self.model, 'module', self.model)
+    def words(self) -> list[str]:
+        return [self.dict.ind2tok[number] for number in range(len(self.dict))]
 
-    def put_vectors(self, model: MemNet, words: list[str]) -> None:
-        """Vectors of these words from the file, if there is one and training begins."""
-        if not (self.vectors_file and words and self._should_initialize_optimizer()):
-            return
-        place = {word: self.dict.tok2ind[word] for word in words}
-        found = vectors.read(Path(self.vectors_file), place, model.embedding.embedding_dim)
-        vectors.put(model.embedding.weight, found, place)
-        share = f'{len(found)} of {len(words)} words ({len(found) / len(words):.1%})'
-        logging.info(f'{self.vectors_file} has vectors of {share}; the others begin at random')
+    # ------------------------------------------------------------------------------------------- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), 'words': self.words(), 'shape': asdict(self.shape)}
+
+    def save(self, path: str | None = None) -> None:
+        """Also save the dictionary: with `--init-model`, ParlAI has put that of the new task beside the model."""
+        super().save(path)
+        path = path or self.opt.get('model_file')
+        if path and path not in self.__dict__.setdefault('with_dictionary', set()):
+            self.dict.save(f'{path}.dict', sort=False)
+            self.with_dictionary.add(path)
+
+    # ------------------------------------------------------------------------------------------ loading
 
     def _get_init_model(self, opt: Opt, shared):
-        """ParlAI takes the dictionary of `--init-model` even if another was asked for; here it is taken if not."""
+        """Prefer the dictionary that the user asked for to that of `--init-model`, which ParlAI always takes."""
         asked = opt.get('dict_file')
         found, is_finetune = super()._get_init_model(opt, shared)
         if is_finetune and asked and asked != f'{opt.get("model_file")}.dict' and PathManager.exists(asked):
@@ -48,48 +53,63 @@ class KeepsWords(TorchRankerAgent):
         self.starts_from = found
         return found, is_finetune
 
-    def words(self) -> list[str]:
-        return [self.dict.ind2tok[number] for number in range(len(self.dict))]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), 'words': self.words(), 'shape': asdict(self.shape)}
-
     def load(self, path: str) -> dict[str, Any]:
-        """Weights by word: a checkpoint with other words than the dictionary has lends those it knows."""
+        """Load the weights; if the dictionary has other words than the checkpoint, take the rows of those it knows."""
         with PathManager.open(path, 'rb') as file:
-            states = torch.load(file, map_location='cpu', pickle_module=parlai.utils.pickle, weights_only=False)
+            states = torch.load(file, map_location='cpu', weights_only=True)
         missing = {'model', 'words', 'shape'} - set(states)
         if missing:
             raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:memnet')
         self.check_shape(path, states.pop('shape'))
         known, words = states.pop('words'), self.words()
+        new: list[str] = []
         if known != words:
             rows = self.net.embedding.weight.detach().clone()
-            new = vectors.carry_over(states['model']['embedding.weight'], known, rows, words)
+            new = copy_rows(states['model']['embedding.weight'], known, rows, words)
             states['model']['embedding.weight'] = rows
-            self.resized_embeddings = True  # ParlAI then begins with a fresh state of the optimiser
+            self.resized_embeddings = True  # makes ParlAI start with a fresh optimiser
             logging.info(
-                f'{path} has other words than the dictionary: {len(words) - len(new)} rows go over, {len(new)} words '
-                f'are new, {len(known) - len(words) + len(new)} are dropped'
+                f'{path} has other words than the dictionary: kept the vectors of {len(words) - len(new)} words, '
+                f'dropped {len(known) - len(words) + len(new)}; {len(new)} words are new'
             )
         self.load_state_dict(states['model'])
-        if known != words:
-            self.put_vectors(self.net, new)
+        self.start_from_file(self.net, new)
         return states
 
-    def check_shape(self, path: str, seen: dict[str, Any]) -> None:
-        """Of another shape, weights would not fit; with other heads they would, and mean something else."""
+    def check_shape(self, path: str, saved: dict[str, Any]) -> None:
+        """Refuse weights of another shape. With other heads they would load, but mean something else."""
         for name, wanted in asdict(self.shape).items():
-            if name not in OF_TRAINING and seen[name] != wanted:
+            if name not in TRAINING_ONLY and saved[name] != wanted:
                 raise ValueError(
-                    f'{path} was trained with --memnet-{name.replace("_", "-")} {seen[name]}, this is {wanted}: give '
+                    f'{path} was trained with --memnet-{name.replace("_", "-")} {saved[name]}, this is {wanted}: give '
                     'the flags that it was trained with'
                 )
 
-    def save(self, path: str | None = None) -> None:
-        """The dictionary beside the model is that of the model: with `--init-model` ParlAI may have put another."""
-        super().save(path)
-        path = path or self.opt.get('model_file')
-        if path and path not in self.__dict__.setdefault('with_dictionary', set()):
-            self.dict.save(f'{path}.dict', sort=False)
-            self.with_dictionary.add(path)
+    def start_from_file(self, net: MemNet, words: list[str]) -> None:
+        """At the start of training, set the vectors of new words to those of the file, if there is one."""
+        if not (self.vectors_file and words and self._should_initialize_optimizer()):
+            return
+        path, size = Path(self.vectors_file), net.embedding.embedding_dim
+        if not path.is_file():
+            raise FileNotFoundError(f'--memnet-vectors {path}: no such file; expected a text file of word vectors')
+        if vector_size(path) != size:
+            raise ValueError(
+                f'{path}: its vectors have {vector_size(path)} dimensions, --memnet-embedding-size is {size}: set it '
+                f'to {vector_size(path)}, or take another file'
+            )
+        found = read_vectors(path, set(words))
+        with torch.no_grad():
+            for word, vector in found.items():
+                net.embedding.weight[self.dict.tok2ind[word]] = vector.to(net.embedding.weight)
+        share = f'{len(found)} of {len(words)} words ({len(found) / len(words):.1%})'
+        logging.info(f'{path} has vectors of {share}; the others begin at random')
+
+
+def copy_rows(old: Tensor, known: Sequence[str], rows: Tensor, words: Sequence[str]) -> list[str]:
+    """Copy the rows that `known` words have in `old` to those of `words` in `rows`; return the words that are new."""
+    place = {word: number for number, word in enumerate(known)}
+    pairs = [(number, place[word]) for number, word in enumerate(words) if word in place]
+    here, there = torch.tensor(pairs, dtype=torch.long).view(-1, 2).T
+    with torch.no_grad():
+        rows[here] = old[there].to(rows)
+    return [word for word in words if word not in place]

@@ -1,10 +1,10 @@
 """`-m persona:memnet`: picks responses by a persona memory network (Mazaré et al. 2018).
 
-The ParlAI side only: flags, messages -> lines of words, metrics, saving. `model.py` is the network, `negatives.py` its
-loss, `index.py` the search among many candidates.
+This is the ParlAI side: flags, messages, candidates, metrics. The network and its loss are in `model.py`.
 """
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,62 @@ from parlai.utils.distributed import is_distributed, is_primary_worker, sync_obj
 from parlai.utils.io import PathManager
 from torch import Tensor
 
-from parlai_persona.agents.memnet.checkpoint import KeepsWords
-from parlai_persona.agents.memnet.choices import Choices, Encodings, Version
-from parlai_persona.agents.memnet.index import Candidates, Maker
-from parlai_persona.agents.memnet.model import MemNet, Shape
-from parlai_persona.agents.memnet.negatives import rank
-from parlai_persona.agents.memnet.parts import Example, Material, PersonaDictionary, Turns, check, without_repeats
-from parlai_persona.agents.memnet.texts import Line, Lines, memory, texts
-from parlai_persona.flags import add_flags, from_opt
+from parlai_persona.agents.memnet.batches import Example, Line, Memory, Texts, batch_personas, batch_texts, cached_lines
+from parlai_persona.agents.memnet.candidates import CandidateIndex, EncodingCache, IndexBuilder, ListedCandidates
+from parlai_persona.agents.memnet.checkpoint import SavesWords
+from parlai_persona.agents.memnet.model import MemNet, Shape, losses_and_ranks, mean_loss, scores_in_batch
+from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.history import ContextHistory
+from parlai_persona.models.network import device_of
 
 PREFIX = 'memnet'
-SHARED = ('lines', 'context_encodings', 'response_encodings', 'index')
+SHARED = ('lines', 'response_encodings', 'index')
+NO_EFFECT = {  # ParlAI's flags that this agent does not read -> what to do instead
+    **dict.fromkeys(['person_tokens', 'split_lines', 'history_reversed', 'dynamic_batching'], 'leave it out'),
+    **dict.fromkeys(['data_parallel', 'model_parallel'], 'use multiprocessing_train'),
+    'embedding_type': 'give --memnet-vectors a file',
+}
 
 
-class MemnetAgent(KeepsWords):
-    """Context and responses by two encoders, the persona as memory of the context, dot products."""
+@dataclass(frozen=True)
+class Reading:
+    """Options of what the agent reads."""
+
+    sentences: int = flag(100, 'number of persona sentences to read, the first ones (N of Table 3)', least=1)
+    vectors: str | None = flag(
+        None, 'text file of word vectors to start from (GloVe, fastText; .txt, .vec, .gz)', metavar='FILE'
+    )
+    candidates: str | None = flag(
+        None,
+        'file of responses, one a line, up to millions (.gz works): evaluation and chats choose from these (Table 2)',
+        metavar='FILE',
+    )
+    candidate_tokens: int = flag(10, 'words; longer lines of --memnet-candidates are left out (Table 2)', least=1)
+
+
+class DialogueHistory(ContextHistory):
+    """Also remembers every line of the dialogue, however small `--history-size` is."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.said: set[str] = set()
+
+    def reset(self) -> None:
+        super().reset()
+        self.said = set()
+
+    def _update_raw_strings(self, text: str) -> None:
+        super()._update_raw_strings(text)
+        self.said.update(text.split('\n'))
+
+
+class MemnetAgent(SavesWords):
+    """Encodes the context with its persona and the responses; dot products rank the responses."""
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        add_flags(parser.add_argument_group('Persona memory network'), PREFIX, Shape, Material)
+        add_flags(parser.add_argument_group('Persona memory network'), PREFIX, Shape, Reading)
         parser.set_defaults(
             optimizer='adamax',
             learningrate=8e-4,
@@ -51,40 +87,34 @@ class MemnetAgent(KeepsWords):
         )
         return parser
 
-    @staticmethod
-    def dictionary_class():
-        return PersonaDictionary
-
     @classmethod
     def history_class(cls):
-        return Turns
+        return DialogueHistory
 
     def __init__(self, opt: Opt, shared=None):
-        self.shape, self.material = (from_opt(kind, opt, PREFIX) for kind in (Shape, Material))
-        self.vectors_file = self.material.vectors
-        check(opt)
+        self.shape, self.reading = (from_opt(kind, opt, PREFIX) for kind in (Shape, Reading))
+        self.vectors_file = self.reading.vectors
+        refuse_flags(opt)
         super().__init__(opt, shared)
         if shared:
             for name in SHARED:
                 setattr(self, name, shared[name])
             return
         self.lines = {
-            'context': Lines(self.dict.txt2vec, self.text_truncate, newest=True),
-            'sentence': Lines(self.dict.txt2vec, self.text_truncate),
-            'response': Lines(self.dict.txt2vec, self.label_truncate),
+            'context': cached_lines(self.dict.txt2vec, self.text_truncate, keep_end=True),
+            'sentence': cached_lines(self.dict.txt2vec, self.text_truncate),
+            'response': cached_lines(self.dict.txt2vec, self.label_truncate),
         }
-        self.context_encodings, self.response_encodings = Encodings(), Encodings()
+        self.response_encodings = EncodingCache()
         self.index = None
-        if self.material.candidates and not self._should_initialize_optimizer():
+        if self.reading.candidates and not self._should_initialize_optimizer():
             self.index = self.open_index()
 
-    # ----------------------------------------------------------------------------------------- building
-
     def build_model(self) -> MemNet:
-        model = MemNet(self.shape, len(self.dict), self.NULL_IDX)
+        net = MemNet(self.shape, len(self.dict), self.NULL_IDX)
         if not self.starts_from:
-            self.put_vectors(model, list(self.dict.tok2ind))
-        return model
+            self.start_from_file(net, self.words())
+        return net
 
     def share(self) -> dict[str, Any]:
         return {**super().share(), **{name: getattr(self, name) for name in SHARED}}
@@ -92,13 +122,14 @@ class MemnetAgent(KeepsWords):
     # ---------------------------------------------------------------------------------------- messages
 
     def vectorize(self, obs, history, **_):
-        """The context, the persona and the label as lines of words."""
+        """Add the context, the persona and the label as an `Example`."""
         if 'text' not in obs or obs.is_padding():
             return obs
+        context = self.lines['context'](history.get_history_str() or '')
         labels = obs.get('labels') or obs.get('eval_labels') or [None]
         label = labels[0] if len(labels) == 1 else self.random.choice(labels)
-        persona = [self.lines['sentence'](sentence) for sentence in history.persona[: self.material.sentences]]
-        obs['example'] = Example(self.lines['context'](history.context()), persona, label, history.said())
+        persona = [self.lines['sentence'](sentence) for sentence in history.persona[: self.reading.sentences]]
+        obs['example'] = Example(context, persona, label, frozenset(history.said))
         return obs
 
     def is_valid(self, obs) -> bool:
@@ -119,168 +150,157 @@ class MemnetAgent(KeepsWords):
             candidates=[obs.get('label_candidates') for _, obs in valid],
         )
 
-    def device(self) -> torch.device:
-        return self.net.embedding.weight.device
+    def texts(self, lines: list[Line]) -> Texts:
+        return batch_texts(lines).to(device_of(self.net))
 
-    def responses(self, replies) -> list[Line]:
+    def personas(self, examples: list[Example]) -> Memory | None:
+        if not self.shape.persona:
+            return None
+        return batch_personas(example.persona for example in examples).to(device_of(self.net))
+
+    def responses(self, replies: list[str]) -> list[Line]:
         return [self.lines['response'](reply) for reply in replies]
 
     # ---------------------------------------------------------------------------------------- training
 
     def train_step(self, batch: Batch) -> Output | None:
+        """Descend on the cross-entropy of each label among its candidates."""
         if not batch.batchsize:
             return None
         self.model.train()
         self.zero_grad()
-        labels = [example.label for example in batch.examples]
-        contexts = texts([example.context for example in batch.examples]).to(self.device())
-        personas = self.memory(batch.examples)
-        if self.candidates == 'batch':
-            lines = self.responses(labels)
-            u, y = self.model(contexts, personas, texts(lines).to(self.device()))
-            ranked = rank(u, y, torch.tensor([line.number() for line in lines], device=u.device))
-            losses, loss, measures = ranked.losses, ranked.mean(), ranked.measures()
+        contexts = self.texts([example.context for example in batch.examples])
+        personas = self.personas(batch.examples)
+        if self.candidates == 'batch':  # the responses of the batch, from all processes
+            responses = self.responses([example.label for example in batch.examples])
+            u, y = self.model(contexts, personas, self.texts(responses))
+            numbers = torch.tensor([response.number() for response in responses], device=u.device)
+            scores, own = scores_in_batch(u, y, numbers)
         else:
-            choices = self.choices(batch, self.candidates)
-            u, y = self.model(contexts, personas, texts(self.responses(choices.replies)).to(self.device()))
-            losses, places = choices.losses(choices.scores(u, y))
-            loss, measures = losses.mean(), {'train_accuracy': (places == 1).float(), 'mrr': 1 / places}
-        self.backward(loss)
+            listed = self.listed_candidates(batch, self.candidates)
+            u, y = self.model(contexts, personas, self.texts(self.responses(listed.replies)))
+            scores, own = listed.scores(u, y), listed.own.to(u.device)
+        losses, ranks = losses_and_ranks(scores, own)
+        self.backward(mean_loss(losses))
         self.update_params()
-        for name, values in {'loss': losses, **measures}.items():
-            self.record_local_metric(name, AverageMetric.many(values.tolist()))
+        self.record_labels(own, loss=losses, train_accuracy=(ranks == 1).float(), mrr=1 / ranks)
         return None
 
-    def memory(self, examples: list[Example]):
-        if not self.shape.persona:
+    def record_labels(self, own: Tensor, **metrics: Tensor) -> None:
+        """Record a value for each example that has its label among the candidates (`own` is not -1)."""
+        has_label = own >= 0
+        if has_label.any():
+            for name, values in metrics.items():
+                counted = values.masked_fill(~has_label, 0.0).tolist()
+                self.record_local_metric(name, AverageMetric.many(counted, has_label.int().tolist()))
+
+    # -------------------------------------------------------------------------------------- evaluation
+
+    def eval_step(self, batch: Batch) -> Output | None:
+        """Rank candidates of each example, and reply with the best."""
+        if not batch.batchsize:
             return None
-        return memory(example.persona for example in examples).to(self.device())
+        self.model.eval()
+        count = self.rank_top_k if self.rank_top_k > 0 else self.opt['cap_num_predictions']
+        if self.index:
+            ranked = [self.index.search(u, count) for u in self.joint(batch).float().cpu()]
+        else:
+            listed = self.listed_candidates(batch, self.eval_candidates)
+            scores, own = self.score_candidates(batch, listed), listed.own.to(device_of(self.net))
+            losses, ranks = losses_and_ranks(scores, own)
+            self.record_labels(own, loss=losses, rank=ranks, mrr=1 / ranks)
+            ranked = listed.best(scores, count)
+        if self.opt['repeat_blocking_heuristic'] and (self.index or self.eval_candidates == 'fixed'):
+            said = [example.said for example in batch.examples]
+            ranked = [[(r, s) for r, s in row if r not in old] or row for row, old in zip(ranked, said, strict=True)]
+        replies = [[reply for reply, _ in row] for row in ranked]
+        choose_from = self.opt['topk'] if self.opt['inference'] == 'topk' else 1
+        output = Output([random.choice(row[:choose_from]) for row in replies], text_candidates=replies)
+        if self.opt['return_cand_scores']:
+            output.sorted_scores = [[score for _, score in row] for row in ranked]
+        return output
+
+    def joint(self, batch: Batch) -> Tensor:
+        """Return u of the examples: (B, d)."""
+        contexts = self.texts([example.context for example in batch.examples])
+        return self.net.joint(contexts, self.personas(batch.examples))
+
+    def score_candidates(self, batch: Batch, cand_vecs: ListedCandidates, cand_encs: Tensor | None = None) -> Tensor:
+        """Return the scores (B, C) of the listed candidates."""
+        y = self.response_encodings.encode(self.net, self.responses(cand_vecs.replies))
+        return cand_vecs.scores(self.joint(batch), y)
 
     # -------------------------------------------------------------------------------------- candidates
 
-    def choices(self, batch: Batch, source: str) -> Choices:
-        """What to choose from, by ParlAI's names."""
+    def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
+        """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
         labels = [example.label for example in batch.examples]
         if source == 'batch':
-            return Choices.shared([label for label in labels if label is not None], labels)
-        if source == 'fixed':
-            return self.found(Choices.shared(self.fixed_candidates, labels), labels, 'the fixed candidates')
-        if not all(batch.candidates):
+            return ListedCandidates.of_all([label for label in labels if label is not None], labels)
+        if source != 'fixed' and not all(batch.candidates):
             raise ValueError(
                 f'--{"eval-" * (not batch.is_training)}candidates is {source}, and a message has no label_candidates: '
                 'choose batch or fixed, or give --memnet-candidates'
             )
-        lists = [list(listed) for listed in batch.candidates]
-        if source == 'batch-all-cands':
-            return Choices.shared([reply for listed in lists for reply in listed], labels)
-        return self.found(Choices.listed(lists, labels), labels, 'its label_candidates')
-
-    def found(self, choices: Choices, labels: list[str | None], where: str) -> Choices:
-        bad = [label for label, own in zip(labels, choices.own.tolist(), strict=True) if own < 0 and label is not None]
-        if bad and (self.is_training or not self.ignore_bad_candidates):
+        if source == 'fixed':
+            listed = ListedCandidates.of_all(self.fixed_candidates, labels)
+        elif source == 'batch-all-cands':
+            listed = ListedCandidates.of_all([reply for replies in batch.candidates for reply in replies], labels)
+        else:
+            listed = ListedCandidates.of_each(batch.candidates, labels)
+        missing = [
+            label for label, own in zip(labels, listed.own.tolist(), strict=True) if own < 0 and label is not None
+        ]
+        if missing and (self.is_training or not self.ignore_bad_candidates):
+            where = 'the fixed candidates' if source == 'fixed' else 'its label_candidates'
             raise ValueError(
-                f'the label {bad[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
+                f'the label {missing[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
                 'such an example as wrong'
             )
-        return choices
+        return listed
 
     def set_interactive_mode(self, mode, shared=False) -> None:
-        """With a file of candidates there is no need for ParlAI's list of all labels of the task."""
-        if mode and self.material.candidates:
+        """With a file of candidates, do not make ParlAI's list of all labels of the task."""
+        if mode and self.reading.candidates:
             TorchAgent.set_interactive_mode(self, mode, shared)
             self.ignore_bad_candidates = True
         else:
             super().set_interactive_mode(mode, shared)
 
     def set_fixed_candidates(self, shared) -> None:
-        """The lines of `--fixed-candidates-path`, else of the task. Their encodings are kept only in memory: files
-        of ParlAI's outlive the weights."""
-        super().set_fixed_candidates(shared or NO_CANDIDATES)
-        if not shared and 'fixed' in (self.candidates, self.eval_candidates):
+        """Read the lines of `--fixed-candidates-path`, or of the task's file.
+
+        ParlAI would keep their vectors in files, which become wrong when the weights change.
+        """
+        if shared:
+            super().set_fixed_candidates(shared)
+            return
+        self.fixed_candidates = self.fixed_candidate_vecs = self.fixed_candidate_encs = None
+        self.num_fixed_candidates = 0
+        if 'fixed' in (self.candidates, self.eval_candidates):
             path = self.fixed_candidates_path or self.get_task_candidates_path()
             with PathManager.open(path, 'r', encoding='utf-8') as file:
                 self.fixed_candidates = list(dict.fromkeys(line.strip() for line in file if line.strip()))
             self.num_fixed_candidates = len(self.fixed_candidates)
             logging.info(f'{self.num_fixed_candidates} candidates in {path}')
 
-    def open_index(self) -> Candidates:
-        """The index of `--memnet-candidates`, made first if need be; one process makes it."""
-        maker = Maker(
-            Path(self.material.candidates),
-            Path(f'{self.opt["model_file"]}.candidates'),
-            self.material.index,
-            self.material.candidate_tokens,
-            self.dict.txt2vec,
-            self.net,
-            [self.opt['dict_tokenizer'], str(self.opt['dict_lower']), *self.words()],
-            self.encode_lines,
-            self.ask,
-        )
+    def open_index(self) -> CandidateIndex:
+        """Open the index of `--memnet-candidates`. The first process builds it, unless it is up to date."""
+        words = [self.opt['dict_tokenizer'], str(self.opt['dict_lower']), *self.words()]
+        source, folder = Path(self.reading.candidates), Path(f'{self.opt["model_file"]}.candidates')
+        builder = IndexBuilder(source, folder, self.reading.candidate_tokens, self.dict.txt2vec, words, self.net)
         self.model.eval()
         if is_primary_worker():
-            maker.make()
+            builder.build()
         if is_distributed():
             sync_object(None)
-        return maker.open()
-
-    @torch.no_grad()
-    def encode_lines(self, lines: list[Line]) -> Tensor:
-        return self.net.encode_responses(texts(lines).to(self.device())).float().cpu()
-
-    @torch.no_grad()
-    def ask(self, lines: list[Line]) -> Tensor:
-        """What contexts ask for, each with its neighbour as persona."""
-        personas = memory([line] for line in lines[1:] + lines[:1]).to(self.device()) if self.shape.persona else None
-        return self.net.joint(texts(lines).to(self.device()), personas).float().cpu()
-
-    # -------------------------------------------------------------------------------------- evaluation
-
-    def eval_step(self, batch: Batch) -> Output | None:
-        if not batch.batchsize:
-            return None
-        self.model.eval()
-        count = self.rank_top_k if self.rank_top_k > 0 else self.opt['cap_num_predictions']
-        if self.index:
-            found = [self.index.search(u, count) for u in self.joint(batch.examples).float().cpu()]
-            ranked, scores = [replies for replies, _ in found], [values for _, values in found]
-        else:
-            choices = self.choices(batch, self.eval_candidates)
-            z = self.score_candidates(batch, choices)
-            self.record(choices, z)
-            ranked, scores = choices.best(z, count)
-        if self.opt['repeat_blocking_heuristic'] and (self.index or self.eval_candidates == 'fixed'):
-            ranked, scores = without_repeats(ranked, scores, batch.examples)
-        first = self.opt['topk'] if self.opt['inference'] == 'topk' else 1
-        said = [random.choice(replies[:first]) for replies in ranked]
-        if self.opt['return_cand_scores']:
-            return Output(said, text_candidates=ranked, sorted_scores=scores)
-        return Output(said, text_candidates=ranked)
-
-    def score_candidates(self, batch: Batch, cand_vecs: Choices, cand_encs: Tensor | None = None) -> Tensor:
-        """Scores (B, C) of the choices; each distinct text is encoded once as long as the weights stay."""
-        net = self.net
-        y = self.response_encodings(
-            self.responses(cand_vecs.replies), lambda new: net.encode_responses(new.to(self.device())), Version.of(net)
-        )
-        return cand_vecs.scores(self.joint(batch.examples), y)
-
-    def joint(self, examples: list[Example]) -> Tensor:
-        """Contexts with their personas: (B, d)."""
-        net, device = self.net, self.device()
-        lines = [example.context for example in examples]
-        h = self.context_encodings(lines, lambda new: net.joint(new.to(device), None), Version.of(net))
-        personas = self.memory(examples)
-        return h if personas is None else net.recall(h, personas)
-
-    def record(self, choices: Choices, z: Tensor) -> None:
-        losses, places = choices.losses(z)
-        there = (choices.own >= 0).tolist()
-        if any(there):
-            for name, values in {'loss': losses, 'rank': places, 'mrr': 1 / places}.items():
-                known = [value if own else 0.0 for value, own in zip(values.tolist(), there, strict=True)]
-                self.record_local_metric(name, AverageMetric.many(known, [int(own) for own in there]))
+        return CandidateIndex(builder.finished, self.net.size)
 
 
-NO_CANDIDATES = dict.fromkeys(
-    ['fixed_candidates', 'fixed_candidate_vecs', 'fixed_candidate_encs', 'num_fixed_candidates']
-)
+def refuse_flags(opt: Opt) -> None:
+    """Refuse flags that would have no effect."""
+    for name, instead in NO_EFFECT.items():
+        if opt.get(name) not in (None, False, 'random'):
+            raise ValueError(f'--{name.replace("_", "-")} is {opt[name]}; persona:memnet does not know it: {instead}')
+    if 'vocab' in (opt['candidates'], opt['eval_candidates'], opt['interactive_candidates']):
+        raise ValueError('candidates are vocab; persona:memnet chooses among responses: batch, inline or fixed')

@@ -1,18 +1,18 @@
-"""A first look at a million dot products: bounds from vectors in one byte a number, as a compiled loop (numba).
+"""Bounds on a million dot products, from vectors of one byte a number, in a compiled loop (numba).
 
-A look at float32 vectors takes as long as reading them from memory; these codes are a quarter of that. With x = code +
-rest and |rest · q| <= |rest| |q| the bounds are safe, whatever the vectors.
+Most of the time of a search goes into reading the vectors from memory. These codes are a quarter of their size. With
+x = code + rest and |rest · q| <= |rest| |q|, the bounds hold for all vectors.
 """
 
 import numpy as np
 from numba import njit, prange
 
 STEPS = 127  # codes are whole numbers in [-STEPS, STEPS]
-ROUNDING = 1e-5  # of the float32 sums, in parts of |x| |q|: well above what 300 additions can lose
+ROUNDING = 1e-5  # error of the float32 sums, in parts of |x| |q|: far more than 300 additions can cause
 
 
 def encode(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (K, d) -> codes (K, d) int8 and, for each, its scale and the length of what it leaves out: (K, 2)."""
+    """Return codes (K, d) int8 of vectors (K, d), and the scale and the length of the rest of each: (K, 2)."""
     scale = np.maximum(np.abs(x).max(1), 1e-30) / STEPS
     codes = np.rint(x / scale[:, None]).astype(np.int8)
     rest = np.linalg.norm(x - codes * scale[:, None], axis=1) + ROUNDING * np.linalg.norm(x, axis=1)
@@ -21,9 +21,9 @@ def encode(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True, fastmath=True, nogil=True, parallel=True)
 def bounds(codes, margins, q, length, low, high):
-    """low_i <= x_i · q <= high_i for all vectors, of which there are four or more; `length` is |q|.
+    """Fill `low` and `high` so that low_i <= x_i · q <= high_i for all vectors, at least four; `length` is |q|.
 
-    Four rows at a time share what is read of q: half the time of one by one. The last four may overlap others.
+    Four rows together read q once, which halves the time. The last four may overlap others.
     """
     count = codes.shape[0]
     for block in prange((count + 3) // 4):

@@ -1,14 +1,23 @@
-"""How every experiment of the suite writes its results: one CSV row a number, under `results/`.
+"""Read and write the rows under `results/`: one CSV row for each number that a benchmark measured.
 
-A row names what was measured (method, task, data, split, seed, metric), the value, and what it takes to measure
-it again (command, commit, hardware, date). The first six are its key. `append` leaves keys alone that the file
-has already, so an experiment that was interrupted can be run again; `find` tells it what it may skip.
+A row names what was measured (method, task, data, split, seed, metric), the value, and how to measure it again
+(command, commit, hardware, date). The first six columns are its key. `append` skips keys that the file already has,
+so an interrupted benchmark can run again. `find` tells a benchmark what it can skip.
+
+Long commands are written once, in `commands.csv` of the same folder. In the other files the command column holds an id
+from there; `read` and `append` translate between the two.
+
+A benchmark starts with `parse_arguments`. It refuses uncommitted code unless `--allow-dirty` is given; the commit of
+such a row ends with '-dirty'.
 """
 
+import argparse
 import csv
 import fcntl
+import hashlib
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,7 +28,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'results'
-CODE = ('*.py', '*.opt', 'pyproject.toml', 'requirements.lock')  # what `-dirty` is about: neither results nor prose
+COMMANDS = 'commands.csv'
+CODE = (
+    '*.py',
+    '*.opt',
+    'pyproject.toml',
+    'requirements.lock',
+)  # changes here make a tree dirty; results and prose don't
+DIRTY = '-dirty'
 
 # Published sizes: corpus -> split -> (dialogues, examples). ConvAI2 has both sides of each dialogue.
 PUBLISHED = {
@@ -46,63 +62,110 @@ class Row:
     def key(self) -> tuple[str, str, str, str, int, str]:
         return self.method, self.task, self.data, self.split, self.seed, self.metric
 
+    @property
+    def dirty(self) -> bool:
+        """Whether the code had uncommitted changes when this was measured."""
+        return self.commit.endswith(DIRTY)
+
 
 HEADER = [column.name for column in fields(Row)]
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a file; none if there is no such file."""
+    """Return the rows of a file; none if there is no such file."""
+    commands = read_commands(path.parent)
+    return [parse_row(cells, commands, where) for cells, where in read_cells(path, HEADER)]
+
+
+def read_cells(path: Path, header: list[str]) -> Iterator[tuple[list[str], str]]:
+    """Yield the cells of each line, and a text that says where they stand; nothing if there is no such file."""
     if not path.exists():
-        return []
+        return
     with path.open(encoding='utf-8', newline='') as lines:
         table = csv.reader(lines)
-        header = next(table, None)
-        if header != HEADER:
-            raise ValueError(f'{path}: saw the columns {header}, expected {HEADER}: mend or remove its first line')
-        return [parse(cells, f'{path}, line {table.line_num}') for cells in table]
+        seen = next(table, None)
+        if seen != header:
+            raise ValueError(f'{path}: saw the columns {seen}, expected {header}: correct or remove its first line')
+        for cells in table:
+            where = f'{path}, line {table.line_num}'
+            if len(cells) != len(header):
+                raise ValueError(f'{where}: saw {len(cells)} columns, expected {len(header)}: correct or remove it')
+            yield cells, where
 
 
-def parse(cells: list[str], where: str) -> Row:
-    if len(cells) != len(HEADER):
-        raise ValueError(f'{where}: saw {len(cells)} columns, expected {len(HEADER)}: mend or remove the line')
+def parse_row(cells: list[str], commands: dict[str, str], where: str) -> Row:
+    """Return a row with its command in full; a command that is written out instead of an id is kept."""
     texts = dict(zip(HEADER, cells, strict=True))
+    command = texts.pop('command')
+    if re.fullmatch('[0-9a-f]{8}', command) and command not in commands:
+        raise ValueError(f'{where}: the command {command} is not in {COMMANDS}: add it there or remove the line')
     try:
         seed, value = int(texts.pop('seed')), float(texts.pop('value'))
     except ValueError as error:
-        raise ValueError(f'{where}: seed and value have to be numbers: {error}') from None
-    return Row(seed=seed, value=value, **texts)
+        raise ValueError(f'{where}: expected numbers as seed and value: {error}') from None
+    return Row(seed=seed, value=value, command=commands.get(command, command), **texts)
 
 
-def append(rows: Iterable[Row], path: Path, replace: bool = False) -> int:
-    """Add the rows whose key `path` does not have yet, or all of them if `replace`; how many were written.
+def read_commands(folder: Path) -> dict[str, str]:
+    """Return the commands of a folder of results by their ids."""
+    return {cells[0]: cells[1] for cells, _ in read_cells(folder / COMMANDS, ['id', 'command'])}
 
-    The file is written anew beside the old one and then takes its name: at any moment it is whole, and holds
-    either none of these rows or all of them.
+
+def command_id(command: str) -> str:
+    """Return the id of a command. It depends on the text alone, so that branches merge without clashes."""
+    return hashlib.sha256(command.encode()).hexdigest()[:8]
+
+
+def append(rows: Iterable[Row], path: Path, replace: bool = False, allow_dirty: bool = False) -> int:
+    """Add the rows whose key `path` does not have yet (or all rows, if `replace`); return how many were written.
+
+    The new file is written beside the old one and then renamed, so it is complete at any moment and holds either none
+    or all of these rows.
     """
     rows = list(rows)
+    refuse_dirty(rows, allow_dirty)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone(path.parent):
+    with locked(path.parent):
         table = {row.key: row for row in read(path)}
         new = {row.key: row for row in rows if replace or row.key not in table}
         for row in rows:
             if row.key not in new and table[row.key].command != row.command:
                 raise ValueError(
-                    f'{path} has {row.metric} of {row.method} (seed {row.seed}) already, measured by another command '
-                    f'({table[row.key].command}): remove its rows to measure it anew by {row.command}'
+                    f'{path} already has {row.metric} of {row.method} (seed {row.seed}), measured by another command '
+                    f'({table[row.key].command}): remove its rows to measure it again by {row.command}'
                 )
         if new:
             write([*(table | new).values()], path)
     return len(new)
 
 
-def write(rows: Iterable[Row], path: Path) -> None:
-    """Replace the file as a whole."""
+def refuse_dirty(rows: list[Row], allow_dirty: bool) -> None:
+    if not allow_dirty and any(row.dirty for row in rows):
+        raise ValueError(
+            f'the code differs from commit {rows[0].commit.removesuffix(DIRTY)}, so nobody could measure this again: '
+            'commit your changes first, or call the benchmark with --allow-dirty to write rows that say so'
+        )
+
+
+def write(rows: list[Row], path: Path) -> None:
+    """Replace the file, after its commands were added to the folder's."""
+    old = read_commands(path.parent)
+    commands = old | {command_id(row.command): row.command for row in rows}
+    if commands != old:
+        write_table(['id', 'command'], sorted(commands.items()), path.with_name(COMMANDS))
+    changes = [{'value': f'{row.value:.6g}', 'command': command_id(row.command)} for row in rows]
+    cells = [(asdict(row) | changed).values() for row, changed in zip(rows, changes, strict=True)]
+    write_table(HEADER, cells, path)
+
+
+def write_table(header: list[str], lines: Iterable[Iterable[str]], path: Path) -> None:
+    """Replace a CSV file as a whole."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
         with os.fdopen(handle, 'w', encoding='utf-8', newline='') as file:
             table = csv.writer(file, lineterminator='\n')
-            table.writerow(HEADER)
-            table.writerows((asdict(row) | {'value': f'{row.value:.6g}'}).values() for row in rows)
+            table.writerow(header)
+            table.writerows(lines)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -113,8 +176,8 @@ def write(rows: Iterable[Row], path: Path) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One process at a time: two experiments that finish together both keep their rows."""
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time write: two benchmarks that finish together both keep their rows."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -124,30 +187,50 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def find(path: Path, **wanted: object) -> list[Row]:
-    """The rows that have these values, e.g. `find(path, method='memnn', seed=1)`."""
+    """Return the rows that have these values, e.g. `find(path, method='memnn', seed=1)`."""
     return [row for row in read(path) if all(getattr(row, name) == value for name, value in wanted.items())]
 
 
-# ------------------------------------------------------------------------------ what the columns say
+# ------------------------------------------------------------------------------------- a benchmark's arguments
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser that every benchmark starts from: its docstring as help, and `--allow-dirty`."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument(
+        '--allow-dirty', action='store_true', help='write rows although the code has uncommitted changes; rows say so'
+    )
+    return made
+
+
+def parse_arguments(made: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; stop before anything is measured if its rows would be refused."""
+    arguments = made.parse_args()
+    if not arguments.allow_dirty and (seen := commit()).endswith(DIRTY):
+        made.error(f'the code differs from commit {seen.removesuffix(DIRTY)}: commit it first, or add --allow-dirty')
+    return arguments
+
+
+# ------------------------------------------------------------------------------------------ what columns say
 
 
 def data_label(corpus: str, dialogues: int) -> str:
-    """Which training data: 'Persona-Chat, 2,072-dialogue train subset', or 'Persona-Chat, full'."""
+    """Name the training data: 'Persona-Chat, 2,072-dialogue train subset', or 'Persona-Chat, full'."""
     published = PUBLISHED[corpus]['train'][0]
     return f'{corpus}, full' if dialogues == published else f'{corpus}, {dialogues:,}-dialogue train subset'
 
 
 def split_label(corpus: str, split: str, examples: int) -> str:
-    """What was evaluated: 'valid' if all of it, else 'valid, first 1,000 of 7,801 examples'."""
+    """Name what was evaluated: 'valid' if all of it, else 'valid, first 1,000 of 7,801 examples'."""
     published = PUBLISHED[corpus][split][1]
     return split if examples == published else f'{split}, first {examples:,} of {published:,} examples'
 
 
 def commit() -> str:
-    """The short hash of HEAD, with '-dirty' if code differs from it; 'unknown' outside a repository."""
+    """Return the short hash of HEAD, with '-dirty' if code differs from it; 'unknown' outside a repository."""
     try:
         head = git('rev-parse', '--short', 'HEAD')
-        return f'{head}-dirty' if git('status', '--porcelain', '--', *CODE) else head
+        return f'{head}{DIRTY}' if git('status', '--porcelain', '--', *CODE) else head
     except (FileNotFoundError, subprocess.CalledProcessError):
         return 'unknown'
 
@@ -157,7 +240,7 @@ def git(*arguments: str) -> str:
 
 
 def hardware(threads: int | None = None, device: str = '') -> str:
-    """'Intel Xeon …, 1 thread of 2 cores'; with the name of a GPU, if one was used, before it."""
+    """Return e.g. 'Intel Xeon …, 1 thread on 2 cores', after the name of the GPU if one was used."""
     cores = os.cpu_count() or 1
     used = cores if threads is None else threads
     text = f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'

@@ -1,38 +1,48 @@
-"""persona:memnet on the data at hand: beside ParlAI's biencoder, and tables 1, 3 and 4 of Mazaré et al. 2018.
+"""Measure persona:memnet beside ParlAI's biencoder, and tables 1, 3 and 4 of Mazaré et al. 2018 on the data at hand.
 
-    python -m benchmarks.memnet.quality --datapath data                       # all of it, about two hours of a core
+    python -m benchmarks.memnet.quality --datapath data                       # all of it, about two hours on one core
     python -m benchmarks.memnet.quality --datapath data --only personachat sample
     make results                                                              # RESULTS.md
 
-The Reddit tables use comments of December 2005 to March 2006, 6,233 pairs (the paper has 700 million), so networks are
-small. Each checkpoint is chosen on valid; Reddit's figures are of test. Every step is a stock `parlai` command and
-stands in the row of what comes out of it. What is finished is skipped: after Ctrl-C, run the same line again.
+The Reddit tables use comments of December 2005 to March 2006: 6,233 pairs, where the paper has 700 million. So networks
+are small. Each checkpoint is chosen on valid; Reddit's figures are of test.
+
+Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
+what is finished.
 """
 
 import argparse
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from benchmarks.common import record
 from benchmarks.common.commands import Progress, execute
-from benchmarks.common.jobs import Job, run_all
+from benchmarks.common.jobs import Job, model_file, run_all, training
 from benchmarks.common.record import RESULTS, data_label
-from benchmarks.suite.baselines import BASELINES, SCHEDULE, training_dialogues
+from benchmarks.suite.baselines import BASELINES, training_dialogues
 
 CSV = RESULTS / 'memnet.csv'
 METRICS = ('hits@1', 'hits@3', 'hits@10', 'mrr', 'hits@1_persona', 'hits@1_history')
 PERSONACHAT, REDDIT, SAMPLE = 'persona:personachat', 'persona:reddit', 'persona:sample'
 DUMP = 'reddit/rc_2005-12_to_2006-03.jsonl.gz'
-DATA = 'comments of 2005-12 to 2006-03'
 SEEDS = (1, 2, 3)
 MINUTES = 10  # of training, at most; as in baselines.py
 
-# The size and the training of baselines.py's biencoder. Comments write names and half of their words once.
-SIZE = '--memnet-embedding-size 128 --memnet-layers 1 --memnet-heads 2 --memnet-ffn-size 256 --memnet-dropout 0.2'
-LEARN = '--optimizer adam -lr 0.0005 --gradient-clip 1 -bs 128 --dict-tokenizer re -vmt hits@1 -vmm max'
-WORDS = ' --dict-lower true --dict-minfreq 2 -lr 0.001'
+# Size and training of the biencoder in baselines.py.
+MEMNET = (
+    '-m persona:memnet{start} --memnet-embedding-size 128 --memnet-layers 1 --memnet-heads 2 --memnet-ffn-size 256 '
+    '--memnet-dropout 0.2 --optimizer adam -lr 0.0005 --gradient-clip 1 -bs 128 --dict-tokenizer re -vmt hits@1 '
+    '-vmm max'
+)
+TINY = (
+    '-m persona:memnet --memnet-embedding-size 64 --memnet-layers 1 --memnet-heads 2 --memnet-ffn-size 128 '
+    '--optimizer adam -lr 0.002 -bs 32 --dict-tokenizer re -vmt hits@1 -vmm max'
+)
+COMMENTS = ' --dict-lower true --dict-minfreq 2 -lr 0.001'  # comments write names, and use half of their words once
+NO_PERSONA = ' --memnet-persona false'
 ENCODERS = {
     'transformer': '',
     'lstm': ' --memnet-encoder lstm --memnet-layers 2 --memnet-hidden-size 32',  # 128 numbers a text, too
@@ -41,125 +51,80 @@ ENCODERS = {
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Commands and folders."""
+class Network:
+    """What to train: the name of its folder, the task, flags, and the folder of Reddit data."""
 
-    datapath: str
-    out: Path
-
-    def model(self, name: str, seed: int) -> Path:
-        return self.out / f'{name}-{seed}' / 'model'
-
-    def task(self, task: str, selection: str = 'rules') -> str:
-        data = f' --reddit-data {shlex.quote(str(self.out / "data" / selection))}' if task == REDDIT else ''
-        return f'-t {task} --datapath {shlex.quote(self.datapath)}{data}'
-
-    def trained(self, name: str, seed: int, where: str, flags: str, epochs: int) -> str:
-        return (
-            f'parlai train_model {where} {flags} --num-epochs {epochs} --seed {seed} '
-            f'--max-train-time {60 * MINUTES} {SCHEDULE} -mf {self.model(name, seed)}'
-        )
-
-    def job(
-        self, method: str, task: str, data: str, split: str, name: str, seed: int, train: str, selection: str = 'rules'
-    ) -> Job:
-        model = self.model(name, seed)
-        report = model.with_name(f'{task.split(":")[1]}.json')
-        command = (
-            f'parlai eval_model {self.task(task, selection)} -dt {split} -mf {model} -bs 64 --report-filename {report}'
-        )
-        return Job(method, task, data, split, seed, (train,), (Path(f'{model}.valid'),), command, report)
-
-    def build(self, selection: str, size: int = 100) -> str:
-        folder, datapath = self.out / 'data' / name_of(selection, size), shlex.quote(self.datapath)
-        return (
-            f'parlai persona_reddit build --input {datapath}/{DUMP} --output {folder} --datapath {datapath} '
-            f'--selection {selection} --persona-size {size} --valid 0.1 --test 0.2 --tagger lexicon --parts 1'
-        )
+    name: str
+    task: str
+    flags: str
+    epochs: int
+    selection: str = 'rules'
+    start: str = ''  # name of the network that training begins with
 
 
-def name_of(selection: str, size: int) -> str:
-    return selection if size == 100 else f'{selection}-{size}'
+@dataclass(frozen=True)
+class Measurement:
+    """A network evaluated on a task; the method is its name in RESULTS.md."""
+
+    method: str
+    network: Network
+    task: str
+
+
+def personachat(persona: bool = True) -> Network:
+    return Network(f'personachat-{side(persona)}', PERSONACHAT, MEMNET + NO_PERSONA * (not persona), 10)
+
+
+def reddit(encoder: str = 'transformer', persona: bool = True, selection: str = 'rules') -> Network:
+    flags = f'{MEMNET}{COMMENTS}{ENCODERS[encoder]}{NO_PERSONA * (not persona)}'
+    return Network(f'reddit-{encoder}-{selection}-{side(persona)}', REDDIT, flags, 12, selection)
+
+
+def side(persona: bool) -> str:
+    return 'self' if persona else 'none'
+
+
+def named(method: str, persona: bool) -> str:
+    return method if persona else f'{method}, no persona'
 
 
 # ---------------------------------------------------------------------------------------------- the tables
 
 
-def personachat(make: Maker) -> Iterator[Job]:
-    """Beside the biencoder of the same size and training, with and without the persona."""
-    data = data_label('Persona-Chat', training_dialogues(make.datapath))
-    biencoder = next(one for one in BASELINES if one.name == 'biencoder')
-    for seed in SEEDS:
+def table_personachat() -> Iterator[Measurement]:
+    """Compare with the biencoder of the same size and training, with and without the persona."""
+    for persona in (True, False):
+        yield Measurement(named('memnet transformer', persona), personachat(persona), PERSONACHAT)
+    peer = next(one for one in BASELINES if one.name == 'biencoder')
+    network = Network('biencoder', PERSONACHAT, f'-m {peer.agent} {peer.train}', 10)
+    yield Measurement('biencoder', network, PERSONACHAT)
+
+
+def table_ablation() -> Iterator[Measurement]:
+    """Show what helps on little data."""
+    for kind, flags in (('random start', '--memnet-persona-start random'), ('dropout 0.4', '--memnet-dropout 0.4')):
+        network = Network(f'personachat-{kind.replace(" ", "-")}', PERSONACHAT, f'{MEMNET} {flags}', 10)
+        yield Measurement(f'memnet transformer, {kind}', network, PERSONACHAT)
+
+
+def table_sample() -> Iterator[Measurement]:
+    """Compare with the known best score without the persona. Candidates of a question differ in one word, which
+    responses of a batch seldom do."""
+    for kind, flags, epochs in (('', '', 40), (', inline candidates', ' --candidates inline', 10)):
         for persona in (True, False):
-            yield memnet_on_personachat(make, data, seed, persona)
-    for seed in SEEDS:
-        train = make.trained('biencoder', seed, make.task(PERSONACHAT), f'-m {biencoder.agent} {biencoder.train}', 10)
-        yield make.job('biencoder', PERSONACHAT, data, 'valid', 'biencoder', seed, train)
+            name = f'sample{kind and "-inline"}-{side(persona)}'
+            network = Network(name, SAMPLE, f'{TINY}{flags}{NO_PERSONA * (not persona)}', epochs)
+            yield Measurement(named(f'memnet transformer{kind}', persona), network, SAMPLE)
 
 
-def ablation(make: Maker) -> Iterator[Job]:
-    """What helps on small data."""
-    data = data_label('Persona-Chat', training_dialogues(make.datapath))
-    for kind, flags in ABLATIONS.items():
-        for seed in SEEDS:
-            name = f'personachat-{kind.replace(" ", "-")}'
-            train = make.trained(name, seed, make.task(PERSONACHAT), f'-m persona:memnet {SIZE} {LEARN} {flags}', 10)
-            yield make.job(f'memnet transformer, {kind}', PERSONACHAT, data, 'valid', name, seed, train)
+def table1() -> Iterator[Measurement]:
+    """Choose among 100 candidates: three encoders with and without the persona (TF-IDF: see `tf_idf`)."""
+    for encoder in ENCODERS:
+        for persona in (True, False):
+            yield Measurement(named(f'memnet {encoder}', persona), reddit(encoder, persona), REDDIT)
 
 
-ABLATIONS = {'random start': '--memnet-persona-start random', 'dropout 0.4': '--memnet-dropout 0.4'}
-
-
-def memnet_on_personachat(make: Maker, data: str, seed: int, persona: bool) -> Job:
-    name = f'personachat-{"self" if persona else "none"}'
-    flags = f'-m persona:memnet {SIZE} {LEARN}{without(persona)}'
-    train = make.trained(name, seed, make.task(PERSONACHAT), flags, 10)
-    return make.job(named('memnet transformer', persona), PERSONACHAT, data, 'valid', name, seed, train)
-
-
-def table1(make: Maker) -> Iterator[Job]:
-    """Retrieval among 100 candidates, three encoders with and without the persona, and TF-IDF."""
-    for persona in (False, True):
-        yield ir(make, persona)
-    for seed in SEEDS:
-        for encoder in ENCODERS:
-            for persona in (True, False):
-                yield reddit(make, encoder, seed, persona)
-
-
-def reddit(make: Maker, encoder: str, seed: int, persona: bool = True, selection: str = 'rules', n: int = 100) -> Job:
-    built = name_of(selection, n)
-    name = f'reddit-{encoder}-{built}-{"self" if persona else "none"}'
-    flags = f'-m persona:memnet {SIZE} {LEARN}{WORDS}{ENCODERS[encoder]}{without(persona)}'
-    train = make.trained(name, seed, make.task(REDDIT, built), flags, 12)
-    method = named(f'memnet {encoder}', persona)
-    if persona and (selection, n) != ('rules', 100):
-        method += f', {selection}, N = {n}'
-    return make.job(method, REDDIT, DATA, 'test', name, seed, train, selection=built)
-
-
-def ir(make: Maker, persona: bool) -> Job:
-    side = 'self' if persona else 'none'
-    model = make.model(f'reddit-ir-{side}', 0)
-    where = f'{make.task(REDDIT)} --persona-side {side}'
-    train = f'parlai build_dict {where} --dict-tokenizer re --dict-file {model}.dict'
-    report = model.with_name('reddit.json')
-    evaluate = (
-        f'parlai eval_model {where} -dt test -m ir_baseline --history_size 100 --dict-file {model}.dict -bs 64 '
-        f'--report-filename {report}'
-    )
-    method = named('ir_baseline', persona)
-    return Job(method, REDDIT, DATA, 'test', 0, (train,), (Path(f'{model}.dict'),), evaluate, report)
-
-
-def table3(make: Maker) -> Iterator[Job]:
-    """Ways to choose the sentences of a persona."""
-    for seed in SEEDS:
-        for selection, n in SELECTIONS:
-            yield reddit(make, 'transformer', seed, selection=selection, n=n)
-
-
-SELECTIONS = (
+SELECTIONS = (  # ways to choose persona sentences, and how many of them
     ('rules', 20),
     ('rules+classifier', 20),
     ('rules+classifier', 100),
@@ -168,85 +133,112 @@ SELECTIONS = (
 )
 
 
-def table4(make: Maker) -> Iterator[Job]:
-    """Trained on one, measured on the other; and on Reddit first, then on Persona-Chat."""
-    data = data_label('Persona-Chat', training_dialogues(make.datapath))
-    for seed in SEEDS:
-        there = memnet_on_personachat(make, data, seed, True)
-        yield make.job('memnet trained on Persona-Chat', REDDIT, DATA, 'test', 'personachat-self', seed, *there.train)
-        here = reddit(make, 'transformer', seed)
-        name = 'reddit-transformer-rules-self'
-        yield make.job('memnet trained on Reddit', PERSONACHAT, data, 'valid', name, seed, *here.train)
-        before = make.model(name, seed)
-        flags = f'-m persona:memnet --init-model {before} {SIZE} {LEARN} --dict-lower true'
-        train = make.trained('transfer', seed, make.task(PERSONACHAT), flags, 10)
-        both = 'memnet trained on Reddit, then Persona-Chat'
-        yield make.job(both, PERSONACHAT, data, 'valid', 'transfer', seed, train)
-        yield make.job(both, REDDIT, DATA, 'test', 'transfer', seed, train)
+def data_folder(selection: str, size: int) -> str:
+    return selection if size == 100 else f'{selection}-{size}'
 
 
-def sample(make: Maker) -> Iterator[Job]:
-    """The embedded sample, where what can be known without the persona has a ceiling. Its candidates differ in one
-    word, which responses of a batch seldom do."""
-    for kind, flags, epochs in (('', '', 40), (', inline candidates', ' --candidates inline', 10)):
-        for seed in SEEDS:
-            for persona in (True, False):
-                name = f'sample{kind and "-inline"}-{"self" if persona else "none"}'
-                whole = f'-m persona:memnet {SMALL}{flags}{without(persona)}'
-                train = make.trained(name, seed, make.task(SAMPLE), whole, epochs)
-                method = named(f'memnet transformer{kind}', persona)
-                yield make.job(method, SAMPLE, 'sample', 'valid', name, seed, train)
+def table3() -> Iterator[Measurement]:
+    """Compare ways to choose the sentences of a persona."""
+    for selection, size in SELECTIONS:
+        network = reddit(selection=data_folder(selection, size))
+        yield Measurement(f'memnet transformer, {selection}, N = {size}', network, REDDIT)
 
 
-SMALL = (
-    '--memnet-embedding-size 64 --memnet-layers 1 --memnet-heads 2 --memnet-ffn-size 128 --optimizer adam -lr 0.002 '
-    '-bs 32 --dict-tokenizer re -vmt hits@1 -vmm max'
-)
-
-
-def named(method: str, persona: bool) -> str:
-    return method if persona else f'{method}, no persona'
-
-
-def without(persona: bool) -> str:
-    return '' if persona else ' --memnet-persona false'
+def table4() -> Iterator[Measurement]:
+    """Train on one corpus, evaluate on the other; and train on Reddit first, then on Persona-Chat."""
+    yield Measurement('memnet trained on Persona-Chat', personachat(), REDDIT)
+    yield Measurement('memnet trained on Reddit', reddit(), PERSONACHAT)
+    both = Network('transfer', PERSONACHAT, f'{MEMNET} --dict-lower true', 10, start=reddit().name)
+    for task in (PERSONACHAT, REDDIT):
+        yield Measurement('memnet trained on Reddit, then Persona-Chat', both, task)
 
 
 TABLES = {
-    'personachat': personachat,
-    'ablation': ablation,
-    'sample': sample,
+    'personachat': table_personachat,
+    'ablation': table_ablation,
+    'sample': table_sample,
     'table1': table1,
     'table3': table3,
     'table4': table4,
 }
 
 
+# ------------------------------------------------------------------------------------------------ commands
+
+
+def task_flags(task: str, selection: str, args: argparse.Namespace) -> str:
+    data = f' --reddit-data {shlex.quote(str(args.out / "data" / selection))}' if task == REDDIT else ''
+    return f'-t {task} --datapath {shlex.quote(args.datapath)}{data}'
+
+
+def columns(task: str, args: argparse.Namespace) -> tuple[str, str, str]:
+    """Return what a row says of the task: its name, data and split."""
+    if task == REDDIT:
+        return task, 'comments of 2005-12 to 2006-03', 'test'
+    return task, 'sample' if task == SAMPLE else personachat_label(args.datapath), 'valid'
+
+
+@cache
+def personachat_label(datapath: str) -> str:
+    return data_label('Persona-Chat', training_dialogues(datapath))
+
+
+def job(measurement: Measurement, seed: int, args: argparse.Namespace) -> Job:
+    network = measurement.network
+    model = model_file(args.out, network.name, seed)
+    start = f' --init-model {model_file(args.out, network.start, seed)}' if network.start else ''
+    flags = f'{network.flags.replace("{start}", start)} --num-epochs {network.epochs}'
+    train = training(task_flags(network.task, network.selection, args), flags, seed, MINUTES, model)
+    task, data, split = columns(measurement.task, args)
+    report = model.with_name(f'{task.split(":")[1]}.json')
+    where = task_flags(task, network.selection, args)
+    evaluate = f'parlai eval_model {where} -dt {split} -mf {model} -bs 64 --report-filename {report}'
+    return Job(measurement.method, task, data, split, seed, (train,), (Path(f'{model}.valid'),), evaluate, report)
+
+
+def tf_idf(persona: bool, args: argparse.Namespace) -> Job:
+    model = model_file(args.out, f'reddit-ir-{side(persona)}', 0)
+    where = f'{task_flags(REDDIT, "rules", args)} --persona-side {side(persona)}'
+    train = f'parlai build_dict {where} --dict-tokenizer re --dict-file {model}.dict'
+    report = model.with_name('reddit.json')
+    evaluate = (
+        f'parlai eval_model {where} -dt test -m ir_baseline --history_size 100 --dict-file {model}.dict -bs 64 '
+        f'--report-filename {report}'
+    )
+    method = named('ir_baseline', persona)
+    return Job(method, *columns(REDDIT, args), 0, (train,), (Path(f'{model}.dict'),), evaluate, report)
+
+
+def build_reddit(args: argparse.Namespace) -> None:
+    """Build the Reddit data sets that are not there yet."""
+    progress = Progress(1, lambda: MINUTES)
+    datapath = shlex.quote(args.datapath)
+    for selection, size in [('rules', 100), *(SELECTIONS if 'table3' in args.only else ())]:
+        folder = args.out / 'data' / data_folder(selection, size)
+        if not folder.exists():
+            progress.begin(0, f'building {folder.name}')
+            command = (
+                f'parlai persona_reddit build --input {datapath}/{DUMP} --output {folder} --datapath {datapath} '
+                f'--selection {selection} --persona-size {size} --valid 0.1 --test 0.2 --tagger lexicon --parts 1'
+            )
+            execute(command, args.out / 'data' / 'log.txt', 1, progress)
+            progress.done('ready')
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument('--datapath', required=True, help="ParlAI's data folder")
     parser.add_argument('--only', nargs='+', choices=[*TABLES], default=[*TABLES])
     parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='these alone (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('runs/memnet'), help='for models (default: %(default)s)')
-    args = parser.parse_args()
-    make = Maker(args.datapath, args.out)
-    jobs = [job for name in args.only for job in TABLES[name](make) if job.seed in (0, *args.seeds)]
-    if any(name in args.only for name in ('table1', 'table3', 'table4')):
-        build(make, args.only, Progress(1, lambda: MINUTES))
-    run_all(jobs, CSV, METRICS, args.threads, MINUTES)
-
-
-def build(make: Maker, tables: list[str], progress: Progress) -> None:
-    """The data sets that are not there yet."""
-    wanted = [('rules', 100), *(SELECTIONS if 'table3' in tables else ())]
-    for selection, n in wanted:
-        folder = make.out / 'data' / name_of(selection, n)
-        if not folder.exists():
-            progress.begin(0, f'building {folder.name}')
-            execute(make.build(selection, n), make.out / 'data' / 'log.txt', 1, progress)
-            progress.done('ready')
+    args = record.parse_arguments(parser)
+    jobs = [tf_idf(persona, args) for persona in (False, True) if 'table1' in args.only]
+    jobs += [job(one, seed, args) for name in args.only for seed in args.seeds for one in TABLES[name]()]
+    if any(one.task == REDDIT for one in jobs):
+        build_reddit(args)
+    run_all(jobs, CSV, METRICS, args.threads, MINUTES, args.allow_dirty)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

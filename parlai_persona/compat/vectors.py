@@ -44,7 +44,7 @@ def vectors_without_torchtext(module: Any) -> bool:
         kind = emb_type.removesuffix('-fixed')
         if kind not in FILES or _torchtext_works():
             return get(self, emb_type)
-        return read_vectors(find_vectors(Path(self.opt['datapath']), kind), self.dict.tok2ind), kind
+        return load_vectors(find_vectors(Path(self.opt['datapath']), kind), self.dict.tok2ind), kind
 
     module.TorchAgent._get_embtype = get_embtype
     return True
@@ -74,38 +74,12 @@ def find_vectors(datapath: Path, kind: str) -> Path:
     )
 
 
-def read_vectors(path: Path, words: Container[str]) -> Vectors:
-    """Read the vectors of `words` from a text file: a word and its numbers a line, fastText's header or none."""
+def load_vectors(path: Path, words: Container[str]) -> Vectors:
+    """Load the vectors of those words that the file has."""
     import torch
 
-    stoi: dict[str, int] = {}
-    rows: list[list[float]] = []
-    dim = 0
-    with path.open(encoding='utf-8', newline='\n') as lines:
-        for number, line in enumerate(lines, 1):
-            word, _, rest = line.rstrip().partition(' ')
-            if not dim:
-                fields = rest.split(' ')
-                if len(fields) == 1:
-                    dim = int(rest)  # fastText's header: how many words, how many dimensions
-                    continue
-                dim = len(fields)
-            if word not in words or word in stoi:
-                continue
-            row = _numbers(rest.split(' '), dim, f'{path}:{number}')
-            if row:
-                stoi[word] = len(stoi)
-                rows.append(row)
-    return Vectors(stoi, torch.tensor(rows, dtype=torch.float).view(len(rows), dim), dim)
+    from parlai_persona.models.vectors import read_vectors, vector_size
 
-
-def _numbers(fields: list[str], dim: int, place: str) -> list[float]:
-    """The numbers of a line; none if it has more, for GloVe 840B has a few tokens with blanks, `. . .` say."""
-    if len(fields) > dim:
-        return []
-    try:
-        if len(fields) == dim:
-            return [float(field) for field in fields]
-    except ValueError:
-        pass
-    raise ValueError(f'{place}: saw {" ".join(fields)[:40]!r} after a word, expected {dim} numbers')
+    found, size = read_vectors(path, words), vector_size(path)
+    rows = torch.stack([*found.values()]) if found else torch.empty(0, size)
+    return Vectors({word: row for row, word in enumerate(found)}, rows, size)

@@ -1,0 +1,207 @@
+"""The tables of RESULTS.md and of the pages under results/. `benchmarks/common/tables.py` says what the fields mean."""
+
+from benchmarks.common.tables import Table
+
+
+def flags(**names: str) -> str:
+    """Return a pattern for a command that makes a column of each flag's last value: `flags(k='--few-shot-shots')`."""
+    return '(?s)' + ''.join(rf'(?:(?=.* {flag} (?P<{name}>\S+)))?' for name, flag in names.items()) + '.*'
+
+
+# ---------------------------------------------------------------------------------------------------- columns
+
+FEW_SHOT = {
+    'task': 'persona:few_shot',
+    'method': r'(?P<name>.*?)(, no prior)?(, α = [\d.]+)?(, k = \d+)?',
+    'command': flags(
+        k='--few-shot-shots',
+        α='--paml-inner-lr',
+        steps='--paml-eval-steps',
+        batch='--paml-inner-batch',
+        prior='--paml-prior',
+    ),
+}
+ADAPTATION = ('name', 'k', 'α', 'steps', 'batch', 'prior')
+GRADIENTS = {
+    'data': r'(?P<people>\d+) people, (?P<dialogues>\d+) dialogues to adapt to, '
+    r'alpha (?P<α>\S+), (?P<steps>\d+) steps'
+}
+BABI = {
+    'method': r'meta_memnn (?P<mode>\w+)( \((?P<variant>.*)\))?',
+    'data': r'(?P<dialogues>[\d,]+) dialogues',
+    'split': 'test',
+}
+DIGITS = {
+    'method': r'meta_memnn mnist (?P<mode>\w+)( \(iterations (?P<iterations>\S+), alpha (?P<α>\S+), '
+    r'gamma (?P<γ>\S+), beta (?P<β>\S+), images (?P<images>\w+)\))?'
+}
+VALIDATED = {'split': 'valid(, (?P<part>.*))?'}
+SIZES = {'across': 'dialogues', 'heading': '{} dialogues'}
+COMPARISON = ('data', 'method', 'metric')
+
+# ------------------------------------------------------------------------------------------ RESULTS.md, by name
+
+RANKED = ('hits@1', 'hits@10', 'mrr')
+FULL_STEPS = 'Dialogue+Fine-tuning, full steps'
+MODES = ('primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing', 'learned')
+OTHER_RATES = tuple(f' (iterations {n}, alpha 5e-05, gamma 0.01, beta 4e-06, images centred)' for n in (5000, 6000))
+SUMMARY = {
+    'paml': Table(
+        'paml',
+        ADAPTATION,
+        FEW_SHOT,
+        (
+            *('Dialogue', 'Dialogue+Persona', 'Dialogue+Fine-tuning', FULL_STEPS, f'{FULL_STEPS}, α = 0.45'),
+            *('PAML', 'PAML, α = 0.6', 'PAML, first order'),
+        ),
+        ('ppl_fold', 'bleu_fold', 'consistency_fold'),
+    ),
+    'paml_shots': Table(
+        'paml',
+        ('name', 'metric'),
+        FEW_SHOT,
+        tuple(f'{name}{k}' for name in (FULL_STEPS, 'PAML') for k in (', k = 0', ', k = 1', ', k = 3', ', k = 5', '')),
+        ('consistency_fold', 'ppl_fold'),
+        across='k',
+        heading='k = {}',
+        paper=False,
+    ),
+    'memnet_personachat': Table(
+        'memnet',
+        where={'task': 'persona:personachat'},
+        methods=(
+            *('biencoder', 'memnet transformer, no persona', 'memnet transformer'),
+            *('memnet trained on Reddit', 'memnet trained on Reddit, then Persona-Chat'),
+        ),
+        metrics=RANKED,
+    ),
+    'memnet_reddit': Table(
+        'memnet',
+        where={'task': 'persona:reddit'},
+        methods=(
+            *(f'{name}{end}' for name in ('ir_baseline', 'memnet bow', 'memnet lstm') for end in (', no persona', '')),
+            *('memnet transformer, no persona', 'memnet transformer', 'memnet transformer, rules, N = 20'),
+            *(f'memnet transformer, rules+classifier, N = {n}' for n in (20, 100)),
+            *('memnet transformer, random-user, N = 100', 'memnet transformer, random-dataset, N = 100'),
+            *('memnet trained on Persona-Chat', 'memnet trained on Reddit, then Persona-Chat'),
+        ),
+        metrics=RANKED,
+    ),
+    'meta_memnn': Table(
+        'meta_memnn',
+        ('mode', 'variant'),
+        BABI,
+        (
+            *(f'meta_memnn {mode}' for mode in MODES[:2]),
+            'meta_memnn pretrain (10,000 iterations)',
+            *('meta_memnn joint', 'meta_memnn joint (2,000 iterations)'),
+            *(f'meta_memnn {mode}' for mode in MODES[3:]),
+        ),
+        ('accuracy',),
+        **SIZES,
+    ),
+    'mnist': Table(
+        'meta_memnn_mnist',
+        ('mode', 'iterations', 'α', 'γ', 'β', 'images'),
+        DIGITS,
+        (
+            *(f'meta_memnn mnist {mode}' for mode in ('ones', 'random_fixed', 'random_changing', 'learned')),
+            *(f'meta_memnn mnist learned{other}' for other in OTHER_RATES),
+            'meta_memnn mnist oracle',
+            f'meta_memnn mnist oracle{OTHER_RATES[-1]}',
+        ),
+        ('accuracy', 'weight_right', 'weight_wrong'),
+    ),
+    'baselines': Table('baselines', metrics=('hits@1', 'mrr', 'ppl_word', 'f1', 'persona_f1')),
+}
+
+# ------------------------------------------------------------- results/<page>.md: its title, CSV files and tables
+
+PAGES: dict[str, tuple[str, tuple[Table, ...]]] = {
+    'baselines': (
+        "ParlAI's own agents on Persona-Chat",
+        (
+            Table(
+                'baselines', ('method', 'part'), VALIDATED, title='Persona-Chat, 2,072 training dialogues, valid split'
+            ),
+        ),
+    ),
+    'memnet': (
+        'persona:memnet',
+        (
+            Table('memnet', where={'task': 'persona:personachat'}, title='Persona-Chat, valid split'),
+            Table('memnet', where={'task': 'persona:reddit'}, title='Reddit, test split'),
+            Table('memnet', where={'task': 'persona:sample'}, title='The embedded sample, valid split'),
+        ),
+    ),
+    'meta_memnn': (
+        'persona:meta_memnn on personalised bAbI',
+        (
+            Table(
+                'meta_memnn', ('mode', 'variant'), BABI, metrics=('accuracy',), **SIZES, title='Accuracy, test split'
+            ),
+            Table(
+                'meta_memnn',
+                ('mode', 'variant'),
+                BABI,
+                metrics=('dialogue_accuracy',),
+                **SIZES,
+                title='Share of dialogues without a mistake, test split',
+            ),
+            Table(
+                'meta_memnn',
+                ('mode', 'variant'),
+                BABI | {'split': 'valid'},
+                metrics=('accuracy',),
+                **SIZES,
+                title='Accuracy, valid split (chooses the checkpoint)',
+            ),
+        ),
+    ),
+    'meta_memnn_mnist': (
+        'Digits with wrong labels',
+        (
+            Table(
+                'meta_memnn_mnist', ('mode', 'iterations', 'α', 'γ', 'β', 'images'), DIGITS, title='MNIST, test split'
+            ),
+        ),
+    ),
+    'nli': (
+        'Classifiers of entailment, the judges of consistency',
+        (Table('nli', ('method', 'data', 'split'), title='Dialogue NLI'),),
+    ),
+    'paml': (
+        'persona:paml',
+        (
+            Table('paml', ADAPTATION, FEW_SHOT, title='People of the valid split, after adapting to k dialogues'),
+            Table('paml', where={'method': 'Human'}, title='Replies of people'),
+            Table(
+                'paml_gradients',
+                ('split', 'people', 'dialogues', 'α', 'steps'),
+                GRADIENTS,
+                title='How far the meta-gradient is from that of multi-task training',
+            ),
+        ),
+    ),
+    'reddit': (
+        'The Reddit pipeline',
+        (
+            Table('reddit_pipeline', ('method', 'data'), title='Costs'),
+            Table(
+                'reddit_verbs', ('data', 'metric'), title='Does a sentence have a verb? The lexicon against a tagger'
+            ),
+        ),
+    ),
+    'speed': (
+        'Speed of the three agents',
+        (
+            Table('memnet_speed', COMPARISON, title='persona:memnet'),
+            Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
+            Table('paml_speed', COMPARISON, title='persona:paml'),
+        ),
+    ),
+    'startup': (
+        'What the plugin adds to the start of a command',
+        (Table('startup', ('metric',), across='method', heading='`{}`', title='Interleaved runs, seconds'),),
+    ),
+}
