@@ -1,4 +1,4 @@
-"""Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of someone are worth.
+"""Draw Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of a person are worth.
 
 python -m benchmarks.paml.figure                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
 """
@@ -18,14 +18,14 @@ import matplotlib.pyplot as plt
 
 PAGE = ROOT / 'docs' / 'images' / 'paml_shots.png'
 METRICS = {'consistency': 'consistency C', 'ppl_fold': 'perplexity'}
-MOST = 10  # dialogues, where a method's name has no k
-# method -> what it is with no dialogue at all
+MOST = 10  # dialogues of a method without k in its name
+# method -> the one that it is without any dialogue
 BEFORE = {'Dialogue+Fine-tuning': 'Dialogue', 'Dialogue+Fine-tuning, full steps': 'Dialogue'}
 SHOTS = re.compile(r'^(.*), k = (\d+)$')
 
 
 def curves(metric: str) -> dict[str, dict[int, list[float]]]:
-    """Method -> k -> values of its seeds."""
+    """Return method -> k -> values of its seeds."""
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     rows = [row for row in read(RESULTS / 'paml.csv') if row.metric == metric and row.task == 'persona:few_shot']
     for row in rows:
