@@ -85,12 +85,14 @@ def table(wanted: Table, rows: Rows, published: list[Published]) -> str:
 
 def unmatched(rows: list[Row], published: list[Published], task: str) -> str:
     """Return a list of a task's published figures that stand beside no row, by their source."""
-    sources: dict[str, list[str]] = {}
+    sources: dict[str, dict[str, list[str]]] = {}  # source -> what it is about -> figures
     for figure in published:
         if figure.task == task and not any(figure.same_measure(row) for row in rows):
             about = f'{figure.method}, {figure.data}' if figure.data else figure.method
-            sources.setdefault(figure.source, []).append(f'{about}: {figure.metric} {figure.shown}')
-    return '\n'.join(f'- {"; ".join(figures)} ({source})' for source, figures in sources.items())
+            figures = sources.setdefault(figure.source, {}).setdefault(about, [])
+            figures.append(f'{figure.metric} {figure.shown}')
+    lists = {source: [f'{about}: {", ".join(own)}' for about, own in each.items()] for source, each in sources.items()}
+    return '\n'.join(f'- {"; ".join(figures)} ({source})' for source, figures in lists.items())
 
 
 def value(rows: Iterable[Row], metric: str, *conditions: str) -> str:
