@@ -23,14 +23,14 @@ def child(module: str, *arguments: str, threads: int | None = None) -> Any:
 
 def in_turns(arms: Sequence[str], turns: int, measure: Callable[[str], Figures]) -> dict[str, Figures]:
     """Measure each arm several times; return the medians."""
-    seen: dict[str, list[Figures]] = {arm: [] for arm in arms}
+    measured: dict[str, list[Figures]] = {arm: [] for arm in arms}
     for turn in range(turns):
         for arm in arms:
-            seen[arm].append(measure(arm))
-            name, value = next(iter(seen[arm][-1].items()))
+            measured[arm].append(measure(arm))
+            name, value = next(iter(measured[arm][-1].items()))
             print(f'{turn + 1}/{turns} {arm}: {name} {value:.4g}', flush=True)
     return {
-        arm: {name: statistics.median(one[name] for one in found) for name in found[0]} for arm, found in seen.items()
+        arm: {name: statistics.median(one[name] for one in own) for name in own[0]} for arm, own in measured.items()
     }
 
 

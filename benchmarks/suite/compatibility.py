@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from platform import python_version
@@ -68,6 +69,7 @@ def unscheduled(cell: Cell) -> Cell:
     return replace(cell, commands=[command(old) for old in cell.commands])
 
 
+@cache
 def versions() -> dict[str, str]:
     installed = {str(each.metadata['Name']).lower(): each.version for each in distributions()}
     return {'python': python_version()} | {name: installed.get(name, 'not installed') for name in PACKAGES}
@@ -82,18 +84,18 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+        self.cells = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
     def get(self, mode: str, cell: Cell, fixes: str | None = None) -> str | None:
         """Return the outcome if versions and commands (and the fixes, if given) are still the same."""
-        kept = self.found.get(mode, {}).get(cell.name, {})
+        kept = self.cells.get(mode, {}).get(cell.name, {})
         current = kept.get('of') == digest(versions(), cell) and fixes in (None, kept.get('fixes'))
         return kept['outcome'] if current else None
 
     def put(self, mode: str, cell: Cell, fixes: str, outcome: str) -> None:
         kept = {'of': digest(versions(), cell), 'fixes': fixes, 'outcome': outcome}
-        self.found.setdefault(mode, {})[cell.name] = kept
-        self.path.write_text(json.dumps(self.found, indent=1, ensure_ascii=False), encoding='utf-8')
+        self.cells.setdefault(mode, {})[cell.name] = kept
+        self.path.write_text(json.dumps(self.cells, indent=1, ensure_ascii=False), encoding='utf-8')
 
 
 def digest(*things: object) -> str:
