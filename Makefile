@@ -15,7 +15,7 @@ help:
 	@echo "make test      the fast test suite"
 	@echo "make test-all  the slow tests, too"
 	@echo "make lint      ruff and mypy"
-	@echo "make results   write RESULTS.md from results/*.csv"
+	@echo "make results   write RESULTS.md and results/*.md from results/*.csv"
 	@echo "make lock      pin today's versions in requirements.lock (needs the registry)"
 
 $(READY): requirements.lock setup.py pyproject.toml Makefile

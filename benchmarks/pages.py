@@ -12,7 +12,7 @@ def flags(**names: str) -> str:
 
 FEW_SHOT = {
     'task': 'persona:few_shot',
-    'method': r'(?P<name>.*?)(, no prior)?(, α = [\d.]+)?(, k = \d+)?',
+    'method': r'(?P<method>.*?)(, no prior)?(, α = [\d.]+)?(, k = \d+)?',
     'command': flags(
         k='--few-shot-shots',
         α='--paml-inner-lr',
@@ -21,7 +21,7 @@ FEW_SHOT = {
         prior='--paml-prior',
     ),
 }
-ADAPTATION = ('name', 'k', 'α', 'steps', 'batch', 'prior')
+ADAPTATION = ('method', 'k', 'α', 'steps', 'batch', 'prior')
 GRADIENTS = {
     'data': r'(?P<people>\d+) people, (?P<dialogues>\d+) dialogues to adapt to, '
     r'alpha (?P<α>\S+), (?P<steps>\d+) steps'
@@ -37,6 +37,8 @@ DIGITS = {
 }
 VALIDATED = {'split': 'valid(, (?P<part>.*))?'}
 SIZES = {'across': 'dialogues', 'heading': '{} dialogues'}
+STEPS = ('split', 'people', 'dialogues', 'α', 'steps')
+MODE, RATES = ('mode', 'variant'), ('mode', 'iterations', 'α', 'γ', 'β', 'images')
 COMPARISON = ('data', 'method', 'metric')
 
 # ------------------------------------------------------------------------------------------ RESULTS.md, by name
@@ -58,7 +60,7 @@ SUMMARY = {
     ),
     'paml_shots': Table(
         'paml',
-        ('name', 'metric'),
+        ('method', 'metric'),
         FEW_SHOT,
         tuple(f'{name}{k}' for name in (FULL_STEPS, 'PAML') for k in (', k = 0', ', k = 1', ', k = 3', ', k = 5', '')),
         ('consistency_fold', 'ppl_fold'),
@@ -89,7 +91,7 @@ SUMMARY = {
     ),
     'meta_memnn': Table(
         'meta_memnn',
-        ('mode', 'variant'),
+        MODE,
         BABI,
         (
             *(f'meta_memnn {mode}' for mode in MODES[:2]),
@@ -102,7 +104,7 @@ SUMMARY = {
     ),
     'mnist': Table(
         'meta_memnn_mnist',
-        ('mode', 'iterations', 'α', 'γ', 'β', 'images'),
+        RATES,
         DIGITS,
         (
             *(f'meta_memnn mnist {mode}' for mode in ('ones', 'random_fixed', 'random_changing', 'learned')),
@@ -120,11 +122,7 @@ SUMMARY = {
 PAGES: dict[str, tuple[str, tuple[Table, ...]]] = {
     'baselines': (
         "ParlAI's own agents on Persona-Chat",
-        (
-            Table(
-                'baselines', ('method', 'part'), VALIDATED, title='Persona-Chat, 2,072 training dialogues, valid split'
-            ),
-        ),
+        (Table('baselines', ('method', 'part'), VALIDATED, title='2,072 training dialogues, valid split'),),
     ),
     'memnet': (
         'persona:memnet',
@@ -136,35 +134,18 @@ PAGES: dict[str, tuple[str, tuple[Table, ...]]] = {
     ),
     'meta_memnn': (
         'persona:meta_memnn on personalised bAbI',
-        (
-            Table(
-                'meta_memnn', ('mode', 'variant'), BABI, metrics=('accuracy',), **SIZES, title='Accuracy, test split'
-            ),
-            Table(
-                'meta_memnn',
-                ('mode', 'variant'),
-                BABI,
-                metrics=('dialogue_accuracy',),
-                **SIZES,
-                title='Share of dialogues without a mistake, test split',
-            ),
-            Table(
-                'meta_memnn',
-                ('mode', 'variant'),
-                BABI | {'split': 'valid'},
-                metrics=('accuracy',),
-                **SIZES,
-                title='Accuracy, valid split (chooses the checkpoint)',
-            ),
+        tuple(
+            Table('meta_memnn', MODE, BABI | {'split': split}, (), (metric,), **SIZES, title=title)
+            for split, metric, title in (
+                ('test', 'accuracy', 'Accuracy, test split'),
+                ('test', 'dialogue_accuracy', 'Share of dialogues without a mistake, test split'),
+                ('valid', 'accuracy', 'Accuracy, valid split (chooses the checkpoint)'),
+            )
         ),
     ),
     'meta_memnn_mnist': (
         'Digits with wrong labels',
-        (
-            Table(
-                'meta_memnn_mnist', ('mode', 'iterations', 'α', 'γ', 'β', 'images'), DIGITS, title='MNIST, test split'
-            ),
-        ),
+        (Table('meta_memnn_mnist', RATES, DIGITS, title='MNIST, test split'),),
     ),
     'nli': (
         'Classifiers of entailment, the judges of consistency',
@@ -175,21 +156,14 @@ PAGES: dict[str, tuple[str, tuple[Table, ...]]] = {
         (
             Table('paml', ADAPTATION, FEW_SHOT, title='People of the valid split, after adapting to k dialogues'),
             Table('paml', where={'method': 'Human'}, title='Replies of people'),
-            Table(
-                'paml_gradients',
-                ('split', 'people', 'dialogues', 'α', 'steps'),
-                GRADIENTS,
-                title='How far the meta-gradient is from that of multi-task training',
-            ),
+            Table('paml_gradients', STEPS, GRADIENTS, title='Meta-gradient and gradient of multi-task training'),
         ),
     ),
     'reddit': (
         'The Reddit pipeline',
         (
             Table('reddit_pipeline', ('method', 'data'), title='Costs'),
-            Table(
-                'reddit_verbs', ('data', 'metric'), title='Does a sentence have a verb? The lexicon against a tagger'
-            ),
+            Table('reddit_verbs', ('data', 'metric'), title='Does a sentence have a verb? Lexicon against tagger'),
         ),
     ),
     'speed': (

@@ -1,4 +1,4 @@
-"""Arms of a comparison: each in a process of its own, in turns, so that a slow minute hits all alike."""
+"""Measure the arms of a comparison: each in its own process, in turns, so that a slow minute hits all of them."""
 
 import json
 import os
@@ -22,36 +22,26 @@ def child(module: str, *arguments: str, threads: int | None = None) -> Any:
 
 
 def in_turns(arms: Sequence[str], turns: int, measure: Callable[[str], Figures]) -> dict[str, Figures]:
-    """The medians of several turns."""
-    seen: dict[str, list[Figures]] = {arm: [] for arm in arms}
+    """Measure each arm several times; return the medians."""
+    measured: dict[str, list[Figures]] = {arm: [] for arm in arms}
     for turn in range(turns):
         for arm in arms:
-            seen[arm].append(measure(arm))
-            name, value = next(iter(seen[arm][-1].items()))
+            measured[arm].append(measure(arm))
+            name, value = next(iter(measured[arm][-1].items()))
             print(f'{turn + 1}/{turns} {arm}: {name} {value:.4g}', flush=True)
     return {
-        arm: {name: statistics.median(one[name] for one in found) for name in found[0]} for arm, found in seen.items()
+        arm: {name: statistics.median(one[name] for one in own) for name in own[0]} for arm, own in measured.items()
     }
 
 
 def parlai(*arguments: str) -> None:
+    """Run a `parlai` command quietly."""
     program = Path(sys.executable).with_name('parlai')
     subprocess.run([program, *arguments, '--loglevel', 'warn'], check=True, stdout=subprocess.DEVNULL)
 
 
 def dictionary(path: Path, task: str, datapath: str) -> None:
-    """If it is not there: lower case, ParlAI's regular expression."""
+    """Build a lower-cased dictionary with ParlAI's regular expression, unless it is there."""
     if not path.exists():
-        parlai(
-            'build_dict',
-            '-t',
-            task,
-            '--datapath',
-            datapath,
-            '--dict-file',
-            str(path),
-            '--dict-tokenizer',
-            're',
-            '--dict-lower',
-            'true',
-        )
+        where = ('-t', task, '--datapath', datapath, '--dict-file', str(path))
+        parlai('build_dict', *where, '--dict-tokenizer', 're', '--dict-lower', 'true')

@@ -1,4 +1,4 @@
-"""Running stock `parlai` commands one after another: with progress, interruptible, and able to go on later."""
+"""Run stock `parlai` commands one after another, with progress. Ctrl-C stops them; a later run resumes."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Progress:
-    """One line: `[3/10] memnn, seed 1: train_model 2:10 · 31:02 in all, at most 45 minutes of training to go`."""
+    """Show one line: `[3/10] memnn, seed 1: train_model 2:10 · 31:02 in all, at most 45 minutes of training to go`."""
 
     def __init__(self, jobs: int, minutes_left: Callable[[], float]):
         self.jobs, self.minutes_left = jobs, minutes_left
@@ -24,7 +24,7 @@ class Progress:
         print(self.title, end='\r' if self.live else '\n', flush=True)
 
     def tick(self) -> None:
-        """To be called every second; a terminal shows each, a log file one a minute."""
+        """Call this every second; a terminal shows every call, a log file one a minute."""
         now = time.monotonic()
         if self.live or now > self.shown + 60:
             self.shown = now
@@ -43,7 +43,7 @@ def clock(seconds: float) -> str:
 def execute(command: str, log: Path, threads: int, progress: Progress) -> None:
     """Run `parlai …` with the console script beside this Python; its output goes to `log`.
 
-    Ctrl-C, or a SIGTERM, stops the command, too: ParlAI finishes a checkpoint that it is writing; we wait for that.
+    Ctrl-C or SIGTERM also stops the command. ParlAI first finishes a checkpoint that it is writing, and we wait for it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # also where a shell started us in the background

@@ -105,7 +105,9 @@ def markdown(table: Table, rows: Iterable[Row], published: list[Published], digi
     lines: dict[tuple[str, ...], list[Selected]] = {}
     for one in selected:
         lines.setdefault(tuple(one.cells[name] for name in table.columns), []).append(one)
-    body, sources, beside = [], {}, set()
+    body = []
+    sources: dict[str, None] = {}
+    beside = set()  # headings with a published figure
     for labels, own in lines.items():
         cells = dict(zip(table.columns, labels, strict=True))
         cells[table.columns[0]] += DAGGER if any(one.row.dirty for one in own) else ''

@@ -1,41 +1,37 @@
-"""Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of someone are worth.
+"""Draw Figure 2 of Madotto et al. 2019 from results/paml.csv: what k dialogues of a person are worth.
 
 python -m benchmarks.paml.figure                 # writes docs/images/paml_shots.png; needs matplotlib (extra plots)
 """
 
 import argparse
-import re
 import statistics
 from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
 
-from benchmarks.common.record import RESULTS, ROOT, read
+from benchmarks.common.record import RESULTS, ROOT, find
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
 PAGE = ROOT / 'docs' / 'images' / 'paml_shots.png'
 METRICS = {'consistency': 'consistency C', 'ppl_fold': 'perplexity'}
-MOST = 10  # dialogues, where a method's name has no k
-# method -> what it is with no dialogue at all
+MOST = 10  # dialogues of a method without k in its name
+# method -> the one that it is without any dialogue
 BEFORE = {'Dialogue+Fine-tuning': 'Dialogue', 'Dialogue+Fine-tuning, full steps': 'Dialogue'}
-SHOTS = re.compile(r'^(.*), k = (\d+)$')
 
 
 def curves(metric: str) -> dict[str, dict[int, list[float]]]:
-    """Method -> k -> values of its seeds."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    rows = [row for row in read(RESULTS / 'paml.csv') if row.metric == metric and row.task == 'persona:few_shot']
-    for row in rows:
-        match = SHOTS.match(row.method)
-        name, k = (match[1], int(match[2])) if match else (row.method, MOST)
-        found[name][k].append(row.value)
+    """Return method -> k -> values of its seeds."""
+    made: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in find(RESULTS / 'paml.csv', metric=metric, task='persona:few_shot'):
+        name, _, k = row.method.partition(', k = ')
+        made[name][int(k or MOST)].append(row.value)
     for name, start in BEFORE.items():
-        if start in found:
-            found[name][0] = found[start][MOST]
-    return {name: points for name, points in found.items() if len(points) > 1}
+        if start in made:
+            made[name][0] = made[start][MOST]
+    return {name: points for name, points in made.items() if len(points) > 1}
 
 
 def draw(path: Path) -> None:

@@ -1,17 +1,16 @@
-"""Which of ParlAI's agents, scripts and options work on the stack that is installed, with our fixes and without.
+"""Find out which of ParlAI's agents, scripts and options work with the installed packages, with our fixes and without.
 
     python -m benchmarks.suite.compatibility                    # about 25 minutes; fills in docs/compatibility.md
-    python -m benchmarks.suite.compatibility --without-fixes    # the same by plain ParlAI, for the second table
-    python -m benchmarks.suite.compatibility --only gpt2        # the cells with this in their name, without a new page
-    python -m benchmarks.suite.compatibility --page             # write the page from what is kept
+    python -m benchmarks.suite.compatibility --without-fixes    # the same with plain ParlAI, for the second table
+    python -m benchmarks.suite.compatibility --only gpt2        # the cells with this in their name; writes no page
+    python -m benchmarks.suite.compatibility --page             # write the page from the cells that are done
 
-Every cell of a table is one or two `parlai` commands (`compatibility_matrix.py`), each a process of its own.
-Cells that are done are kept in `runs/compatibility/` and are not run again while versions, commands and fixes are
-the same: after Ctrl-C, run the same line again.
+Every cell of a table is one or two `parlai` commands (`compatibility_matrix.py`), each in its own process. Finished
+cells are kept in `runs/compatibility/` and run again only if versions, commands or fixes change. After Ctrl-C, run
+the same line again.
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import os
@@ -21,7 +20,8 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from platform import python_version
 
@@ -39,7 +39,7 @@ WORKS, FAILS, ABSENT, UNKNOWN = '✓', '✗', '–', '?'
 
 @dataclass(frozen=True)
 class Cell:
-    """One field of a table: its row and column, and the commands that all have to work."""
+    """One field of a table: its row and column, and the commands, all of which have to work."""
 
     row: str
     column: str
@@ -51,14 +51,14 @@ class Cell:
 
 
 def cells(mode: str) -> list[Cell]:
-    """All that applies, a column after the other, so that an agent is trained before it is used."""
+    """Return all cells column by column, so that an agent is trained before it is used."""
     agents = [Cell(agent.name, column, run(agent)) for column, run in ACTIVITIES.items() for agent in AGENTS]
     options = [Cell(row, 'works', commands) for row, commands in OPTIONS.items()]
     return [cell if mode == WITH else unscheduled(cell) for cell in agents + options if cell.commands]
 
 
 def unscheduled(cell: Cell) -> Cell:
-    """Plain ParlAI trains and loads nothing with its default scheduler; with none one sees what else there is."""
+    """Switch off the default scheduler, with which plain ParlAI can train nothing: other failures become visible."""
 
     def command(old: Command) -> Command:
         learns = '-mf' in old.line and not old.line.startswith('vacuum') and '--lr-scheduler' not in old.line
@@ -69,45 +69,33 @@ def unscheduled(cell: Cell) -> Cell:
     return replace(cell, commands=[command(old) for old in cell.commands])
 
 
+@cache
 def versions() -> dict[str, str]:
-    found = {'python': python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = 'not installed'
-    return found
+    installed = {str(each.metadata['Name']).lower(): each.version for each in distributions()}
+    return {'python': python_version()} | {name: installed.get(name, 'not installed') for name in PACKAGES}
 
 
-def code_of_fixes() -> str:
-    """The fixes as far as they do something: their sources without comments and docstrings."""
-    code = []
-    for path in sorted(Path(compat.__file__).parent.glob('*.py')):
-        tree = ast.parse(path.read_text(encoding='utf-8'))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                node.value.value = None
-        code.append(ast.dump(tree))
-    return ''.join(code)
+def code_of_fixes() -> list[str]:
+    return [path.read_text(encoding='utf-8') for path in sorted(Path(compat.__file__).parent.glob('*.py'))]
 
 
 class Results:
-    """The cells that are done, in a JSON file: mode -> name of the cell -> its outcome and what that depends on."""
+    """The finished cells in a JSON file: mode -> name of the cell -> outcome, and digests of what it depends on."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+        self.cells = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
 
     def get(self, mode: str, cell: Cell, fixes: str | None = None) -> str | None:
-        """The outcome, if it is of today's versions and commands (and of these fixes)."""
-        kept = self.found.get(mode, {}).get(cell.name, {})
+        """Return the outcome if versions and commands (and the fixes, if given) are still the same."""
+        kept = self.cells.get(mode, {}).get(cell.name, {})
         current = kept.get('of') == digest(versions(), cell) and fixes in (None, kept.get('fixes'))
         return kept['outcome'] if current else None
 
     def put(self, mode: str, cell: Cell, fixes: str, outcome: str) -> None:
         kept = {'of': digest(versions(), cell), 'fixes': fixes, 'outcome': outcome}
-        self.found.setdefault(mode, {})[cell.name] = kept
-        self.path.write_text(json.dumps(self.found, indent=1, ensure_ascii=False), encoding='utf-8')
+        self.cells.setdefault(mode, {})[cell.name] = kept
+        self.path.write_text(json.dumps(self.cells, indent=1, ensure_ascii=False), encoding='utf-8')
 
 
 def digest(*things: object) -> str:
@@ -129,7 +117,7 @@ def run_all(chosen: list[Cell], results: Results, mode: str) -> None:
 
 
 def run(cell: Cell, mode: str) -> str:
-    """Run a cell in a new folder, with links to the fixtures and to the agents that the cells `train` have made."""
+    """Run a cell in a new folder, with links to the fixtures and to the agents that the `train` cells made."""
     folder = FOLDER / mode / re.sub(r'\W+', '_', cell.name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -139,14 +127,14 @@ def run(cell: Cell, mode: str) -> str:
         outcome = run_command(command, folder, mode)
         if outcome != WORKS:
             return outcome
-    if cell.column == 'train' and mode == WITH:  # plain ParlAI, too, is given these agents to use
+    if cell.column == 'train' and mode == WITH:  # plain ParlAI also uses these agents
         for path in folder.glob('model*'):
             shutil.copy2(path, FOLDER / 'agents' / path.name.replace('model', cell.row.replace('/', '_'), 1))
     return WORKS
 
 
 def run_command(command: Command, folder: Path, mode: str) -> str:
-    """The check mark or the reason against it; everything that was printed is in `log.txt`."""
+    """Return the check mark, or why the command failed; its whole output is in `log.txt`."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'CUDA_VISIBLE_DEVICES': ''}
     environment['PARLAI_PERSONA_SKIP_FIXES'] = '' if mode == WITH else 'all'
     with (folder / 'log.txt').open('w+', encoding='utf-8') as log:
@@ -171,14 +159,14 @@ def run_command(command: Command, folder: Path, mode: str) -> str:
 
 
 def reason(output: str) -> str:
-    """The last error that an output tells of, without the paths of this machine."""
+    """Return the last error in an output, without the paths of this machine."""
     error = r'^(?:\[rank\d\]: )?((?:[\w.]*(?:Error|Exception|Exit)\b|Parse Error).*)$'
     found = re.findall(error, output, re.MULTILINE)
     return re.sub(r'(?:/[\w.+-]+)+/', '…/', found[-1])[:160] if found else ''
 
 
 def table(results: Results, mode: str, notes: list[str]) -> list[str]:
-    """Agents and what they can do."""
+    """Return the table of agents and what they can do."""
     by_name = {cell.name: cell for cell in cells(mode)}
     lines = [f'| agent | {" | ".join(ACTIVITIES)} |', '|---|' + '---|' * len(ACTIVITIES)]
     for agent in AGENTS:
@@ -197,7 +185,7 @@ def options(results: Results, notes: list[str]) -> list[str]:
 
 
 def mark(results: Results, mode: str, cell: Cell | None, notes: list[str]) -> str:
-    """A field of a table; the reason of a failure goes to the notes, each once."""
+    """Return a field of a table; the reason of a failure goes to the notes, each once."""
     outcome = ABSENT if cell is None else results.get(mode, cell) or UNKNOWN
     if outcome in (ABSENT, UNKNOWN, WORKS):
         return outcome
@@ -207,15 +195,15 @@ def mark(results: Results, mode: str, cell: Cell | None, notes: list[str]) -> st
 
 
 def list_of_fixes() -> list[str]:
-    lines = []
-    for module, functions in compat.FIXES.items():
-        for fix in functions:
-            lines.append(f'- **`{fix.__name__}`** (in `{module}`). {" ".join((fix.__doc__ or "").split())}')
-    return sorted(lines)
+    return sorted(
+        f'- **`{fix.__name__}`** (in `{module}`). {" ".join((fix.__doc__ or "").split())}'
+        for module, functions in compat.FIXES.items()
+        for fix in functions
+    )
 
 
 def write_page(results: Results) -> None:
-    """Fill in what stands between the marks of the page; the rest of it is written by hand."""
+    """Fill in the parts between the marks of the page; the rest is written by hand."""
     notes: list[str] = []
     parts = {
         'versions': [' · '.join(f'{name} {number}' for name, number in versions().items())],
@@ -240,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--without-fixes', action='store_true', help='what plain ParlAI does')
     parser.add_argument('--only', nargs='+', default=[], metavar='TEXT', help='cells with one of these in their name')
-    parser.add_argument('--page', action='store_true', help='run nothing, only write the page from what is kept')
+    parser.add_argument('--page', action='store_true', help='run nothing, only write the page from finished cells')
     asked = parser.parse_args()
     mode = WITHOUT if asked.without_fixes else WITH
     chosen = [cell for cell in cells(mode) if not asked.only or any(text in cell.name for text in asked.only)]

@@ -1,7 +1,7 @@
-"""What `compatibility.py` runs: ParlAI's agents and activities, its scripts and options, each as `parlai` commands.
+"""The commands of `compatibility.py`: ParlAI's agents with what they can do, and its scripts and options.
 
-Everything is small enough to be trained in a second. The data are ParlAI's own `integration_tests`, the pretrained
-models and the word vectors are made here, so nothing is downloaded.
+All models are small enough to train in a second. The data are ParlAI's own `integration_tests`. Pretrained models and
+word vectors are made here, so nothing is downloaded.
 """
 
 import shlex
@@ -23,14 +23,14 @@ REPLY = r'\[\w+\]: .'
 
 @dataclass(frozen=True)
 class Command:
-    """A `parlai` command, what its output must match if it has worked, and what is typed into it."""
+    """A `parlai` command, a pattern that its output must match, and what is typed into it."""
 
     line: str
     expect: str
     typed: str = ''
 
     def arguments(self) -> list[str]:
-        """What Python is given: `-c` and a program, or a `parlai` command and where the data are."""
+        """Return Python's arguments: `-c` and a program, or a `parlai` command and the data folder."""
         words = shlex.split(self.line)
         if words[0] == '-c':
             return words
@@ -39,14 +39,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Agent:
-    """One of ParlAI's agents: how it is trained, on which task, and what it can do at all."""
+    """One of ParlAI's agents: how it is trained, on which task, and what it can do."""
 
     name: str
     kind: str  # generator, ranker, retriever (learns nothing by gradients), classifier
     flags: str = ''
     task: str = 'integration_tests:candidate'
     embeddings: bool = False  # can start from word vectors
-    chat: str = ''  # flags it needs when there are no candidates in a message
+    chat: str = ''  # flags for messages without candidates
 
     @property
     def file(self) -> str:
@@ -54,17 +54,17 @@ class Agent:
 
     @property
     def chat_flags(self) -> str:
-        """What it needs to have something to say: an untrained generator often finds that it has said it all."""
+        """Return flags that make it answer: a generator with little training often ends a reply at once."""
         return '--inference beam --beam-size 2 --beam-min-length 3' if self.kind == 'generator' else self.chat
 
     def train(self, extra: str = '', script: str = 'train_model') -> str:
-        """Its training in the folder of the cell, where the model is always called `model`."""
+        """Return the command that trains it; in the folder of a cell the model is always called `model`."""
         steps = '--batchsize 1 --num-epochs 1 --datatype train:ordered' if self.kind == 'retriever' else STEPS
         quiet = '--skip-generation True --validation-metric ppl' if self.kind == 'generator' else ''
         return f'{script} -t {self.task} -m {self.name} -mf model {self.flags} {steps} {quiet} {extra}'
 
     def use(self, script: str, extra: str = '') -> str:
-        """A script for what the cell `train` has trained."""
+        """Return a command for the agent that the `train` cell trained."""
         generate = '--skip-generation False' if self.kind == 'generator' else ''
         return f'{script} -mf agents/{self.file} {generate} {extra}'
 
@@ -93,7 +93,7 @@ def train(agent: Agent) -> list[Command]:
 
 
 def resume(agent: Agent) -> list[Command]:
-    """A training that ended at step 6 goes on from its checkpoint to step 12."""
+    """Train to step 6, then resume from the checkpoint to step 12."""
     if agent.kind == 'retriever':
         return []
     first = agent.train(CHECKPOINTS)
@@ -106,7 +106,7 @@ def evaluate(agent: Agent) -> list[Command]:
 
 
 def generate(inference: str) -> Callable[[Agent], list[Command]]:
-    """Evaluation of a generator that has to write its replies with one of ParlAI's ways of decoding."""
+    """Evaluate a generator with one of ParlAI's ways of decoding."""
 
     def commands(agent: Agent) -> list[Command]:
         flags = f'-t {agent.task} --num-examples 12 --batchsize 4 --inference {inference}'
@@ -116,7 +116,7 @@ def generate(inference: str) -> Callable[[Agent], list[Command]]:
 
 
 def candidates(agent: Agent) -> list[Command]:
-    """hits@k: a generator ranks the candidates of the task; a ranker those of a file, encoded once, then reused."""
+    """Measure hits@k: a generator ranks the task's candidates; a ranker those of a file, encoded once, then reused."""
     if agent.kind == 'generator':
         flags = '-t integration_tests:candidate --num-examples 12 --rank-candidates True'
     elif agent.kind == 'ranker':
@@ -133,13 +133,13 @@ def interactive(agent: Agent) -> list[Command]:
 
 
 def self_chat(agent: Agent) -> list[Command]:
-    """The first speaker is given its first line."""
+    """Let an agent talk to itself; its first line is given."""
     flags = f'--selfchat-max-turns 3 --outfile chat --seed-messages-from-file candidates.txt {agent.chat_flags}'
     return [Command(agent.use('self_chat', flags), r'\[\w+_2\]: .')]
 
 
 def processes(agent: Agent) -> list[Command]:
-    """Two processes on the CPU. ParlAI wants the dictionary built before; its classifier shares no gradients."""
+    """Train in two processes on the CPU. ParlAI needs the dictionary before; its classifier shares no gradients."""
     if agent.kind not in ('generator', 'ranker'):
         return []
     line = agent.train(TWO, 'multiprocessing_train')
@@ -174,7 +174,7 @@ def trained(extra: str, expect: str = REPORT) -> list[Command]:
 
 
 def scheduled(name: str) -> list[Command]:
-    """Train, then go on from the checkpoint: `seq2seq`, whose checkpoints are read most strictly."""
+    """Train and resume `seq2seq`, whose checkpoints are read most strictly."""
     flags = f'{CHECKPOINTS} --lr-scheduler {name} --warmup-updates 4'
     first = SEQ2SEQ.train(flags)
     return [Command(first, REPORT), Command(first.replace('steps 6', 'steps 12'), RESUMED)]
@@ -240,7 +240,7 @@ OPTIONS: dict[str, list[Command]] = {
 
 
 def make_fixtures(folder: Path) -> None:
-    """Tiny pretrained models under the names that ParlAI's agents ask for, word vectors, a file of candidates."""
+    """Make tiny pretrained models under the names that ParlAI's agents use, word vectors, and a file of candidates."""
     make_gpt2(folder / 'tiny-gpt2', half=False)
     make_gpt2(folder / 'half-gpt2', half=True)
     make_gpt2(folder / 'microsoft' / 'DialoGPT-small', half=False)

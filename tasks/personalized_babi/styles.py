@@ -1,7 +1,7 @@
 """What the bot says: one wording for each of its acts in the plain bAbI dialog tasks, six in the personalised ones.
 
 The acts are the same in both; how one is worded depends on the user's gender and age and on nothing else. The table
-states what the released files say (spelling included); `benchmarks/counts/babi_generator.py` holds it against them.
+states what the released files say (spelling included); `tests/test_real_babi_generator.py` compares the two.
 """
 
 import re

@@ -1,0 +1,216 @@
+"""The arms of `speed.py`: each runs in its own process and prints its figures as JSON.
+
+python -m benchmarks.paml.speed_arms --part learn --arm ours/second --datapath data --folder runs/paml_speed
+"""
+
+import argparse
+import copy
+import importlib
+import json
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from parlai.core.agents import create_agent
+from parlai.core.teachers import create_task_agent_from_taskname
+from parlai.scripts.train_model import TrainModel
+
+import parlai_persona  # noqa: F401
+from benchmarks.common.arms import Figures
+
+PEOPLE = 16
+BFLOAT16 = ' in bfloat16'
+SIZE = {
+    'model': 'persona:paml',
+    'n_layers': 6,
+    'n_heads': 4,
+    'embedding_size': 300,
+    'ffn_size': 300,
+    'variant': 'prelayernorm',
+    'dropout': 0.0,
+    'dict_lower': True,
+    'dict_tokenizer': 're',
+    'optimizer': 'adam',
+    'learningrate': 3e-4,
+    'gradient_clip': 2.0,
+    'lr_scheduler': 'none',
+    'paml_inner_lr': 0.01,
+    'loglevel': 'error',
+    'seed': 1,
+    'label_truncate': 40,
+    'n_positions': 1024,
+}
+FOLDS = {  # one step measures all folds of a person; for the others one or two folds tell what each costs
+    'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1},
+    'five steps': {'paml_inner_batch': 0, 'paml_eval_steps': 5, 'few_shot_folds': 2},
+    'ten passes': {'paml_inner_batch': 16, 'paml_eval_steps': 10, 'few_shot_folds': 1},
+}
+
+
+def agent_and_people(args: argparse.Namespace, datatype: str, count: int, **more: Any) -> tuple[Any, list]:
+    """Return the agent, and its observations of the first people."""
+    where = {'task': 'persona:few_shot', 'datapath': args.datapath, 'datatype': datatype}
+    opt = TrainModel.setup_args().parse_kwargs(**SIZE, **where, dict_file=str(args.folder / 'dictionary'), **more)
+    torch.manual_seed(opt['seed'])
+    agent, teacher = create_agent(opt), create_task_agent_from_taskname(opt)[0]
+    return agent, [agent.clone().observe(teacher.act()) for _ in range(count)]
+
+
+def summed_loss(agent: Any, model: torch.nn.Module, turns: list, amp: bool = False) -> tuple[torch.Tensor, int]:
+    """Return the negative log-likelihood of the replies, and their number of tokens."""
+    batch = agent.batchify(turns)
+    with torch.autocast('cpu', torch.bfloat16, enabled=amp):
+        scores, *_ = model(batch.text_vec, ys=batch.label_vec)
+    labels = batch.label_vec.flatten()
+    nll = torch.nn.functional.cross_entropy(
+        scores.float().flatten(0, 1), labels, ignore_index=agent.NULL_IDX, reduction='sum'
+    )
+    return nll, int((labels != agent.NULL_IDX).sum())
+
+
+def mean_loss(agent: Any, model: torch.nn.Module, turns: list, amp: bool = False) -> torch.Tensor:
+    nll, tokens = summed_loss(agent, model, turns, amp)
+    return nll / tokens
+
+
+def order_and_amp(how: str) -> tuple[str, bool]:
+    return how.removesuffix(BFLOAT16), how.endswith(BFLOAT16)
+
+
+# ------------------------------------------------------------------------------------- the arms of `learn`
+
+
+def learn_ours(args: argparse.Namespace, how: str) -> Figures:
+    order, amp = order_and_amp(how)
+    agent, seen = agent_and_people(args, 'train', PEOPLE, paml_order=order, paml_inner_batch=0, paml_amp=amp)
+    return timed(lambda: agent.batch_act(seen))
+
+
+def learn_peer(args: argparse.Namespace, how: str) -> Figures:
+    """Learn as in learn2learn's examples: clone, adapt, backward, person by person."""
+    order, amp = order_and_amp(how)
+    agent, seen = agent_and_people(args, 'train', PEOPLE)
+    maml = learn2learn(args.learn2learn)(
+        agent.model, lr=0.01, first_order=order == 'first', allow_unused=True, allow_nograd=True
+    )
+    optimizer = torch.optim.Adam(maml.parameters(), 3e-4)
+    agent.model.train()
+
+    def iteration():
+        optimizer.zero_grad()
+        for one in seen:
+            task = one['task']
+            learner = maml.clone()
+            learner.adapt(mean_loss(agent, learner, task.dialogues[0], amp))
+            (mean_loss(agent, learner, task.dialogues[1], amp) / PEOPLE).backward()
+        torch.nn.utils.clip_grad_norm_(maml.parameters(), 2.0)
+        optimizer.step()
+
+    return timed(iteration)
+
+
+def learn2learn(folder: Path):
+    """Return its MAML, without importing the rest of the package."""
+    if not (folder / 'learn2learn').is_dir():
+        sys.exit(f'{folder}: no learn2learn in it; the top of benchmarks/paml/speed.py says how to get it')
+    for name in ('learn2learn', 'learn2learn.algorithms'):
+        module = types.ModuleType(name)
+        module.__path__ = [str(folder / name.replace('.', '/'))]
+        sys.modules[name] = module
+    return importlib.import_module('learn2learn.algorithms.maml').MAML
+
+
+def timed(iteration: Callable[[], Any]) -> Figures:
+    """Measure the second iteration: CPU seconds and memory."""
+    iteration()
+    before = memory('VmRSS')
+    start = time.process_time()
+    iteration()
+    return {'seconds': time.process_time() - start, 'memory (GB)': memory('VmHWM'), 'at rest (GB)': before}
+
+
+def memory(name: str) -> float:
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1e6
+
+
+# -------------------------------------------------------------------------- the arms of `fold` and `become`
+
+
+def fold_ours(args: argparse.Namespace, how: str) -> Figures:
+    steps, amp = order_and_amp(how)
+    agent, seen = agent_and_people(args, 'valid', 1, skip_generation=True, paml_amp=amp, **FOLDS[steps])
+    start = time.process_time()
+    replies = [agent.batch_act([one])[0]['replies'] for one in seen]
+    seconds = time.process_time() - start
+    folds = [fold for person in replies for fold in person]
+    nll = sum(float(reply['metrics']['loss']._numer) for fold in folds for reply in fold)
+    return {'seconds': seconds / len(folds), 'nll': nll}
+
+
+def fold_peer(args: argparse.Namespace, steps: str) -> Figures:
+    """Adapt and measure fold by fold, on the model itself."""
+    agent, seen = agent_and_people(args, 'valid', 1, skip_generation=True, **FOLDS[steps])
+    model, shape = agent.model, FOLDS[steps]
+    start, total, count = time.process_time(), 0.0, 0
+    for one in seen:
+        task = one['task']
+        for fold in task.folds:
+            kept = copy.deepcopy(model.state_dict())
+            turns = task.turns(fold['support'])
+            loader = torch.utils.data.DataLoader(
+                turns, batch_size=shape['paml_inner_batch'] or len(turns), collate_fn=lambda batch: batch
+            )
+            optimizer = torch.optim.SGD(model.parameters(), 0.01)
+            for _ in range(shape['paml_eval_steps']):
+                for batch in loader:
+                    optimizer.zero_grad()
+                    mean_loss(agent, model, batch).backward()
+                    optimizer.step()
+            with torch.no_grad():
+                total += summed_loss(agent, model, task.turns(fold['query']))[0].item()
+            model.load_state_dict(kept)
+            count += 1
+    return {'seconds': (time.process_time() - start) / count, 'nll': total}
+
+
+def become_ours(args: argparse.Namespace, how: str) -> Figures:
+    torch.set_num_threads(2)
+    steps, amp = order_and_amp(how)
+    shape = {**FOLDS[steps], 'few_shot_folds': 0, 'inference': 'beam', 'beam_size': 5, 'paml_amp': amp}
+    agent, seen = agent_and_people(args, 'valid', 1, **shape)
+    task = seen[0]['task']
+    start = time.monotonic()
+    first = list(range(len(task.dialogues)))[:5]
+    agent.answer(type(task)(task.dialogues, [{'support': first, 'query': []}], False))
+    adapted = time.monotonic() - start
+    agent.observe({'text': 'hello , how are you ?', 'episode_done': False})
+    agent.act()
+    return {'seconds': adapted, 'seconds to the first answer': time.monotonic() - start}
+
+
+ARMS: dict[str, dict[str, Callable[[argparse.Namespace, str], Figures]]] = {
+    'learn': {'ours': learn_ours, 'learn2learn': learn_peer},
+    'fold': {'ours': fold_ours, 'fold by fold': fold_peer},
+    'become': {'ours': become_ours},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--part', required=True, choices=[*ARMS])
+    parser.add_argument('--arm', required=True, help='name/how')
+    parser.add_argument('--datapath', required=True)
+    parser.add_argument('--folder', type=Path, required=True, help='has the dictionary')
+    parser.add_argument('--learn2learn', type=Path, help='its unpacked source')
+    args = parser.parse_args()
+    name, how = args.arm.split('/')
+    print(json.dumps(ARMS[args.part][name](args, how)))
+
+
+if __name__ == '__main__':
+    main()
