@@ -234,7 +234,7 @@ def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
     assert 'Adapted to 2 dialogues (2 replies) in' in said and 'Adapted to 3 dialogues (6 replies)' in said
     assert 'a number of the task, or a file of dialogues' in said
     assert 'there is no person 99: they are numbered from 1 to 16' in said
-    assert 'cannot read the file' in said and 'There is no command /nonsense' in said
+    assert 'cannot read the file' in said and 'Unknown command /nonsense' in said
     assert '    13  3 dialogues: hi , i am a nurse' in said and '  - i am a cook.' in said
     assert '[Paml]: ' in said
 
