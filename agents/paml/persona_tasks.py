@@ -57,7 +57,7 @@ class PersonaTasks(TorchGeneratorAgent):
             self.person.append(read_delta(Path(self.inner.delta), self.theta()))
 
     def share(self):
-        return {**super().share(), 'vectors': self.vectors, 'person': self.person}
+        return {**super().share(), 'vectors': self.vectors, 'person': [*self.person]}
 
     def net(self) -> Any:
         """The model itself, in multiprocessing too."""

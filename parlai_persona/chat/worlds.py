@@ -43,8 +43,10 @@ class PersonaInteractiveWorld(InteractiveWorld):
         try:
             while not self.events:
                 self.show(self.conversation.say(**self.typed()))
-        except (StopIteration, KeyboardInterrupt) as stop:
+        except (StopIteration, EOFError, KeyboardInterrupt) as stop:
             self.interrupted = isinstance(stop, KeyboardInterrupt)
+            if not isinstance(stop, StopIteration):
+                print()  # the cursor stands behind the prompt
             self.reset()
             self.finalize_episode()
             if not self.epoch_done():
@@ -56,10 +58,10 @@ class PersonaInteractiveWorld(InteractiveWorld):
         self.show()
 
     def typed(self) -> dict:
-        """The person's next message; StopIteration at the end of the chat or of the input."""
+        """Return the person's next message. StopIteration means the end of the chat, EOFError that of the input."""
         act = dict(self.agents[0].act())
         if self.agents[0].epoch_done():
-            raise StopIteration
+            raise EOFError
         return act
 
     def show(self, events: list[Event] | None = None) -> None:
