@@ -199,7 +199,7 @@ def test_two_agents(context):
 
 
 def test_a_person_does_not_speak_by_itself(talk):
-    with pytest.raises(ValueError, match='speaker 0 is no agent'):
+    with pytest.raises(ValueError, match='speaker 0 is not an agent'):
         talk.speak(PERSON)
 
 

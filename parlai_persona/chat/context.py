@@ -37,23 +37,18 @@ class TaskContext:
 
     @cached_property
     def teacher(self) -> Any:
-        """The teacher, with the options in the name of the task. It has read nothing yet."""
+        """The task's teacher, with the options in the name of the task. It has read nothing yet."""
         fold = DatatypeHelper.fold(self.opt['datatype'])
         plain = copy.deepcopy(self.opt)
         plain.update(datatype=f'{fold}:stream' if fold != 'train' else 'train:evalmode:stream', interactive_task=False)
         return create_task_agent_from_taskname(plain)[0]
-
-    @property
-    def side(self) -> str:
-        """Whose persona the text begins with."""
-        return self.teacher.opt['persona_side']
 
     def dialogues(self) -> Iterable[Dialogue]:
         """Yield the dialogues of the task and split that the options name."""
         return self.teacher.dialogues(DatatypeHelper.fold(self.opt['datatype']))
 
     def pick(self, option: str, default: str | None) -> Persona:
-        """Return the persona that an option asks for; none if it is left to chance and the data have no personas."""
+        """Return the persona that an option asks for. A random one is empty if the data have no personas."""
         asked = self.opt.get(option) or default
         try:
             return self.book.find(asked) if asked else ()

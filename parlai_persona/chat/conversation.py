@@ -46,7 +46,7 @@ Event = Said | Note | Ended
 
 
 class Speakers:
-    """Two speakers with personas who take turns; one or both are agents. Used as it is, it is a chat of two agents."""
+    """Two speakers with personas who take turns; one or both are agents. For two agents nothing else is needed."""
 
     def __init__(self, context: TaskContext, agents: Sequence[Agent | None]):
         self.context = context
@@ -75,7 +75,7 @@ class Speakers:
         """Send an agent the last message with `extra` fields; return its reply, or let it say what is prescribed."""
         agent = self.agents[speaker]
         if agent is None:
-            raise ValueError(f'speaker {speaker} is no agent; pass on what they type with hear()')
+            raise ValueError(f'speaker {speaker} is not an agent; pass on what they type with hear()')
         agent.observe(self.observation(speaker, {**self.last, **extra}))
         if prescribed is None:
             act = Message(agent.act())
@@ -90,8 +90,8 @@ class Speakers:
 class Conversation(Speakers):
     """A person talks with an agent. Call `start` first, then `say` for each line that the person types.
 
-    Many conversations can share one model and one context: give each its own `agent.clone()`. They share random
-    draws and data, so threads have to take turns.
+    Many conversations can share one model and one context: give each its own `agent.clone()`. Only one of them may
+    run at a time.
     """
 
     CONTEXT: ClassVar[type[TaskContext]] = TaskContext
@@ -113,7 +113,7 @@ class Conversation(Speakers):
 
     def start(self) -> list[Event]:
         """Choose the personas that the options ask for, and tell the person; `PersonaError` if there are none such."""
-        needs_partner = self.context.side in ('other', 'both')
+        needs_partner = self.context.teacher.opt['persona_side'] in ('other', 'both')
         self.personas[MODEL] = self.context.pick('persona', 'random')
         self.personas[PERSON] = self.context.pick('partner_persona', 'random' if needs_partner else None)
         return [self.shown(MODEL), self.shown(PERSON), Note('/help lists the commands.\n'), *self.begin()]
@@ -164,11 +164,14 @@ class Conversation(Speakers):
         rows = [f'  /{name:8} {help}' for name, help in self.COMMANDS.items()]
         return [Note('\n'.join(filter(None, [*rows, self.ARGUMENTS, self.footer])))]
 
-    def do_persona(self, which: str) -> list[Event]:
-        return self.set_persona(MODEL, which)
+    def do_persona(self, which: str, speaker: int = MODEL) -> list[Event]:
+        if not which:
+            return [self.shown(speaker)]
+        self.personas[speaker] = self.context.book.find(which)
+        return [self.shown(speaker), *self.do_reset('')]
 
     def do_me(self, which: str) -> list[Event]:
-        return self.set_persona(PERSON, which)
+        return self.do_persona(which, PERSON)
 
     def do_list(self, words: str) -> list[Event]:
         found = self.context.book.matching(words)
@@ -177,12 +180,6 @@ class Conversation(Speakers):
 
     def do_reset(self, _: str) -> list[Event]:
         return [Note('Started again.'), *self.begin()]
-
-    def set_persona(self, speaker: int, which: str) -> list[Event]:
-        if not which:
-            return [self.shown(speaker)]
-        self.personas[speaker] = self.context.book.find(which)
-        return [self.shown(speaker), *self.do_reset('')]
 
     def shown(self, speaker: int) -> Note:
         return Note(described(('Your', "The model's")[speaker], self.personas[speaker]))
@@ -193,7 +190,7 @@ def described(whose: str, persona: Persona) -> str:
 
 
 def listed(rows: list[str], none: str) -> list[Event]:
-    """The first rows of a list, or what to say if there are none."""
+    """Return the first rows of a list as a note, or the text `none` if it is empty."""
     more = [f'… and {len(rows) - LISTED} more. Narrow them down with /list WORDS.'] if len(rows) > LISTED else []
     return [Note('\n'.join([*rows[:LISTED], *more]) or none)]
 

@@ -37,6 +37,8 @@ class PersonaInteractiveWorld(InteractiveWorld):
             self.show(self.conversation.start())
         except PersonaError as error:
             raise SystemExit(str(error)) from None
+        except KeyboardInterrupt:
+            raise SystemExit(0) from None
 
     def parley(self) -> None:
         """Show the next reply. When all have been shown, ask the person for another message."""

@@ -93,16 +93,9 @@ class PersonConversation(Conversation):
         """Let the agent become a person; return what is known of that person and what the agent says of it."""
         dialogues = self.find(which.strip())
         self.restart()
-        self.agent.observe(
-            Message(
-                {
-                    'text': '',
-                    'episode_done': True,
-                    fields.DIALOGUES: dialogues,
-                    fields.FOLDS: [{fields.SUPPORT: list(range(len(dialogues))), fields.QUERY: []}],
-                }
-            )
-        )
+        folds = [{fields.SUPPORT: list(range(len(dialogues))), fields.QUERY: []}]
+        message = {'text': '', 'episode_done': True, fields.DIALOGUES: dialogues, fields.FOLDS: folds}
+        self.agent.observe(Message(message))
         reply = self.agent.act()
         if fields.REPLIES not in reply:
             raise PersonaError(

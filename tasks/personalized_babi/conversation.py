@@ -140,8 +140,8 @@ class BookingConversation(Conversation):
         order = dict.fromkeys([*self.context.customs.relations, *known])  # as in the dialogues, then any others
         return write_facts(name, {relation: known[relation] for relation in order if relation in known})
 
-    def do_persona(self, which: str) -> list[Event]:
-        return self.do_me(which)
+    def do_persona(self, which: str, speaker: int = PERSON) -> list[Event]:
+        return super().do_persona(which, speaker)
 
     def shown(self, speaker: int) -> Note:
         return Note(f'Your profile: {", ".join(self.personas[speaker]) or "none"}')
