@@ -216,7 +216,13 @@ def test_tasks_have_conversations_of_their_own():
 # ----------------------------------------------------------------------------------------------- the terminal
 
 
-def interrupted(_: str) -> str:
+pressed: list[str] = []
+
+
+def interrupt(*_) -> str:
+    """Ctrl-C; whoever goes on after it fails the test instead of running for ever."""
+    assert not pressed, 'asked again after Ctrl-C'
+    pressed.append('Ctrl-C')
     raise KeyboardInterrupt
 
 
@@ -229,23 +235,25 @@ class Interrupted(Agent):
     def act(self):
         self.left -= 1
         if self.left < 0:
-            raise KeyboardInterrupt
+            interrupt()
         return {'id': 'model', 'text': 'well', 'episode_done': False}
 
 
-@pytest.mark.parametrize('answer', [interrupted, lambda prompt: 'hello'])
+@pytest.mark.parametrize('answer', [interrupt, lambda prompt: 'hello'])
 def test_interrupting_ends_a_chat_and_keeps_its_log(answer, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr('builtins.input', answer)
+    pressed.clear()
     log = tmp_path / 'log.jsonl'
     Interactive.main(task='persona:sample', model='interrupted', outfile=str(log), persona='i fly.')
     assert capsys.readouterr().out.endswith('\nCHAT DONE \n')
     texts = [
         turn['text'] for line in log.read_text().splitlines() for turns in json.loads(line)['dialog'] for turn in turns
     ]
-    assert texts == ([] if answer is interrupted else ['hello', 'well'] * 2)
+    assert texts == ([] if answer is interrupt else ['hello', 'well'] * 2)
 
 
 def test_interrupting_a_self_chat(capsys):
+    pressed.clear()
     with pytest.raises(SystemExit) as stopped:
         SelfChat.main(task='persona:sample', model='interrupted', outfile=os.devnull)
     assert stopped.value.code == 0

@@ -116,7 +116,7 @@ class Conversation(Speakers):
         needs_partner = self.context.teacher.opt['persona_side'] in ('other', 'both')
         self.personas[MODEL] = self.context.pick('persona', 'random')
         self.personas[PERSON] = self.context.pick('partner_persona', 'random' if needs_partner else None)
-        return [self.shown(MODEL), self.shown(PERSON), Note('/help lists the commands.\n'), *self.begin()]
+        return [self.shown(MODEL), self.shown(PERSON), Note('/help lists the commands.'), *self.begin()]
 
     def begin(self) -> list[Event]:
         """Go back to the first turn; return what the person should know before speaking."""

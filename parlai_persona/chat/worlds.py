@@ -35,6 +35,7 @@ class PersonaInteractiveWorld(InteractiveWorld):
         self.conversation.footer = LEAVING
         try:
             self.show(self.conversation.start())
+            print()
         except PersonaError as error:
             raise SystemExit(str(error)) from None
         except KeyboardInterrupt:

@@ -75,7 +75,7 @@ class PersonConversation(Conversation):
     def start(self) -> list[Event]:
         which = self.context.opt['person']
         try:
-            return [*self.become(which), Note('/help lists the commands.\n')]
+            return [*self.become(which), Note('/help lists the commands.')]
         except PersonaError as error:
             raise PersonaError(f'--person {which!r}: {error}') from None
 

@@ -86,7 +86,7 @@ class BookingConversation(Conversation):
     def start(self) -> list[Event]:
         option = 'partner_persona' if self.context.opt.get('partner_persona') else 'persona'
         self.personas[PERSON] = self.context.pick(option, 'random')
-        return [self.shown(PERSON), Note('/help lists the commands.\n'), *self.begin()]
+        return [self.shown(PERSON), Note('/help lists the commands.'), *self.begin()]
 
     def begin(self) -> list[Event]:
         """Draw what the dialogue begins with: in tasks 3 and 4 facts are known before the first word is said."""
