@@ -131,6 +131,15 @@ def hred_empty_turns(tmp_path):
 
 
 @check
+def prompt_with_line_editing(tmp_path):
+    from parlai.agents.local_human import local_human
+
+    with mock.patch('sys.stdin'), mock.patch('sys.stdout'):  # a mock is a terminal: what it answers is true
+        prompt = local_human.colorize('You:', 'text')
+    assert prompt == '\x01\x1b[0m\x02You:\x01\x1b[0;0m\x02' and 'readline' in sys.modules
+
+
+@check
 def seed_before_the_model(tmp_path):
     import torch
     from parlai.core.agents import Agent

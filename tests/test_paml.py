@@ -15,7 +15,9 @@ from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
 from parlai_persona.agents.paml.people import batches_of_like_length
+from parlai_persona.chat.context import TaskContext
 from parlai_persona.data.dialogue import DataError
+from parlai_persona.tasks.few_shot.conversation import PersonConversation
 
 LEARN = {
     **paml_tasks.TRAINING,
@@ -231,9 +233,29 @@ def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
     assert 'Adapted to 2 dialogues (2 replies) in' in said and 'Adapted to 3 dialogues (6 replies)' in said
     assert 'a number of the task, or a file of dialogues' in said
     assert 'there is no person 99: they are numbered from 1 to 16' in said
-    assert 'cannot read the file' in said and 'There is no command /nonsense' in said
+    assert 'cannot read the file' in said and 'Unknown command /nonsense' in said
     assert '    13  3 dialogues: hi , i am a nurse' in said and '  - i am a cook.' in said
     assert '[Paml]: ' in said
+
+
+def test_conversations_with_two_people_at_once(trained):
+    """Clones of one agent become different people, and the agent itself nobody."""
+    options = paml_tasks.options(model_file=trained, few_shot_of=paml_tasks.TASK, person='2')
+    context = TaskContext(Interactive.setup_args().parse_kwargs(**options))
+    agent = load(trained)
+    first, second = (PersonConversation(context, agent.clone()) for _ in range(2))
+    first.start()
+    alone = [first.say(text)[1].text for text in ('hello !', 'and you ?')]
+    first.say('/reset')
+    second.say('/person 13')
+    together = []
+    for text in ('hello !', 'and you ?'):
+        together.append(first.say(text)[1].text)
+        second.say(text)
+    assert together == alone
+    (one,), (other,) = first.agent.person, second.agent.person
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert agent.person == []
 
 
 def test_files_of_dialogues(trained, tmp_path, monkeypatch):

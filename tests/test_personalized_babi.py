@@ -18,6 +18,7 @@ from parlai.scripts.self_chat import SelfChat
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.tasks.personalized_babi.agents import choose
+from parlai_persona.tasks.personalized_babi.conversation import ON_ITS_OWN, Customs
 from parlai_persona.tasks.personalized_babi.parse import (
     SILENCE,
     kind,
@@ -26,7 +27,6 @@ from parlai_persona.tasks.personalized_babi.parse import (
     read_kb,
     write_facts,
 )
-from parlai_persona.tasks.personalized_babi.worlds import ON_ITS_OWN, Customs
 
 FOLDER = FIXTURES / 'personalized_babi'
 TRAIN = FOLDER / 'personalized-dialog-task5-full-dialogs-trn.txt'

@@ -133,12 +133,12 @@ def test_commands_inside_the_chat(chat):
         persona='1',
         persona_side='both',
     )
-    assert out.count('We start anew.') == 3  # /persona 2, /me and /reset, each of which resets the model
+    assert out.count('Started again.') == 3  # /persona 2, /me and /reset, each of which resets the model
     assert out.count('(reset)') >= 3
     assert 'tokyo' in out
     assert r"npartner's persona: i row.\nwell" in out
     assert r"npartner's persona: i row.\nso" in out
-    assert '/persona WHICH' in out
+    assert '/persona  [WHICH]  show' in out
 
 
 def test_wrong_input_gets_an_answer(chat):
@@ -147,7 +147,7 @@ def test_wrong_input_gets_an_answer(chat):
     )  # the end of the input ends the chat
     for answer in (
         'Say something, or type /help.',
-        'There is no command /fly.',
+        'Unknown command /fly.',
         'there is no persona 99999',
         'still here',
         'cannot read the file nowhere.txt',

@@ -69,7 +69,7 @@ class PersonaTasks(PersonaGenerator):
             self.person.append(read_delta(Path(self.inner.delta), self.theta()))
 
     def share(self):
-        return {**super().share(), 'vectors': self.vectors, 'person': self.person}
+        return {**super().share(), 'vectors': self.vectors, 'person': [*self.person]}
 
     def build_model(self):
         model = super().build_model()

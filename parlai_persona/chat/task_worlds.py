@@ -7,15 +7,15 @@ NAME = re.compile(r'(?P<kind>Interactive|SelfChat|)(?P<task>\w+)World')
 
 
 def __getattr__(name: str) -> type:
-    """`InteractivePersonachatWorld` -> `parlai_persona.tasks.personachat.worlds.InteractiveWorld`."""
-    found = NAME.fullmatch(name)
-    if not found:
+    """Return a world by ParlAI's name: `InteractiveSampleWorld` is `InteractiveWorld` of `tasks.sample.worlds`."""
+    parts = NAME.fullmatch(name)
+    if not parts:
         raise AttributeError(name)
-    module = f'parlai_persona.tasks.{found["task"].lower()}.worlds'
+    module = f'parlai_persona.tasks.{parts["task"].lower()}.worlds'
     try:
         worlds = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and module.startswith(error.name):
             raise AttributeError(f'{name}: no module {module}') from None  # a task without worlds of its own
         raise
-    return getattr(worlds, f'{found["kind"] or "Default"}World')
+    return getattr(worlds, f'{parts["kind"] or "Default"}World')

@@ -7,13 +7,14 @@
 * `metrics`: what is missing on the machine is left out of a report;
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;
+* `keyboard`: line editing in `parlai interactive`;
 * `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU.
 
 `docs/compatibility.md` lists them all. To leave some out, put their names, or `all`, separated by commas into
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import huggingface, metrics, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import huggingface, keyboard, metrics, training, vectors, workers  # noqa: F401  they register
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

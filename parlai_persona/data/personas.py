@@ -1,18 +1,20 @@
 """Personas by name: 'random', a number in the data, a file, or sentences typed in."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
 
 Persona = tuple[str, ...]
+Item = TypeVar('Item')
 WAYS = "'random', a number, a file with a sentence a line (*.txt), or sentences separated by |"
 
 
 class PersonaError(ValueError):
-    """What was asked for is no persona; the message is meant for the person who typed it."""
+    """What was asked for is no persona. The message is for the person who typed it."""
 
 
 class NoPersonas(PersonaError):
@@ -20,7 +22,7 @@ class NoPersonas(PersonaError):
 
 
 class PersonaBook:
-    """The different personas of a data set, numbered from 1 in order of appearance; read when first needed."""
+    """The different personas of a data set, numbered from 1 in order of appearance and read when first needed."""
 
     def __init__(self, dialogues: Callable[[], Iterable[Dialogue]], rng: random.Random):
         self._dialogues = dialogues
@@ -37,25 +39,30 @@ class PersonaBook:
         return self._personas
 
     def find(self, asked: str) -> Persona:
-        """The persona that was asked for, in one of the ways of `WAYS`."""
+        """Return the persona that was asked for in one of the `WAYS`."""
         asked = asked.strip()
         if asked == 'random':
             return self._rng.choice(self.personas)
         if asked.isascii() and asked.isdecimal():
-            return self.numbered(int(asked))
+            return numbered(self.personas, int(asked), 'persona')
         if asked.endswith('.txt'):
             return read_file(Path(asked).expanduser())
         return sentences(asked.split('|'), f'{asked!r}')
 
-    def numbered(self, number: int) -> Persona:
-        if not 1 <= number <= len(self.personas):
-            raise PersonaError(f'there is no persona {number}: they are numbered from 1 to {len(self.personas)}')
-        return self.personas[number - 1]
-
     def matching(self, words: str) -> list[tuple[int, Persona]]:
-        """Number and sentences of the personas in which all of these words occur."""
-        wanted = words.lower().split()
-        return [(n, p) for n, p in enumerate(self.personas, 1) if all(w in ' '.join(p).lower() for w in wanted)]
+        """Return number and sentences of the personas with all of these words."""
+        return [(n, persona) for n, persona in enumerate(self.personas, 1) if has_words(' '.join(persona), words)]
+
+
+def numbered(items: Sequence[Item], number: int, what: str) -> Item:
+    """Return an item of a list that is numbered from 1."""
+    if not 1 <= number <= len(items):
+        raise PersonaError(f'there is no {what} {number}: they are numbered from 1 to {len(items)}')
+    return items[number - 1]
+
+
+def has_words(text: str, words: str) -> bool:
+    return all(word in text.lower() for word in words.lower().split())
 
 
 def read_file(path: Path) -> Persona:
@@ -63,7 +70,7 @@ def read_file(path: Path) -> Persona:
 
 
 def read_text(path: Path) -> str:
-    """What somebody typed the name of."""
+    """Read a file that a person named."""
     try:
         return path.read_text(encoding='utf-8')
     except OSError as error:
@@ -73,7 +80,7 @@ def read_text(path: Path) -> str:
 
 
 def sentences(lines: Iterable[str], source: str) -> Persona:
-    """The non-empty lines, without the marks that ParlAI's data put before them."""
+    """Return the non-empty lines, without the marks that ParlAI's data put before them."""
     found = (line.strip().removeprefix(YOUR_PERSONA.strip()).removeprefix(PARTNERS_PERSONA.strip()) for line in lines)
     persona = tuple(line.strip() for line in found if line.strip())
     if not persona:

@@ -1,0 +1,67 @@
+"""What all conversations of a task share: its teacher, its personas and the random draws."""
+
+import copy
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from parlai.core.message import Message
+from parlai.core.opt import Opt
+from parlai.core.teachers import create_task_agent_from_taskname
+from parlai.utils.data import DatatypeHelper
+
+from parlai_persona import fields
+from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.data.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
+from parlai_persona.flags import flag
+
+
+@dataclass(frozen=True)
+class PersonaOptions:
+    persona: str = flag('random', f"the model's persona: {WAYS}")
+    partner_persona: str | None = flag(
+        None, "its partner's persona, in the same ways; default: random if --persona-side or a self-chat needs one"
+    )
+    persona_seed: int | None = flag(None, 'seed of the random personas; default: different ones each time')
+
+
+class TaskContext:
+    """The task that `opt` names. Its data are read when a conversation first needs them."""
+
+    def __init__(self, opt: Opt):
+        self.opt = opt
+        self.rng = random.Random(opt.get('persona_seed'))
+        self.book = PersonaBook(self.dialogues, self.rng)
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The task's teacher, with the options in the name of the task. It has read nothing yet."""
+        fold = DatatypeHelper.fold(self.opt['datatype'])
+        plain = copy.deepcopy(self.opt)
+        plain.update(datatype=f'{fold}:stream' if fold != 'train' else 'train:evalmode:stream', interactive_task=False)
+        return create_task_agent_from_taskname(plain)[0]
+
+    def dialogues(self) -> Iterable[Dialogue]:
+        """Yield the dialogues of the task and split that the options name."""
+        return self.teacher.dialogues(DatatypeHelper.fold(self.opt['datatype']))
+
+    def pick(self, option: str, default: str | None) -> Persona:
+        """Return the persona that an option asks for. A random one is empty if the data have no personas."""
+        asked = self.opt.get(option) or default
+        try:
+            return self.book.find(asked) if asked else ()
+        except PersonaError as error:
+            if asked == 'random' and isinstance(error, NoPersonas):
+                return ()
+            raise PersonaError(f'--{option.replace("_", "-")} {asked!r}: {error}') from None
+
+    def observation(self, act: Mapping[str, Any], own: Persona, partners: Persona, turn: int) -> Message:
+        """Return what a speaker with the persona `own` is sent of the partner's message."""
+        dialogue = Dialogue('conversation', (), own, partners)
+        seen = Message({**act, 'text': self.teacher.text(dialogue, turn, act.get('text', ''))})
+        seen.force_set(fields.PERSONA, list(own))
+        seen.force_set(fields.PARTNER_PERSONA, list(partners))
+        seen.force_set(fields.TURN, turn)
+        return seen

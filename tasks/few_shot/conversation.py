@@ -1,0 +1,124 @@
+"""A conversation in which the agent becomes a third person: somebody of the task, or from a file of dialogues."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parlai.core.message import Message
+
+from parlai_persona import fields
+from parlai_persona.chat.conversation import Conversation, Event, Note, listed
+from parlai_persona.data.personas import PersonaError, has_words, numbered, read_text
+from parlai_persona.flags import flag
+from parlai_persona.tasks.few_shot.people import Person
+
+WAYS = 'a number of the task, or a file of dialogues (*.txt)'
+FORM = (
+    'expected lines "them: ..." (what others said) and "me: ..." (what the person answered), dialogues apart by empty '
+    'lines'
+)
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Read someone's dialogues. Lines of the same speaker that follow each other are one message."""
+    dialogues: list[list[dict[str, Any]]] = [[]]
+    heard: list[str] = []
+    said: list[str] = []
+
+    def end_turn() -> None:
+        if said:
+            dialogues[-1].append({'text': ' '.join(heard) or fields.SILENCE, 'labels': [' '.join(said)]})
+            heard.clear()
+            said.clear()
+
+    for number, line in enumerate([*read_text(path).splitlines(), ''], 1):
+        mark, colon, text = line.partition(':')
+        speaker = mark.strip().lower()
+        if not line.strip():
+            end_turn()
+            heard.clear()
+            dialogues.append([])
+        elif not colon or speaker not in ('me', 'them'):
+            raise PersonaError(f'{path}, line {number}: saw {line.strip()[:60]!r}; {FORM}')
+        elif speaker == 'me':
+            said.append(text.strip())
+        else:
+            end_turn()
+            heard.append(text.strip())
+    answered = [turns for turns in dialogues if turns]
+    if not answered:
+        raise PersonaError(f'the file {path} holds no answer; {FORM}')
+    return [
+        {fields.DIALOGUE_ID: f'{path.name}/{number}', fields.PERSONA: [], fields.MESSAGES: turns}
+        for number, turns in enumerate(answered)
+    ]
+
+
+@dataclass(frozen=True)
+class PersonOptions:
+    person: str = flag('1', f'the person that the model becomes: {WAYS}')
+
+
+class PersonConversation(Conversation):
+    """At the start the agent gets a Message with dialogues and nothing to answer."""
+
+    OPTIONS = PersonOptions
+    COMMANDS = {
+        'person': 'WHICH    become someone else and start again',
+        'list': '[WORDS]  list people of the task who said these words',
+        'reset': '         start again with the same person',
+        'help': '         show this list',
+    }
+    ARGUMENTS = f'WHICH is {WAYS}.'
+
+    def start(self) -> list[Event]:
+        which = self.context.opt['person']
+        try:
+            return [*self.become(which), Note('/help lists the commands.')]
+        except PersonaError as error:
+            raise PersonaError(f'--person {which!r}: {error}') from None
+
+    def observation(self, listener: int, act: Mapping[str, Any]) -> Message:
+        return Message(act)  # the agent has learned who it is
+
+    @property
+    def people(self) -> list[Person]:
+        return self.context.teacher.people
+
+    def do_person(self, which: str) -> list[Event]:
+        return [*self.become(which), *self.do_reset('')]
+
+    def become(self, which: str) -> list[Event]:
+        """Let the agent become a person; return what is known of that person and what the agent says of it."""
+        dialogues = self.find(which.strip())
+        self.restart()
+        folds = [{fields.SUPPORT: list(range(len(dialogues))), fields.QUERY: []}]
+        message = {'text': '', 'episode_done': True, fields.DIALOGUES: dialogues, fields.FOLDS: folds}
+        self.agent.observe(Message(message))
+        reply = self.agent.act()
+        if fields.REPLIES not in reply:
+            raise PersonaError(
+                f"{self.agent.id} does not adapt to a person's dialogues; persona:paml does. Choose it with -m, or "
+                'talk with a persona in words: -t persona:personachat'
+            )
+        known = [f'  - {one}' for one in dict.fromkeys(one for each in dialogues for one in each[fields.PERSONA])]
+        if known:
+            known.insert(0, 'What the data say of this person, unknown to the model:')
+        return [Note('\n'.join([*known, reply['text']]))]
+
+    def find(self, which: str) -> list[dict[str, Any]]:
+        """Return the dialogues of a person."""
+        if not which:
+            raise PersonaError(f'/person WHICH: {WAYS}')
+        if which.isascii() and which.isdecimal():
+            return list(numbered(self.people, int(which), 'person').dialogues)
+        return read_file(Path(which).expanduser())
+
+    def do_list(self, words: str) -> list[Event]:
+        rows = []
+        for number, person in enumerate(self.people, 1):
+            said = ' '.join(turn['labels'][0] for one in person.dialogues for turn in one[fields.MESSAGES])
+            if has_words(said, words):
+                rows.append(f'{number:6}  {len(person.dialogues)} dialogues: {said[:80]}...')
+        return listed(rows, f'Nobody has said {words!r}.')
