@@ -1,25 +1,26 @@
-"""The memory network: numbers by hand, compiled loops against autograd, padding, and runs side by side."""
+"""The memory network: numbers by hand, compiled loops against autograd, padding."""
 
 import numpy as np
 import pytest
 import torch
 
-from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel, embedding, fused, stack
-from parlai_persona.agents.meta_memnn.stories import Bags, Example, Story, StoryTable, Vocabulary, tokenize
+from parlai_persona.agents.meta_memnn import model as plain
+from parlai_persona.agents.meta_memnn.batches import Bags, StoryTable
+from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel, blocks, fused
+from parlai_persona.agents.meta_memnn.stories import Example, Story, tokenize
 
-WORDS = [f'w{n}' for n in range(12)]
+WORDS = {f'w{n}': n for n in range(12)}
 
 
 def table(count=9, seed=0, head='primary', size=12, replies=5):
     """Stories of 0 to 6 lines with up to two lines about the user."""
     rng = np.random.default_rng(seed)
-    vocabulary = Vocabulary()
-    vocabulary.add(WORDS)
-    stories = StoryTable(head, vocabulary, size, {f'w{n} w{n + 1}': n for n in range(replies)}, 250)
+    words = list(WORDS)
+    stories = StoryTable(head, WORDS, size, {f'w{n} w{n + 1}': n for n in range(replies)}, 250)
     for number in range(count):
-        lines = tuple(tuple(rng.choice(WORDS, rng.integers(1, 5))) for _ in range(number % 7))
+        lines = tuple(tuple(rng.choice(words, rng.integers(1, 5))) for _ in range(number % 7))
         reply = int(rng.integers(replies))
-        stories.add(Example(lines, tuple(rng.choice(WORDS, 3)), f'w{reply} w{reply + 1}', min(number % 3, len(lines))))
+        stories.add(Example(lines, tuple(rng.choice(words, 3)), f'w{reply} w{reply + 1}', min(number % 3, len(lines))))
     return stories
 
 
@@ -27,11 +28,11 @@ def candidates(replies=5, size=12):
     return Bags.of([[n, n + 1] for n in range(replies)], size)
 
 
-def models(shape, runs=1, fast=True, seed=0):
+def models(shape, fast=True, seed=0):
     model = DialogModel(shape, {'primary': candidates()}, fast=fast)
     weigher = WeightModel(shape, fast=fast)
-    theta = {n: 5 * p.double() for n, p in model.init(runs, {'0': 8, '1': 4}, seed).items()}
-    eta = {n: 5 * p.double() for n, p in weigher.init(runs, {'0': 8, '1': 4}, seed + 1).items()}
+    theta = {n: 5 * p.double() for n, p in model.init({'0': 8, '1': 4}, seed).items()}
+    eta = {n: 5 * p.double() for n, p in weigher.init({'0': 8, '1': 4}, seed + 1).items()}
     return model, weigher, theta, eta
 
 
@@ -41,48 +42,74 @@ SHAPES = [Shape(embedding=4), Shape(embedding=3, hops=2, split=True), Shape(embe
 
 def test_by_hand():
     """d = 1: memory (2, -1), query 1, H = 0.5, one hop: p = softmax(2, -1), u = 0.5 + 2 p0 - p1."""
-    vocabulary = Vocabulary()
-    vocabulary.add(['a', 'b', 'q'])
-    stories = StoryTable('primary', vocabulary, 3, {'a': 0, 'b': 1}, 10)
+    stories = StoryTable('primary', {'a': 0, 'b': 1, 'q': 2}, 3, {'a': 0, 'b': 1}, 10)
     stories.add(Example((('a', 'a'), ('b',)), ('q',), 'b'))
     model = DialogModel(Shape(embedding=1, hops=1), {'primary': Bags.of([[0], [1]], 3)})
     theta = {
-        'A.0': torch.tensor([[[1.0], [-1.0], [1.0]]]),
-        'H': torch.tensor([[[0.5]]]),
-        'W.primary': torch.tensor([[[3.0], [1.0], [0.0]]]),
+        'A_0': torch.tensor([[1.0], [-1.0], [1.0]]),
+        'H': torch.tensor([[0.5]]),
+        'W_primary': torch.tensor([[3.0], [1.0], [0.0]]),
     }
-    batch = stories.batch(np.array([[0]]))
+    batch = stories.batch(np.array([0]))
     p = np.exp(2) / (np.exp(2) + np.exp(-1))
     u = 0.5 + 2 * p - (1 - p)
     assert model.state(theta, batch).item() == pytest.approx(u, rel=1e-6)
+    assert model.scores(theta, batch).tolist()[0] == pytest.approx([3 * u, u], rel=1e-6)
     assert model.losses(theta, batch).item() == pytest.approx(np.log(np.exp(3 * u) + np.exp(u)) - u, rel=1e-6)
 
 
 @needs_numba
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-@pytest.mark.parametrize('runs', [1, 3])
-def test_compiled_is_plain(shape, runs):
-    """States, losses, weights and all first derivatives."""
-    batch = table().batch(np.random.default_rng(0).integers(0, 9, (runs, 6)))
+@pytest.mark.parametrize('name', ['losses', 'read'])
+def test_compiled_is_plain(shape, name):
+    """Values, first derivatives, and of the losses second derivatives, by every input."""
+    _, _, theta, _ = models(shape)
+    batch = table().batch(np.random.default_rng(0).integers(0, 9, 18))
+    inputs = [torch.cat([theta['A_0'], theta['A_1']]), theta['H']]
+    inputs += [torch.randn(5, shape.embedding, dtype=torch.float64)] if name == 'losses' else []
     results = []
+    for module in (plain, fused):
+        leaves = [p.clone().requires_grad_() for p in inputs]
+        values = getattr(module, name)(*leaves, batch, shape)
+        first = torch.autograd.grad((values * values.detach()).sum(), leaves, create_graph=name == 'losses')
+        results.append([values, *first])
+        if name == 'losses':
+            results[-1] += torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+    for one, other in zip(*results, strict=True):
+        assert one.any() and torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@needs_numba
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_the_networks_are_the_same_with_and_without_compiled_loops(shape):
+    batch, results = table().batch(np.arange(9)), []
     for fast in (True, False):
-        model, weigher, theta, eta = models(shape, runs, fast)
+        model, weigher, theta, eta = models(shape, fast)
         for p in (*theta.values(), *eta.values()):
             p.requires_grad_()
         losses, weights = model.losses(theta, batch), weigher.weights(eta, batch)
-        grads = torch.autograd.grad((losses * weights.detach()).sum(), list(theta.values()))
-        more = torch.autograd.grad((losses.detach() * weights).sum(), list(eta.values()))
-        results.append([model.state(theta, batch), losses, weights, *grads, *more])
+        both = [*theta.values(), *eta.values()]
+        results.append([model.scores(theta, batch), *torch.autograd.grad((losses * weights).sum(), both)])
     for one, other in zip(*results, strict=True):
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_compiled_loops_are_chosen_on_a_cpu_with_numba(monkeypatch):
+    model = models(SHAPES[0])[0]
+    H, elsewhere = torch.zeros(4, 4), torch.zeros(4, 4, device='meta')
+    if fused is not None:
+        assert model.functions(H) == (fused.read, fused.losses)
+    assert model.functions(elsewhere) == (plain.read, plain.losses)
+    monkeypatch.setattr(plain, 'fused', None)
+    assert model.functions(H) == (plain.read, plain.losses)
 
 
 @pytest.mark.parametrize('fast', [pytest.param(True, marks=needs_numba), False])
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_finite_differences(shape, fast):
     """First and second derivatives of the losses, by torch's own checks."""
-    model, _, theta, _ = models(shape, 2, fast)
-    batch = table().batch(np.array([[0, 3, 5], [8, 1, 6]]))
+    model, _, theta, _ = models(shape, fast)
+    batch = table().batch(np.array([0, 3, 5, 8, 1, 6]))
     names = list(theta)
 
     def losses(*values):
@@ -96,52 +123,20 @@ def test_finite_differences(shape, fast):
 @pytest.mark.parametrize('fast', [pytest.param(True, marks=needs_numba), False])
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_padding_changes_nothing(shape, fast):
-    model, weigher, theta, eta = models(shape, 1, fast)
+    model, weigher, theta, eta = models(shape, fast)
     stories = table()
-    together = stories.batch(np.arange(9)[None])
+    together = stories.batch(np.arange(9))
     for n in range(9):
-        alone = stories.batch(np.array([[n]]))
-        assert torch.allclose(model.losses(theta, alone)[0, 0], model.losses(theta, together)[0, n])
-        assert torch.allclose(weigher.weights(eta, alone)[0, 0], weigher.weights(eta, together)[0, n])
-
-
-@pytest.mark.parametrize('fast', [pytest.param(True, marks=needs_numba), False])
-def test_runs_do_not_see_each_other(fast):
-    shape = Shape(embedding=4)
-    model = models(shape, 1, fast)[0]
-    thetas = [models(shape, 1, fast, seed)[2] for seed in (1, 2, 3)]
-    stories = table()
-    index = np.random.default_rng(1).integers(0, 9, (3, 5))
-    together = model.losses(stack(thetas), stories.batch(index))
-    for run, theta in enumerate(thetas):
-        assert torch.allclose(model.losses(theta, stories.batch(index[run : run + 1]))[0], together[run])
-
-
-def test_candidates_are_kept_until_their_weights_change():
-    model, _, theta, _ = models(Shape(embedding=4))
-    first = model.candidates(theta, 'primary')
-    assert model.candidates(theta, 'primary') is first
-    theta['W.primary'].add_(1)
-    changed = model.candidates(theta, 'primary')
-    assert torch.allclose(changed, first + 2)  # two words each
-    leaf = {**theta, 'W.primary': theta['W.primary'].clone().requires_grad_()}
-    assert model.candidates(leaf, 'primary').requires_grad
-
-
-def test_a_run_does_not_choose_what_it_does_not_know():
-    model, _, theta, _ = models(Shape(embedding=4), 2)
-    known = torch.zeros(2, 5, dtype=torch.float64)
-    known[1, :4] = -1e9
-    model = DialogModel(Shape(embedding=4), {'primary': candidates()}, {'primary': known})
-    batch = table().batch(np.arange(8).reshape(2, 4))
-    assert (model.scores(theta, batch)[1].argmax(-1) == 4).all()
+        alone = stories.batch(np.array([n]))
+        assert torch.allclose(model.losses(theta, alone)[0], model.losses(theta, together)[n])
+        assert torch.allclose(weigher.weights(eta, alone)[0], weigher.weights(eta, together)[n])
 
 
 def test_words_of_other_tasks_only_make_the_table_longer():
     """A task whose words are the first 8 of 12 uses the first block of the embedding alone."""
     _, _, theta, _ = models(Shape(embedding=4))
-    assert embedding(theta, table(size=8).batch(np.array([[0]]))) is theta['A.0']
-    assert embedding(theta, table().batch(np.array([[0]]))).shape == (1, 12, 4)
+    assert blocks(theta, 'A', 8) is theta['A_0']
+    assert blocks(theta, 'A', 12).shape == (12, 4)
 
 
 def test_bags_and_their_transpose():
@@ -189,9 +184,7 @@ def test_time_counted_back():
 
 
 def test_old_lines_go_first_but_the_profile_stays():
-    vocabulary = Vocabulary()
-    vocabulary.add(WORDS)
-    stories = StoryTable('primary', vocabulary, 12, {'w0': 0}, 3)
+    stories = StoryTable('primary', WORDS, 12, {'w0': 0}, 3)
     stories.add(Example((('w0',), ('w1',), ('w2',), ('w3',), ('w4',)), ('w5',), 'w0', 1))
     words, start, _, rows, row_start, row_count, targets, profiles = stories.arrays()
     lines = rows[row_start[0] : row_start[0] + row_count[0] - 2]

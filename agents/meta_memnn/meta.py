@@ -1,8 +1,8 @@
 """Learning which examples to learn from (Rajendran et al., eqs. 1-14). Knows only functions of parameters.
 
-A loss is a function (theta, batch) -> loss of each example, a weigher a function (eta, batch) -> weight of each
-example; parameters are dictionaries of tensors. What a batch is, and what the functions are made of, is not looked
-at. theta depends on eta through the weights alone; the gradient goes back through every simulated step exactly.
+A loss is a function (theta, batch) -> loss of each example. Parameters are dictionaries of tensors. A batch is passed
+on and never looked at. theta' depends on eta through the weights alone, and the gradient goes back through every
+simulated step exactly.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -18,10 +18,10 @@ State = Any
 
 
 def gradients(loss: Tensor, params: Params, create_graph: bool = False) -> dict[str, Tensor]:
-    """d loss / d params, only for those that the loss depends on."""
+    """Return d loss / d params, only for those that the loss depends on."""
     free = {name: p for name, p in params.items() if p.requires_grad}
-    found = torch.autograd.grad(loss, list(free.values()), create_graph=create_graph, allow_unused=True)
-    return {name: g for name, g in zip(free, found, strict=True) if g is not None}
+    grads = torch.autograd.grad(loss, list(free.values()), create_graph=create_graph, allow_unused=True)
+    return {name: g for name, g in zip(free, grads, strict=True) if g is not None}
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class SGD:
 class Adam:
     """Adam as an expression that can be differentiated.
 
-    The root is taken of v + eps^2 (and eps is added to nothing), as the derivative of a root at zero is infinite;
-    steps differ from Adam's by less than lr * eps / sqrt(v). Moments start at zero unless `start` is given some.
+    The derivative of a root at zero is infinite. So the root is taken of v + eps^2, and eps is added to nothing: a
+    step differs from Adam's by less than lr * eps / sqrt(v). Moments start at zero unless `start` is given some.
     """
 
     lr: float
@@ -70,13 +70,13 @@ Rule = SGD | Adam
 def simulate(
     loss: PerExample, theta: Params, batches: Sequence[Any], weights: Sequence[Tensor], rule: Rule, state: State = None
 ) -> dict[str, Tensor]:
-    """theta' after a weighted update on each batch (eqs. 6 and 7), as a differentiable function of the weights."""
-    current: dict[str, Tensor] = dict(theta)
+    """Return theta' after a weighted update on each batch, as a differentiable function of the weights."""
+    theta = dict(theta)
     state = rule.start(theta) if state is None else state
     for batch, w in zip(batches, weights, strict=True):
-        total = (w * loss(current, batch)).sum()  # eq. 6
-        current, state = rule.step(current, gradients(total, current, create_graph=True), state)  # eq. 7
-    return current
+        total = (w * loss(theta, batch)).sum()  # eq. 6
+        theta, state = rule.step(theta, gradients(total, theta, create_graph=True), state)  # eq. 7
+    return theta
 
 
 def meta_gradient(
@@ -91,17 +91,17 @@ def meta_gradient(
     state: State = None,
     touched: Container[str] | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """d L_P(theta') / d eta (eqs. 8-10), and L_P(theta').
+    """Return d L_P(theta') / d eta (eqs. 8-10), and L_P(theta').
 
-    `weigh(eta)` gives the weights of each of `batches`; `held` is the primary batch. The gradient is taken in two
-    parts, eq. 10 read from the right: first to the weights, then through P_eta. `touched` are the parameters that
-    the related loss depends on, if the caller knows them: the others are passed on as they are.
+    `weigh(eta)` gives the weights of each of the related `batches`; `held` is the primary batch. The gradient is taken
+    in two parts, as eq. 10 reads from the right: first to the weights, then through P_eta. `touched` names the
+    parameters that the related loss depends on, if the caller knows them; the others then need no gradient.
     """
-    theta = {n: p.detach().requires_grad_() if touched is None or n in touched else p for n, p in theta.items()}
+    theta = {name: p.detach().requires_grad_(touched is None or name in touched) for name, p in theta.items()}
     eta = {name: p.detach().requires_grad_() for name, p in eta.items()}
     weights = list(weigh(eta))
     leaves = [w.detach().requires_grad_() for w in weights]
     outer = primary(simulate(related, theta, batches, leaves, rule, state), held).sum()  # eq. 8
     to_weights = torch.autograd.grad(outer, leaves)
-    found = torch.autograd.grad(weights, list(eta.values()), to_weights, allow_unused=True)
-    return {name: g for name, g in zip(eta, found, strict=True) if g is not None}, outer.detach()
+    grads = torch.autograd.grad(weights, list(eta.values()), to_weights, allow_unused=True)
+    return {name: g for name, g in zip(eta, grads, strict=True) if g is not None}, outer.detach()

@@ -4,6 +4,7 @@ The ParlAI side only: flags, messages -> examples, metrics, saving. `model.py` i
 of learning, `learner.py` the iteration.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,24 +17,27 @@ from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch as ParlaiBatch
 from parlai.core.torch_agent import Output, TorchAgent
 from parlai.utils.distributed import is_distributed
-from parlai.utils.io import PathManager
-from torch import Tensor
+from torch import Tensor, nn
 
+from parlai_persona.agents.meta_memnn import checkpoint
+from parlai_persona.agents.meta_memnn.batches import Bags, Batch
 from parlai_persona.agents.meta_memnn.corpus import Corpus
-from parlai_persona.agents.meta_memnn.examples import Met, distinct_candidates, task_examples
 from parlai_persona.agents.meta_memnn.learner import ONE_HEAD, PRIMARY, RELATED, Learner, Pool, Recipe
-from parlai_persona.agents.meta_memnn.model import KEPT, DialogModel, Shape, WeightModel
-from parlai_persona.agents.meta_memnn.parts import Network, StoryHistory, Words
-from parlai_persona.agents.meta_memnn.stories import Bags, Batch, Example
+from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel
+from parlai_persona.agents.meta_memnn.stories import Example
+from parlai_persona.agents.meta_memnn.task_examples import StoryHistory, TaskExample, distinct_replies, task_examples
+from parlai_persona.agents.meta_memnn.vocabulary import Vocabulary
 from parlai_persona.flags import add_flags, flag, from_opt
 
 PREFIX = 'meta_memnn'
 SHOWN = 100  # ranked candidates in a reply
+SHARED = ('learner', 'corpus', 'dialog_model', 'weight_model', 'own_replies', 'other_replies', 'histograms', 'examples')
+OPTIMISERS = ('optimizer', 'scheduler')  # in training only
 
 
 @dataclass(frozen=True)
-class Material:
-    """What to learn from, and what to keep of it."""
+class Data:
+    """What to learn from, and how it is read."""
 
     related: str | None = flag(
         None,
@@ -42,7 +46,7 @@ class Material:
     )
     time: str = flag(
         'line',
-        'time tokens: the number of a line in the dialogue (Joshi et al. 2017), or how many lines ago it was',
+        'time tokens: the number of a turn in the dialogue (Joshi et al. 2017), or how many turns ago it was',
         choices=('line', 'back'),
     )
     memory: int = flag(250, 'lines to remember, the newest', least=1)
@@ -58,24 +62,22 @@ class Material:
         choices=('inline', 'labels'),
     )
     histograms: int = flag(
-        500, 'keep a histogram of all weights so often, for `parlai persona_weights`; 0: never', metavar='ITERATIONS'
+        500,
+        'keep a histogram of all weights after each so many iterations, for `parlai persona_weights`; 0: never',
+        metavar='ITERATIONS',
     )
 
-    def back(self) -> bool:
-        return self.time == 'back'
-
     def tasks(self) -> dict[str, str]:
-        """Head -> related task."""
+        """Return head -> related task."""
         tasks = [task.strip() for task in (self.related or '').split(',') if task.strip()]
         return {RELATED if len(tasks) == 1 else f'{RELATED}{n}': task for n, task in enumerate(tasks)}
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Replies to choose from."""
+@dataclass(frozen=True, eq=False)
+class ReplyList:
+    """Replies to choose from, and their bags of words."""
 
     replies: list[str]
-    places: dict[str, int]
     bags: Bags
 
 
@@ -89,13 +91,13 @@ class MetaMemnnAgent(TorchAgent):
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        add_flags(parser.add_argument_group('Meta-weighted memory network'), PREFIX, Material, Recipe, Shape)
-        parser.set_defaults(optimizer='adam', learningrate=Recipe().alpha, gradient_clip=-1.0)
+        add_flags(parser.add_argument_group('Meta-weighted memory network'), PREFIX, Data, Recipe, Shape)
+        parser.set_defaults(optimizer='adam', learningrate=1e-3, gradient_clip=-1.0)
         return parser
 
     @staticmethod
     def dictionary_class():
-        return Words
+        return Vocabulary
 
     @classmethod
     def history_class(cls):
@@ -104,154 +106,134 @@ class MetaMemnnAgent(TorchAgent):
     def __init__(self, opt: Opt, shared=None):
         init_model, is_finetune = self._get_init_model(opt, shared)
         super().__init__(opt, shared)
-        self.material, self.shape = (from_opt(kind, opt, PREFIX) for kind in (Material, Shape))
-        self.recipe = from_opt(Recipe, opt, PREFIX, alpha=opt['learningrate'])
-        self.check()
+        self.data, self.recipe, self.shape = (from_opt(kind, opt, PREFIX) for kind in (Data, Recipe, Shape))
         self.criterion = None
         if shared:
-            for name in SHARED:
-                if name in shared:
-                    setattr(self, name, shared[name])
+            for name in set(shared).intersection(SHARED + OPTIMISERS):
+                setattr(self, name, shared[name])
             return
+        training = self._should_initialize_optimizer() and not opt.get('interactive_mode')
+        self.check_options(training or bool(init_model))
+        self.learner: Learner | None = None
+        self.histograms: list[dict[str, Any]] = []  # of the weights, in training
+        states = checkpoint.load(init_model, self.recipe.mode) if init_model else {}
+        self.examples = self.read_examples() if training else {}
+        self.corpus = self.build_corpus(states)
+        self.dialog_model, self.weight_model = self.build_dialog_model(), self.build_weight_model()
+        self.own_replies = ReplyList(self.corpus.candidates[PRIMARY], self.dialog_model.heads[PRIMARY])
+        self.other_replies = self.own_replies  # the list that came with a message last
+        self.model = self.build_model()
+        if states:
+            self.load_state_dict(checkpoint.fitting(states['model'], self.model.state_dict()))
+        if self.use_cuda:
+            self.model.cuda()
+        if training:
+            self.prepare_training({} if is_finetune else states)
+            self.examples.pop(PRIMARY)  # those of the related tasks are for `parlai persona_weights`
+
+    def check_options(self, has_model: bool) -> None:
+        if self.recipe.mode != 'primary' and not self.data.tasks():
+            raise ValueError(
+                f'--meta-memnn-mode {self.recipe.mode} learns from related tasks: name one with '
+                '--meta-memnn-related, or choose --meta-memnn-mode primary'
+            )
         if is_distributed():
             raise RuntimeError(
                 'persona:meta_memnn trains in one process: its batches are small, and the simulated steps follow each '
                 'other. Use train_model instead of multiprocessing_train.'
             )
-        self.learner: Learner | None = None
-        self.places: dict[Example, int] = {}  # of the primary task's examples in its table
-        self.listed: dict[int, Listed] = {}  # long lists of candidates that came with examples
-        self.histograms: list[dict[str, Any]] = []  # of the weights, in training
-        training = self._should_initialize_optimizer() and not opt.get('interactive_mode')
-        if not training and not init_model:
+        if not has_model:
             raise ValueError(
                 'persona:meta_memnn has learned nothing yet: saw no model file, expected one. Train it first '
                 '(parlai train_model), then name it with -mf'
             )
-        states = self.load(init_model) if init_model else {}
-        self.met = self.collect() if training else {}
-        self.corpus = self.build_corpus(states)
-        self.dialog_model, self.weight_model = self.build_dialog_model(), self.build_weight_model()
-        self.model = self.build_model()
-        if states:
-            self.load_state_dict(states['model'])
-        if self.use_cuda:
-            self.model.cuda()
-        if training:
-            self.prepare_training({} if is_finetune else states)
-            self.met.pop(PRIMARY)  # those of the related tasks are there for `parlai persona_weights`
-
-    def check(self) -> None:
-        """Flags that only make sense together."""
-        if self.recipe.mode != 'primary' and not self.material.tasks():
-            raise ValueError(
-                f'--meta-memnn-mode {self.recipe.mode} learns from related tasks: name one with '
-                '--meta-memnn-related, or choose --meta-memnn-mode primary'
-            )
 
     # ---------------------------------------------------------------------------------------- building
 
-    def collect(self) -> dict[str, list[Met]]:
-        """Head -> training examples."""
-        back, tasks = self.material.back(), self.material.tasks()
-        found = {PRIMARY: list(task_examples(self.opt, self.opt['task'], own=True, back=back))}
+    def read_examples(self) -> dict[str, list[TaskExample]]:
+        """Return head -> training examples."""
+        found = {PRIMARY: self.read_task(self.opt['task'], own=True)}
         if self.recipe.mode != 'primary':
-            for head, task in tasks.items():
-                found[head] = list(task_examples(self.opt, task, back=back))
-        for head, met in found.items():
-            task = tasks.get(head, self.opt['task'])
-            if not met:
-                raise ValueError(f'the training split of {task} has no example with a label: nothing to learn from')
-            logging.info(f'{head}: {len(met)} examples of {task}')
+            found |= {head: self.read_task(task) for head, task in self.data.tasks().items()}
+        for head, examples in found.items():
+            logging.info(f'{head}: {len(examples)} examples')
         return found
 
+    def read_task(self, task: str, own: bool = False, fold: str = 'train') -> list[TaskExample]:
+        examples = task_examples(self.opt, task, own, self.data.time == 'back', fold)
+        if not examples:
+            raise ValueError(f'the {fold} split of {task} has no example with a label: nothing to learn from')
+        return examples
+
     def build_corpus(self, states: dict[str, Any]) -> Corpus:
-        """Words from the checkpoint if there is one; candidates of the tasks in training, else from the checkpoint."""
-        vocabulary = self.dict.vocabulary
+        """Take words from the checkpoint if there is one, candidates from the tasks in training."""
+        vocabulary: Vocabulary = self.dict
         if states:
             vocabulary.add(states['words'])
             vocabulary.related = states['related_words']
-        one_head, memory = self.recipe.mode in ONE_HEAD, self.material.memory
-        if not self.met:
+        one_head, memory = self.recipe.mode in ONE_HEAD, self.data.memory
+        if not self.examples:
             return Corpus(vocabulary, states['candidates'], one_head, memory)
-        inline = self.material.candidates == 'inline'
-        replies = {head: distinct_candidates(met, inline and head == PRIMARY) for head, met in self.met.items()}
-        examples = {head: [one.example for one in met] for head, met in self.met.items()}
+        inline = self.data.candidates == 'inline'
+        read = self.examples.items()
+        replies = {head: distinct_replies(examples, inline and head == PRIMARY) for head, examples in read}
+        examples = {head: [one.example for one in examples] for head, examples in read}
         return Corpus.gather(vocabulary, examples, replies, one_head, memory)
 
     def build_dialog_model(self) -> DialogModel:
-        """M_theta, with a head for each list of candidates."""
+        """Return M_theta, with a head for each list of candidates."""
         lists = self.corpus.candidates.items()
-        bags = {head: self.corpus.bags(listed, head).to(self.device()) for head, listed in lists}
-        return DialogModel(self.shape, bags)
+        return DialogModel(self.shape, {head: self.corpus.bags(texts, head).to(self.device()) for head, texts in lists})
 
     def build_weight_model(self) -> WeightModel:
-        """P_eta."""
+        """Return P_eta."""
         return WeightModel(self.shape)
 
-    def build_model(self) -> Network:
-        """First values of all parameters."""
+    def build_model(self) -> nn.ModuleDict:
+        """Draw the first values of all parameters."""
         words, seed = self.corpus.blocks(), int(torch.randint(2**31, ()))
         learned = self.recipe.mode == 'learned'
-        eta = self.weight_model.init(1, {'0': words['0']}, seed + 1) if learned else {}
-        return Network(self.dialog_model.init(1, words, seed), eta)
+        eta = self.weight_model.init({'0': words['0']}, seed + 1) if learned else {}
+        theta = self.dialog_model.init(words, seed)
+        return nn.ModuleDict({'theta': nn.ParameterDict(theta), 'eta': nn.ParameterDict(eta)})
 
     def prepare_training(self, states: dict[str, Any]) -> None:
-        tables = {head: self.corpus.table(head, (one.example for one in met)) for head, met in self.met.items()}
-        seeds = np.random.SeedSequence(int(torch.randint(2**31, ()))).spawn(len(tables) + 1)
-        pools = [
-            Pool(table, [np.arange(len(table))], [np.random.default_rng(seed)])
-            for table, seed in zip(tables.values(), seeds, strict=False)
-        ]
-        judge = None
-        if self.material.judge == 'valid':
-            held = self.corpus.table(PRIMARY, self.held_out())
-            usable = np.flatnonzero(np.array(held.targets) >= 0)
-            judge = Pool(held, [usable], [np.random.default_rng(seeds[-1].spawn(1)[0])])
-        self.places = {one.example: place for place, one in enumerate(self.met[PRIMARY])}
-        self.learner = Learner(
-            self.recipe,
-            self.dialog_model,
-            self.weight_model,
-            self.model.group('theta'),
-            self.model.group('eta'),
-            pools[0],
-            pools[1:],
-            [int(seeds[-1].generate_state(1)[0])],
-            self.descend,
-            self.device(),
-            judge,
+        seeds = np.random.SeedSequence(int(torch.randint(2**31, ()))).spawn(len(self.examples) + 1)
+        primary, *related = (
+            self.build_pool(head, examples, seed)
+            for (head, examples), seed in zip(self.examples.items(), seeds, strict=False)
         )
-        self.init_optim(list(self.learner.theta.values()), states.get('optimizer'), states.get('optimizer_type'))
+        judge = None
+        if self.data.judge == 'valid':
+            judge = self.build_pool(PRIMARY, self.read_task(self.opt['task'], True, 'valid'), seeds[-1].spawn(1)[0])
+            judge.members = judge.members[np.array(judge.table.targets) >= 0]
+        theta, eta = (dict(self.model[group].named_parameters()) for group in ('theta', 'eta'))
+        networks, seed = (self.dialog_model, self.weight_model), int(seeds[-1].generate_state(1)[0])
+        self.learner = Learner(
+            self.recipe, *networks, theta, eta, primary, related, seed, descend=self.descend, judge=judge
+        )
+        if states:
+            checkpoint.fit_optimizers(states, list(theta.values()), list(eta.values()))
+        self.init_optim(list(theta.values()), states.get('optimizer'), states.get('optimizer_type'))
         self.build_lr_scheduler(states, hard_reset=not states)
         if states.get('learner'):
             self.learner.load_state_dict(states['learner'])
         self.histograms = list(states.get('histograms', ()))
 
-    def held_out(self) -> list[Example]:
-        """The examples of the primary task's validation split."""
-        met = task_examples(self.opt, self.opt['task'], own=True, back=self.material.back(), fold='valid')
-        found = [one.example for one in met]
-        if not found:
-            raise ValueError(f'the validation split of {self.opt["task"]} is empty: use --meta-memnn-judge train')
-        return found
+    def build_pool(self, head: str, examples: Sequence[TaskExample], seed: np.random.SeedSequence) -> Pool:
+        table = self.corpus.table(head, (one.example for one in examples))
+        return Pool(table, np.arange(len(table)), np.random.default_rng(seed))
 
     def device(self) -> str:
         return 'cuda' if self.use_cuda else 'cpu'
 
-    def descend(self, loss: Tensor) -> None:
-        """A step of theta with ParlAI's optimiser, clipping and scheduler."""
-        self.zero_grad()
-        self.backward(loss)
-        self.update_params()
-
     def share(self) -> dict[str, Any]:
-        return {**super().share(), **{name: getattr(self, name) for name in SHARED if hasattr(self, name)}}
+        return {**super().share(), **{name: value for name, value in vars(self).items() if name in SHARED + OPTIMISERS}}
 
     # ---------------------------------------------------------------------------------------- messages
 
     def vectorize(self, obs, history, **_):
-        """The example that the message poses, with its label if there is one."""
+        """Add the example that the message poses, with its label if it has one."""
         labels = obs.get('labels') or obs.get('eval_labels')
         if 'text' in obs:
             obs['example'] = history.story.example(labels[0] if labels else '')
@@ -270,87 +252,71 @@ class MetaMemnnAgent(TorchAgent):
             is_training=any('labels' in obs for _, obs in valid),
         )
 
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        return self.corpus.table(PRIMARY, examples).batch(np.arange(len(examples)), self.device())
+
     # ---------------------------------------------------------------------------------------- training
 
     def train_step(self, batch: ParlaiBatch) -> Output | None:
         learner = self.learner
         assert learner is not None, 'training without a learner'
-        known = learner.primary.table.candidates
+        known = self.corpus.places[PRIMARY]
         examples = [obs['example'] for obs in batch.observations if obs['example'].reply in known]
-        if not examples:  # nothing that could be chosen
+        if not examples:  # none has a reply that could be chosen
             return None
-        seen = learner.iterate([self.known(examples)])
+        seen = learner.iterate(self.batch(examples))
+        seen['loss'] = seen.get('primary_loss', next(iter(seen.values())))
         for name, value in seen.items():
-            self.record_local_metric(name, AverageMetric.many([float(value.mean())] * batch.batchsize))
-        loss = seen.get('primary_loss', next(iter(seen.values())))
-        self.record_local_metric('loss', AverageMetric.many([float(loss.mean())] * batch.batchsize))
-        every = self.material.histograms
-        if learner.recipe.mode == 'learned' and every and learner.iteration % every == 0:
-            self.keep_histogram()
+            self.record_local_metric(name, AverageMetric.many([value] * batch.batchsize))
+        every = self.data.histograms
+        if self.recipe.mode == 'learned' and every and learner.iteration % every == 0:
+            for number, head in enumerate(self.data.tasks()):
+                counts = learner.histogram(number)
+                self.histograms.append({'iteration': learner.iteration, 'head': head, 'counts': counts})
         return None
 
-    def known(self, examples: list[Example]) -> Batch:
-        """The batch in the table of the primary task; examples that it does not have come as a table of their own."""
-        places = [self.places.get(example) for example in examples]
-        assert self.learner is not None
-        if None not in places:
-            return self.learner.primary.table.batch(np.array([places]), self.device())
-        return self.batch(examples)
-
-    def batch(self, examples: list[Example]) -> Batch:
-        table = self.corpus.table(PRIMARY, examples)
-        return table.batch(np.arange(len(examples))[None], self.device())
-
-    def keep_histogram(self) -> None:
-        assert self.learner is not None
-        for number, head in enumerate(self.material.tasks()):
-            counts = self.learner.histogram(number)[0]
-            self.histograms.append({'iteration': self.learner.iteration, 'head': head, 'counts': counts.tolist()})
+    def descend(self, loss: Tensor) -> None:
+        """Take a step of theta with ParlAI's optimiser, clipping and scheduler."""
+        self.zero_grad()
+        self.backward(loss)
+        self.update_params()
 
     # -------------------------------------------------------------------------------------- evaluation
 
     def eval_step(self, batch: ParlaiBatch) -> Output | None:
         if not batch.batchsize:
             return None
-        theta = self.model.group('theta')
-        state = self.dialog_model.state(theta, self.batch([obs['example'] for obs in batch.observations]))[0]
-        said, ranked, scores, losses = [], [], [], []
-        for u, obs in zip(state, batch.observations, strict=True):
-            listed = self.choices(obs.get('label_candidates'))
-            z = self.dialog_model.candidates(theta, PRIMARY, listed.bags)[0] @ u
-            best = z.topk(min(SHOWN, len(listed.replies)))
+        theta = dict(self.model['theta'].named_parameters())
+        states = self.dialog_model.state(theta, self.batch([obs['example'] for obs in batch.observations]))
+        embedded: dict[ReplyList, Tensor] = {}  # a list's candidates, once for all rows that have it
+        ranked, scores = [], []
+        losses: list[float | None] = []
+        for u, obs in zip(states, batch.observations, strict=True):
+            listed = self.reply_list(obs.get('label_candidates'))
+            if listed not in embedded:
+                embedded[listed] = self.dialog_model.candidates(theta, PRIMARY, listed.bags)
+            z = embedded[listed] @ u  # (C,)
+            best = z.topk(min(SHOWN, len(z)))
             ranked.append([listed.replies[place] for place in best.indices.tolist()])
             scores.append(best.values.tolist())
-            said.append(ranked[-1][0])
-            losses.append(self.loss(z, listed, obs))
+            if obs['labelled'] and obs['example'].reply in listed.replies:
+                losses.append(float(z.logsumexp(-1) - z[listed.replies.index(obs['example'].reply)]))
+            else:
+                losses.append(None)
         if any(loss is not None for loss in losses):
             counts = [int(loss is not None) for loss in losses]
             self.record_local_metric('loss', AverageMetric.many([loss or 0.0 for loss in losses], counts))
-        if self.opt.get('return_cand_scores'):
-            return Output(said, text_candidates=ranked, sorted_scores=scores)
-        return Output(said, text_candidates=ranked)
+        given = {'sorted_scores': scores} if self.opt.get('return_cand_scores') else {}
+        return Output([replies[0] for replies in ranked], text_candidates=ranked, **given)
 
-    def choices(self, inline) -> 'Listed':
-        """What to choose from: what came with the message, else what training knew."""
+    def reply_list(self, inline: Sequence[str] | None) -> ReplyList:
+        """Return what to choose from: the candidates of the message, else those of training."""
         replies = inline if isinstance(inline, list) else list(inline or ())
-        own = self.corpus.candidates[PRIMARY]
-        if not replies or replies == own:
-            replies = own
-        if id(replies) in self.listed:
-            return self.listed[id(replies)]
-        places = {reply: place for place, reply in enumerate(replies)}
-        listed = Listed(replies, places, self.corpus.bags(replies).to(self.device()))
-        if replies is own or len(replies) > SHOWN:  # one list for all examples of a task: looked up once
-            if len(self.listed) > KEPT:
-                self.listed.clear()
-            self.listed[id(replies)] = listed
-        return listed
-
-    @staticmethod
-    def loss(z: Tensor, listed: 'Listed', obs) -> float | None:
-        """Cross-entropy of the reply; None without a label, or where it is not among the candidates."""
-        place = listed.places.get(obs['example'].reply)
-        return float(z.logsumexp(-1) - z[place]) if obs['labelled'] and place is not None else None
+        if not replies or replies == self.own_replies.replies:
+            return self.own_replies
+        if replies is not self.other_replies.replies:  # many tasks have one long list for all examples
+            self.other_replies = ReplyList(replies, self.corpus.bags(replies).to(self.device()))
+        return self.other_replies
 
     # ------------------------------------------------------------------------------------------ saving
 
@@ -366,30 +332,3 @@ class MetaMemnnAgent(TorchAgent):
         if self.learner:
             states['learner'] = self.learner.state_dict()
         return states
-
-    def load(self, path: str) -> dict[str, Any]:
-        with PathManager.open(path, 'rb') as file:
-            states = torch.load(file, map_location='cpu', weights_only=False)
-        missing = {'model', 'words', 'candidates'} - set(states)
-        if missing:
-            raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
-        if states['mode'] != self.recipe.mode:
-            raise ValueError(
-                f'{path} was trained in mode {states["mode"]!r}, with other parameters than '
-                f'{self.recipe.mode!r} has: leave --meta-memnn-mode out'
-            )
-        return states
-
-
-SHARED = (
-    'learner',
-    'corpus',
-    'dialog_model',
-    'weight_model',
-    'listed',
-    'histograms',
-    'met',
-    'places',
-    'optimizer',
-    'scheduler',
-)

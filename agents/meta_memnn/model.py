@@ -1,40 +1,30 @@
-"""The end-to-end memory network of Joshi et al. (2017) as functions of parameters, for R independent runs at once.
+"""The memory network of Joshi et al. (2017) as functions of parameters: M_theta scores replies, P_eta weighs examples.
 
-Every parameter has R as its first dimension (R = 1 is a plain model): one set of kernels trains several seeds side
-by side, each as if it were alone. A bag of words is a row of a sparse count matrix; embedding is a sparse product.
+Shapes: B examples, J memory lines, C candidates, V words, d embedding. The parameters of a network are
+
+    A_0, A_1    (V, d)  embeddings of memory and query: the words of the related tasks, and those of the primary alone
+    H           (d, d)  the query's way from one hop to the next
+    W_<head>    (V, d)  embeddings of candidates, one matrix for each list of them (M_theta)
+    w, b        (d,) () weight and bias of the logistic unit (P_eta)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parlai_persona.agents.meta_memnn.stories import FAR, Bags, Batch
+from parlai_persona.agents.meta_memnn.batches import Bags, Batch
 from parlai_persona.flags import flag
 
 try:
-    from parlai_persona.agents.meta_memnn import fused
-except ImportError:  # no numba: the same in plain torch, several times slower
+    from parlai_persona.agents.meta_memnn.fast import fused
+except ImportError:  # no numba: `read` and `losses` below do the same, several times slower
     fused = None
 
 Params = Mapping[str, Tensor]
-KEPT = 8  # lists of candidates, besides the heads' own, whose embeddings are kept
-
-
-class Embed(torch.autograd.Function):
-    """counts (N, V) @ table (V, d), differentiable any number of times: the gradient is a product of the same kind."""
-
-    @staticmethod
-    def forward(ctx, table: Tensor, bags: Bags) -> Tensor:
-        assert table.shape[0] == bags.columns, f'{table.shape[0]} words in the table, {bags.columns} in the bags'
-        ctx.bags = bags
-        return F.embedding_bag(bags.ids, table.detach(), bags.offsets, mode='sum', include_last_offset=True)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return Embed.apply(gradient.contiguous(), ctx.bags.transpose), None
+Read = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,164 +42,121 @@ class Shape:
     scale: float = 0.1  # standard deviation of the first weights (Joshi et al.'s code)
 
 
+class Embed(torch.autograd.Function):
+    """Bags of words (N, V) times embeddings (V, d). Differentiable any number of times: so is its gradient."""
+
+    @staticmethod
+    def forward(ctx, A: Tensor, bags: Bags) -> Tensor:
+        assert len(A) == bags.columns, f'{len(A)} words have an embedding, {bags.columns} were expected'
+        ctx.bags = bags
+        return F.embedding_bag(bags.ids, A.detach(), bags.offsets, mode='sum', include_last_offset=True)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return Embed.apply(gradient.contiguous(), ctx.bags.transpose), None
+
+
+def read(A: Tensor, H: Tensor, batch: Batch, shape: Shape, reply: bool = False) -> Tensor:
+    """Return the state u after the last hop, (B, d). The query includes the reply if `reply`.
+
+    A hop is u <- H u + o with o = sum_j p_j m_j and p = softmax(u . m). With split memory there is one such sum for
+    the lines about the user and one for the others.
+    """
+    B, J = len(batch.index), batch.width
+    m, query, replies = Embed.apply(A, batch.bags).split([B * J, B, B])
+    m = m.view(B, J, A.shape[1])  # (B, J, d)
+    u = query + replies if reply else query  # (B, d)
+    masks = batch.masks(shape.split)
+    for _ in range(shape.hops):
+        scores = (m @ u.unsqueeze(-1)).squeeze(-1)  # (B, J)
+        u = u @ H.T
+        for mask in masks:
+            p = torch.softmax(scores + mask, -1) * (mask == 0).any(-1, keepdim=True)  # an empty memory adds nothing
+            u = u + (p.unsqueeze(-2) @ m).squeeze(-2)
+    return u
+
+
+def losses(A: Tensor, H: Tensor, c: Tensor, batch: Batch, shape: Shape) -> Tensor:
+    """Return the cross-entropy of each example over all candidates c (C, d), (B,)."""
+    scores = read(A, H, batch, shape) @ c.T  # (B, C)
+    return F.cross_entropy(scores, batch.target, reduction='none')
+
+
+def blocks(params: Params, letter: str, words: int) -> Tensor:
+    """Return the embeddings of the first `words` words, (words, d), out of the blocks <letter>_0 and <letter>_1."""
+    first = params[f'{letter}_0']
+    return first if len(first) == words else torch.cat([first, params[f'{letter}_1']])
+
+
 class MemNN:
-    """Shared body: query u attends `hops` times over the memory lines; u <- H u + o."""
+    """What both networks have in common. `fast` uses the compiled loops where it can."""
 
     def __init__(self, shape: Shape, fast: bool = True):
-        """`fast`: use the compiled loops where they can be used."""
         self.shape, self.fast = shape, fast
 
-    def body(self, runs: int, words: Mapping[str, int], rng: torch.Generator) -> dict[str, Tensor]:
-        """A.<block>: embeddings of memory and query, a block for each part of the vocabulary; H."""
-        d = self.shape.embedding
-        blocks = {f'A.{name}': self.normal(runs, size, d, rng) for name, size in words.items()}
-        return {**blocks, 'H': self.normal(runs, d, d, rng)}
-
-    def normal(self, *shape_and_rng) -> Tensor:
-        *shape, rng = shape_and_rng
-        return torch.randn(*shape, generator=rng) * self.shape.scale
-
-    def compiled(self, params: Params) -> bool:
-        return fused is not None and self.fast and params['H'].device.type == 'cpu'
+    def functions(self, H: Tensor) -> tuple[Read, Read]:
+        """Return `read` and `losses`: on a CPU those of `fast`, if numba is installed."""
+        if self.fast and fused is not None and H.device.type == 'cpu':
+            return fused.read, fused.losses
+        return read, losses
 
     def state(self, params: Params, batch: Batch, reply: bool = False) -> Tensor:
-        """u after the last hop, (R, B, d); the query includes the reply if `reply`."""
-        table, H, shape = embedding(params, batch).flatten(0, 1), params['H'], self.shape
-        if self.compiled(params):
-            u = fused.State.apply(table, H, batch, shape.hops, shape.split, reply)
-        else:
-            u = read(Embed.apply(table, batch.bags), H, batch, shape, reply)
-        return u.view(*batch.index.shape, -1)
+        """Return u after the last hop, (B, d)."""
+        function, _ = self.functions(params['H'])
+        return function(blocks(params, 'A', batch.table.size), params['H'], batch, self.shape, reply)
 
+    def first_body(self, words: Mapping[str, int], rng: torch.Generator) -> dict[str, Tensor]:
+        """Draw A, in blocks of so many words, and H."""
+        d = self.shape.embedding
+        A = {f'A_{name}': self.normal(rng, size, d) for name, size in words.items()}
+        return {**A, 'H': self.normal(rng, d, d)}
 
-def read(rows: Tensor, H: Tensor, batch: Batch, shape: Shape, reply: bool = False) -> Tensor:
-    """u after the last hop, (R * B, d), from the embedded lines: the definition of the network.
-
-    u starts as the query; a hop is u <- H u + o with o = sum_j p_j m_j, p = softmax(u . m). With split memory there
-    is one such sum for the lines about the user and one for the others.
-    """
-    runs, each = batch.index.shape
-    lines, query, replies = rows.split([runs * each * batch.width, runs * each, runs * each])
-    memory = lines.view(runs, each, batch.width, rows.shape[1])  # (R, B, J, d)
-    u = (query + replies if reply else query).view(runs, each, -1)
-    masks = [batch.mask]
-    if shape.split:
-        profile = torch.arange(batch.width, device=rows.device) < batch.profile
-        masks = [batch.mask.masked_fill(other, FAR) for other in (~profile, profile)]
-    for _ in range(shape.hops):
-        scores = (memory @ u.unsqueeze(-1)).squeeze(-1)  # (R, B, J)
-        u = u @ H.transpose(1, 2)
-        for mask in masks:
-            p = torch.softmax(scores + mask, -1) * (mask == 0).any(-1, keepdim=True)
-            u = u + (p.unsqueeze(-2) @ memory).squeeze(-2)
-    return u.flatten(0, 1)
-
-
-def embedding(params: Params, batch: Batch) -> Tensor:
-    """The blocks of A that the batch's words come from, (R, V, d)."""
-    return joined(blocks(params, 'A', batch.table.size), 1)
-
-
-def blocks(params: Params, letter: str, words: int) -> list[Tensor]:
-    """The blocks of a matrix that hold its first `words` words: X.0 has those of the related tasks, X.1 the others."""
-    found, have = [], 0
-    for name in sorted(name for name in params if name.startswith(f'{letter}.')):
-        if have < words:
-            found.append(params[name])
-            have += params[name].shape[1]
-    return found
-
-
-def joined(parts: Sequence[Tensor], dim: int) -> Tensor:
-    """One after the other; a single one as it is."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
+    def normal(self, rng: torch.Generator, *size: int) -> Tensor:
+        return torch.randn(*size, generator=rng) * self.shape.scale
 
 
 class DialogModel(MemNN):
-    """M_theta: scores the candidates of a head. `heads` says which words each list of candidates is made of."""
+    """M_theta. `heads` has the bags of words of each list of candidates."""
 
-    def __init__(
-        self, shape: Shape, heads: Mapping[str, Bags], known: Mapping[str, Tensor] | None = None, fast: bool = True
-    ):
-        """`known[head]` (R, C) is FAR where a run does not have a candidate of the list, else 0."""
+    def __init__(self, shape: Shape, heads: Mapping[str, Bags], fast: bool = True):
         super().__init__(shape, fast)
-        self.heads, self.known = dict(heads), dict(known or {})
-        self.cache: dict[int, tuple[Bags, list[Tensor], list[tuple[int, int]], Tensor]] = {}
+        self.heads = heads
 
-    def init(self, runs: int, words: Mapping[str, int], seed: int) -> dict[str, Tensor]:
+    def init(self, words: Mapping[str, int], seed: int) -> dict[str, Tensor]:
+        """Draw theta."""
         rng = torch.Generator().manual_seed(seed)
-        params = self.body(runs, words, rng)
+        params = self.first_body(words, rng)
         sizes = words if self.shape.shared else {head: bags.columns for head, bags in self.heads.items()}
-        for name, size in sizes.items():
-            params[f'W.{name}'] = self.normal(runs, size, self.shape.embedding, rng)
-        return params
-
-    def matrix(self, params: Params, head: str, bags: Bags) -> list[Tensor]:
-        """The blocks of W that these words of the head come from."""
-        return blocks(params, 'W', bags.columns) if self.shape.shared else [params[f'W.{head}']]
+        W = {f'W_{name}': self.normal(rng, size, self.shape.embedding) for name, size in sizes.items()}
+        return {**params, **W}
 
     def candidates(self, params: Params, head: str, bags: Bags | None = None) -> Tensor:
-        """W c for each candidate c, (R, C, d), of the head's list or of another; kept while W stays as it is."""
+        """Return c, the embedding of each candidate of the head's list, or of other `bags`: (C, d)."""
         bags = self.heads[head] if bags is None else bags
-        W = self.matrix(params, head, bags)
-        versions = [(id(block), block._version) for block in W]
-        kept = self.cache.get(id(bags))
-        keep = not (torch.is_grad_enabled() and any(block.requires_grad for block in W))
-        if keep and kept and kept[0] is bags and kept[2] == versions:
-            return kept[3]
-        c = embed(joined(W, 1), bags)
-        if keep:
-            if len(self.cache) > len(self.heads) + KEPT:
-                self.cache.clear()
-            self.cache[id(bags)] = (bags, W, versions, c)  # W is held, so that nothing else takes its identity
-        return c
+        W = blocks(params, 'W', bags.columns) if self.shape.shared else params[f'W_{head}']
+        return Embed.apply(W, bags)
 
     def scores(self, params: Params, batch: Batch) -> Tensor:
-        """(R, B, C)"""
-        head = batch.table.head
-        scores = self.state(params, batch) @ self.candidates(params, head).transpose(1, 2)
-        return scores + self.known[head].unsqueeze(1) if head in self.known else scores
+        """Return u . c, (B, C)."""
+        return self.state(params, batch) @ self.candidates(params, batch.table.head).T
 
     def losses(self, params: Params, batch: Batch) -> Tensor:
-        """Cross-entropy over all candidates of the batch's task for each example, (R, B)."""
-        head = batch.table.head
-        if self.compiled(params):
-            losses = fused.Losses.apply(
-                embedding(params, batch).flatten(0, 1),
-                params['H'],
-                self.candidates(params, head),
-                self.known.get(head),
-                batch,
-                self.shape.hops,
-                self.shape.split,
-            )
-            return losses.view(batch.index.shape)
-        scores = self.scores(params, batch)
-        return torch.logsumexp(scores, -1) - scores.gather(-1, batch.target.unsqueeze(-1)).squeeze(-1)
-
-
-def embed(W: Tensor, bags: Bags) -> Tensor:
-    """W c for each bag of words c, (R, C, d); W is (R, V, d)."""
-    flat = W.transpose(0, 1).flatten(1)  # (V, R * d)
-    return Embed.apply(flat.contiguous(), bags).view(bags.rows, *W.shape[::2]).transpose(0, 1)
+        """Return L(M_theta(c_i), a_i), the cross-entropy of each example, (B,)."""
+        _, function = self.functions(params['H'])
+        A, c = blocks(params, 'A', batch.table.size), self.candidates(params, batch.table.head)
+        return function(A, params['H'], c, batch, self.shape)
 
 
 class WeightModel(MemNN):
-    """P_eta: a weight in (0, 1) for an example, from its context and its reply (eq. 3)."""
+    """P_eta."""
 
-    def init(self, runs: int, words: Mapping[str, int], seed: int) -> dict[str, Tensor]:
+    def init(self, words: Mapping[str, int], seed: int) -> dict[str, Tensor]:
+        """Draw eta."""
         rng = torch.Generator().manual_seed(seed)
-        params = self.body(runs, words, rng)
-        params['w'] = self.normal(runs, self.shape.embedding, 1, rng)
-        params['b'] = torch.zeros(runs, 1, 1)
-        return params
+        params = self.first_body(words, rng)
+        return {**params, 'w': self.normal(rng, self.shape.embedding), 'b': torch.zeros(())}
 
     def weights(self, params: Params, batch: Batch) -> Tensor:
-        """(R, B)"""
+        """Return w_i in (0, 1) for each example, from its context and its reply (eq. 3): (B,)."""
         u = self.state(params, batch, reply=True)
-        return torch.sigmoid(u @ params['w'] + params['b']).squeeze(-1)
-
-
-def stack(params: Sequence[Params]) -> dict[str, Tensor]:
-    """Several plain models as the runs of one."""
-    return {name: torch.cat([p[name] for p in params]) for name in params[0]}
+        return torch.sigmoid(u @ params['w'] + params['b'])

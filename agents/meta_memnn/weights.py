@@ -1,4 +1,4 @@
-"""The learned weights of a checkpoint, for people: which related examples count, and how that changed in training."""
+"""The learned weights of a checkpoint, for people to read: which related examples count, and how that changed."""
 
 import json
 import os
@@ -11,19 +11,18 @@ from parlai.core.opt import Opt
 
 from parlai_persona.files import draft
 
-COLUMNS = 3  # of histograms in a picture
-MOST = 9  # histograms in a picture
+COLUMNS, MOST = 3, 9  # histograms in a row of a picture, and in all of it
 
 
 def write(opt: Opt, output: str | None, plot: str | None) -> str:
-    """Write one or both; says what was written."""
+    """Write examples with their weights to `output`, histograms to `plot`; return what was written, in words."""
     from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
 
     if not opt.get('model_file') or not os.path.exists(opt['model_file']):
         raise ValueError(f'saw no model file at {opt.get("model_file")!r}; name one of persona:meta_memnn with -mf')
     opt = Opt({**opt, 'datatype': 'train', 'interactive_mode': False})
     agent = create_agent(opt)
-    mode = agent.opt.get('meta_memnn_mode')  # not the command's, which knows the default only
+    mode = agent.opt.get('meta_memnn_mode')  # the command's opt has the default
     if not isinstance(agent, MetaMemnnAgent) or mode != 'learned':
         raise ValueError(
             f'{opt["model_file"]} has no learned weights: it is {type(agent).__name__} in mode {mode!r}, expected '
@@ -38,18 +37,18 @@ def write(opt: Opt, output: str | None, plot: str | None) -> str:
 
 
 def write_examples(agent: Any, path: Path) -> int:
-    """A line an example, heaviest first."""
+    """Write one line for each related example, the heaviest first; return how many."""
     lines = []
-    for number, head in enumerate(agent.material.tasks()):
-        for met, weight in zip(agent.met[head], agent.learner.all_weights(number)[0].tolist(), strict=True):
+    for number, head in enumerate(agent.data.tasks()):
+        for one, weight in zip(agent.examples[head], agent.learner.all_weights(number).tolist(), strict=True):
             lines.append(
                 {
                     'weight': round(weight, 6),
-                    'task': met.task,
-                    'dialogue': met.dialogue,
-                    'turn': met.turn,
-                    'text': ' '.join(met.example.query),
-                    'reply': met.example.reply,
+                    'task': one.task,
+                    'dialogue': one.dialogue,
+                    'turn': one.turn,
+                    'text': ' '.join(one.example.query),
+                    'reply': one.example.reply,
                 }
             )
     lines.sort(key=lambda line: -line['weight'])
@@ -59,7 +58,7 @@ def write_examples(agent: Any, path: Path) -> int:
 
 
 def draw(histograms: list[dict[str, Any]], path: Path) -> int:
-    """The paper's figure 2: how many examples have which weight, at several points of training."""
+    """Draw the paper's figure 2, how many examples have which weight at several points in training; return how many."""
     if not histograms:
         raise ValueError(
             'the checkpoint has no histograms: train longer, or with a smaller --meta-memnn-histograms ITERATIONS'
@@ -84,6 +83,7 @@ def draw(histograms: list[dict[str, Any]], path: Path) -> int:
 
 
 def pyplot() -> Any:
+    """Return matplotlib's pyplot for files."""
     try:
         import matplotlib
     except ImportError:

@@ -1,8 +1,7 @@
-"""ParlAI's own `memnn` on personalised-bAbI task 3: the peer that `meta_memnn_speed.py` times an epoch of.
+"""ParlAI's own `memnn` on personalised-bAbI task 3: the peer that `speed.py` times an epoch of.
 
-As close to ours as its flags allow: embedding 20, 3 hops, memory 250, time features, batch 32, Adam; candidates are
-the same list, of all replies of the task (`fixed`), or the 32 replies of the batch (`batch`, ParlAI's own choice).
-Its network differs: four tables of embeddings instead of two, means over words instead of sums.
+It is as close to ours as its flags allow: embedding 20, 3 hops, memory 250, time features, batch 32, Adam, and the same
+list of candidates. Its network differs: four tables of embeddings instead of two, means over words instead of sums.
 """
 
 import contextlib
@@ -14,30 +13,21 @@ from typing import Any
 FLAGS = (
     '-t personalized_dialog:SmallTask:3 -m memnn --memsize 250 --hops 3 --embedding-size 20 --time-features true '
     '--batchsize 32 --optimizer adam --learningrate 0.001 --num-epochs 1 --text-truncate -1 --label-truncate -1 '
-    '--eval-candidates fixed --fixed-candidate-vecs replace --encode-candidate-vecs false '
+    '--candidates fixed --eval-candidates fixed --fixed-candidate-vecs replace --encode-candidate-vecs false '
     '--short-final-eval true --validation-max-exs 1 --log-every-n-secs 1000'
 )
 
 
-def arguments(candidates: str, folder: Path, datapath: Path, replies: Sequence[str]) -> list[str]:
-    """What follows `parlai train_model`. The dictionary and the list of candidates are kept in `folder`."""
+def arguments(folder: Path, datapath: Path, replies: Sequence[str]) -> list[str]:
+    """Return what follows `parlai train_model`. The dictionary and the list of candidates are kept in `folder`."""
     listed = folder / 'replies.txt'
     listed.write_text(''.join(f'{reply}\n' for reply in replies), encoding='utf-8')
-    return [
-        *FLAGS.split(),
-        '--candidates',
-        candidates,
-        '--fixed-candidates-path',
-        str(listed),
-        '--datapath',
-        str(datapath.absolute()),
-        '--model-file',
-        str(folder / 'memnn'),
-    ]
+    named = {'fixed-candidates-path': listed, 'datapath': datapath.absolute(), 'model-file': folder / 'memnn'}
+    return [*FLAGS.split(), *(word for name, path in named.items() for word in (f'--{name}', str(path)))]
 
 
 class Peer:
-    """The agent, and an epoch of batches that are read, tokenised and made into vectors already."""
+    """The agent, and an epoch of batches that are already read, tokenised and made into vectors."""
 
     def __init__(self, words: Sequence[str]):
         from parlai.core.message import Message
@@ -68,7 +58,7 @@ class Peer:
         self.done += 1
 
     def step_padded(self) -> None:
-        """The same with the memories padded before: more than half of ParlAI's step goes into that."""
+        """Learn from it with memories that were padded before: that is more than half of ParlAI's step."""
         self.agent._build_mems = lambda memories: self.padded[id(memories[0])]
         self.step()
         self.agent._build_mems = self.pad

@@ -2,223 +2,188 @@
 
     python -m benchmarks.meta_memnn.table2 --datapath data                  # everything, learned weights first
     python -m benchmarks.meta_memnn.table2 --datapath data --modes learned  # the 15 runs with learned weights
-    python -m benchmarks.meta_memnn.table2 --modes learned --sizes 100 --figure docs/images/meta_memnn_weights.png
+    python -m benchmarks.meta_memnn.table2 --modes learned --variant "3 slower updates" \
+        --meta-memnn-updates 3 --meta-memnn-gamma 0.0003                    # options of the agent
 
-The seeds of a row and size train side by side as one computation. Figures are added to results/meta_memnn.csv as
-they come in; Ctrl-C at any time, the same line goes on from the last checkpoint (at most a minute old).
+Each run is `-o persona:meta_memnn`: the agent reads the tasks, and its learner draws batches and iterates. Only the
+optimiser differs: ParlAI's "adam" is AMSGrad. Figures are added to results/meta_memnn.csv as they come in. Ctrl-C at
+any time; the same line goes on exactly from the last checkpoint, at most a minute old.
 """
 
 import argparse
 import signal
 import sys
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from parlai.core.agents import create_agent
+from parlai.scripts.train_model import TrainModel
 
 from benchmarks.common import record
 from benchmarks.common.commands import clock
-from benchmarks.meta_memnn.data import Data, Runs, prepare
-from parlai_persona.agents.meta_memnn.learner import MODES, Recipe
-from parlai_persona.agents.meta_memnn.model import Shape
-from parlai_persona.agents.meta_memnn.weights import draw
+from parlai_persona.agents.meta_memnn.learner import MODES, PRIMARY
+from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
 from parlai_persona.files import draft
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / 'results' / 'meta_memnn.csv'
 SIZES = (50, 100, 150)
+READING = 'words of training alone'  # rows without this name counted the words of the test set as well
 
 
-class Experiment:
-    """One row of the table at one size: all seeds, with the best parameters on validation so far."""
+def paper_agent(datapath: Path, dialogues: int, seed: int, *options: str) -> MetaMemnnAgent:
+    """Return the agent of the paper's preset with these dialogues and options, before its first iteration."""
+    setting = ['--babi-dialogues', str(dialogues), '--babi-seed', str(seed), '--datapath', str(datapath.absolute())]
+    torch.manual_seed(seed)
+    with_model = ['--dict-file', 'unused', '--loglevel', 'warn', *options]  # the dictionary is not written
+    agent = create_agent(TrainModel.setup_args().parse_args(['-o', 'persona:meta_memnn', *setting, *with_model]))
+    for group in agent.optimizer.param_groups:
+        group['amsgrad'] = False
+    return agent
 
-    def __init__(self, runs: Runs, checkpoint: Path, identity: dict[str, Any]):
-        """`identity`: what is trained, so that no other training goes on from its checkpoint."""
-        self.runs, self.checkpoint, self.identity = runs, checkpoint, identity
-        count = len(runs.learner.rngs)
-        self.best = np.full(count, -1.0)
-        self.kept = {name: p.clone() for name, p in runs.learner.view.items()}
-        self.when = np.zeros(count, int)
-        self.curve: list[dict] = []
-        self.seconds = 0.0
+
+class Run:
+    """The training of one agent, and its best parameters on validation so far."""
+
+    KEPT = ('options', 'best', 'when', 'seconds')
+
+    def __init__(self, agent: MetaMemnnAgent, checkpoint: Path, options: Sequence[str] = ()):
+        """`options` are what is trained: no other training goes on from its checkpoint."""
+        self.agent, self.checkpoint, self.options = agent, checkpoint, list(options)
+        self.valid = agent.corpus.table(PRIMARY, (one.example for one in self.read('valid')))
+        self.best, self.when, self.seconds = -1.0, 0, 0.0
+        self.kept = self.parameters()
         if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=False)
-            if state['identity'] != identity:
-                other = {key: value for key, value in state['identity'].items() if value != identity.get(key)}
-                sys.exit(
-                    f'{checkpoint} is a training with {other}, not with '
-                    f'{ {key: identity.get(key) for key in other} }: name this one with --variant, or remove it'
-                )
-            runs.learner.load_state_dict(state['learner'])
-            for name in ('best', 'kept', 'when', 'curve', 'seconds'):
-                setattr(self, name, state[name])
+            self.resume()
+
+    def read(self, fold: str) -> list:
+        return self.agent.read_task(self.agent.opt['task'], True, fold)
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        return {name: p.clone() for name, p in self.agent.model.state_dict().items()}
 
     def save(self) -> None:
-        state = {name: getattr(self, name) for name in ('identity', 'best', 'kept', 'when', 'curve', 'seconds')}
+        agent = {'model': self.agent.model, 'optimizer': self.agent.optimizer, 'learner': self.agent.learner}
+        state: dict[str, Any] = {name: part.state_dict() for name, part in agent.items()}
         with draft(self.checkpoint) as part:
-            torch.save({**state, 'learner': self.runs.learner.state_dict()}, part)
+            torch.save({**state, 'kept': self.kept, **{name: getattr(self, name) for name in self.KEPT}}, part)
 
-    def validate(self, seen: dict[str, torch.Tensor]) -> None:
-        learner, runs = self.runs.learner, self.runs
-        longest = max(len(v) for v in runs.valid)
-        index = np.stack([np.resize(v, longest) for v in runs.valid])
-        inside = np.arange(longest) < np.array([[len(v)] for v in runs.valid])
-        right = learner.correct(runs.table, index)
-        accuracy = (right * inside).sum(1) / inside.sum(1)
-        for run in np.flatnonzero(accuracy > self.best):
-            for name, p in learner.view.items():
-                self.kept[name][run] = p[run]
-            self.best[run], self.when[run] = accuracy[run], learner.iteration
-        entry = {'iteration': learner.iteration, 'valid': accuracy.tolist()}
-        entry |= {name: value.tolist() for name, value in seen.items()}
-        if learner.recipe.mode == 'learned' and learner.iteration % 500 == 0:
-            entry['weights'] = learner.histogram().tolist()
-        self.curve.append(entry)
+    def resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        if state['options'] != self.options:
+            sys.exit(
+                f'{self.checkpoint} is a training with {state["options"]}, expected {self.options}: '
+                'name this one with --variant, or remove it'
+            )
+        for name in ('model', 'optimizer', 'learner'):
+            getattr(self.agent, name).load_state_dict(state[name])
+        self.kept = state['kept']
+        for name in self.KEPT:
+            setattr(self, name, state[name])
+
+    @torch.no_grad()
+    def correct(self, table: Any, chunk: int = 512) -> np.ndarray:
+        """Return whether the best candidate is the reply, for each example of a table."""
+        theta, found = dict(self.agent.model['theta'].named_parameters()), []
+        for start in range(0, len(table), chunk):
+            batch = table.batch(np.arange(start, min(start + chunk, len(table))))
+            found.append(self.agent.dialog_model.scores(theta, batch).argmax(-1) == batch.target)
+        return torch.cat(found).numpy()
+
+    def validate(self) -> None:
+        accuracy = float(self.correct(self.valid).mean())
+        if accuracy > self.best:
+            self.best, self.when, self.kept = accuracy, self.agent.learner.iteration, self.parameters()
 
     def train(self, iterations: int, every: int, title: str) -> None:
-        learner, saved = self.runs.learner, time.monotonic()
+        learner, saved = self.agent.learner, time.monotonic()
         while learner.iteration < iterations:
             start = time.monotonic()
             seen = learner.iterate()
-            if learner.iteration % every == 0 or learner.iteration == iterations:
-                self.validate(seen)
+            done = learner.iteration
+            if done % every == 0 or done == iterations:
+                self.validate()
             now = time.monotonic()
             self.seconds += now - start
-            if learner.iteration % every == 0 and (sys.stdout.isatty() or learner.iteration % (5 * every) == 0):
-                left = self.seconds / learner.iteration * (iterations - learner.iteration)
-                shown = ' '.join(f'{name} {value.mean():.3f}' for name, value in seen.items())
-                print(
-                    f'{title}: {learner.iteration}/{iterations} valid {np.mean(self.curve[-1]["valid"]):.3f} '
-                    f'(best {self.best.mean():.3f}) {shown} · {clock(self.seconds)}, {clock(left)} to go',
-                    flush=True,
-                )
+            if done % every == 0 and (sys.stdout.isatty() or done % (5 * every) == 0):
+                losses = ' '.join(f'{name} {value:.3f}' for name, value in seen.items())
+                left = self.seconds / done * (iterations - done)
+                progress = f'{title}: {done}/{iterations} best valid {self.best:.3f} {losses}'
+                print(f'{progress} · {clock(self.seconds)}, {clock(left)} to go', flush=True)
             if now > saved + 60:
                 self.save()
                 saved = now
         self.save()
 
-    def histograms(self) -> list[dict]:
-        """Of the weights of all runs together, over training (the paper's figure 2)."""
-        return [
-            {'iteration': entry['iteration'], 'head': 'related', 'counts': np.sum(entry['weights'], 0).tolist()}
-            for entry in self.curve
-            if 'weights' in entry
-        ]
+    def test(self) -> dict[tuple[str, str], float]:
+        """Return per-turn and per-dialogue accuracy of the best parameters on validation."""
+        self.agent.model.load_state_dict(self.kept)
+        examples = self.read('test')
+        right = self.correct(self.agent.corpus.table(PRIMARY, (one.example for one in examples)))
+        wrong = {one.dialogue for one, good in zip(examples, right, strict=True) if not good}
+        whole = 1 - len(wrong) / len({one.dialogue for one in examples})
+        return {
+            ('valid', 'accuracy'): self.best,
+            ('test', 'accuracy'): right.mean(),
+            ('test', 'dialogue_accuracy'): whole,
+        }
 
-    def test(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per-turn and per-dialogue accuracy of each run, of its best parameters on validation."""
-        learner, runs = self.runs.learner, self.runs
-        current, learner.view = learner.view, self.kept
-        right = learner.correct(runs.table, np.tile(runs.test, (len(self.best), 1)))
-        learner.view = current
-        whole = np.stack([np.bincount(runs.dialogues, weights=~row) == 0 for row in right])
-        return right.mean(1), whole.mean(1)
+
+def measure(mode: str, size: int, seed: int, args: argparse.Namespace, options: Sequence[str]) -> None:
+    method = f'{mode} ({", ".join(filter(None, (args.variant, READING)))})'
+    agent = paper_agent(args.datapath, size, seed, '--meta-memnn-mode', mode, *options)
+    name = f'{mode}-{args.variant.replace(" ", "_")}-{size}-{seed}.pt'
+    run = Run(agent, ROOT / 'runs' / 'meta_memnn_table2' / name, options)
+    # pre-training comes on top; joint batches hold 3 to 9 % of primary examples, so they get ten times the number
+    iterations = args.iterations * (10 if mode == 'joint' else 1)
+    iterations += agent.recipe.pretraining if mode == 'pretrain' else 0
+    title = f'{method}, {size} dialogues, seed {seed}'
+    run.train(iterations, args.validate_every, title)
+    if args.no_test:
+        return
+    figures = run.test()
+    print(
+        f'{title}: best at {run.when}; ' + ', '.join(f'{" ".join(k)} {v:.4f}' for k, v in figures.items()), flush=True
+    )
+    command = f'python -m benchmarks.meta_memnn.table2 --modes {mode} --sizes {size} --seeds {seed}'
+    command = ' '.join([f'{command} --iterations {args.iterations}', *options])
+    command += f' --variant "{args.variant}"' if args.variant else ''
+    key = (f'meta_memnn {method}', 'personalized_babi:3', f'{size} dialogues')
+    rows = [
+        record.Row(*key, split, seed, metric, float(value), command, hardware=record.hardware(args.threads))
+        for (split, metric), value in figures.items()
+    ]
+    record.append(rows, args.results)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--datapath', type=Path, default=ROOT / 'data')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
-    parser.add_argument(
-        '--sizes', nargs='+', type=int, default=SIZES, help='dialogues of train and of valid, 1 to 1,000'
-    )
+    parser.add_argument('--sizes', nargs='+', type=int, default=SIZES, help='dialogues of train and of valid')
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--validate-every', type=int, default=50)
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--variant', default='', help='a name for a changed recipe, e.g. "inner adam"')
-    for kind in (Recipe, Shape):
-        for name, value in own(kind()).items():
-            how = {'action': 'store_true'} if value is False else {'type': type(value), 'default': value}
-            parser.add_argument(f'--{name}', **how, help=f'see {kind.__name__}')
-    parser.add_argument('--back', action='store_true', help='time tokens count from the query back')
-    parser.add_argument('--held-out', action='store_true', help='the valid dialogues judge the weights (eq. 8)')
-    parser.add_argument('--figure', type=Path, help='PNG: histograms of the learned weights, of all seeds together')
+    parser.add_argument('--variant', default='', help='a name for runs with other options of the agent')
+    parser.add_argument('--results', type=Path, default=record.RESULTS / 'meta_memnn.csv')
     parser.add_argument('--no-test', action='store_true', help='stop after training: no look at the test set, no rows')
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()
+    if options and not args.variant:
+        sys.exit(f'name runs with {" ".join(options)} by --variant: their rows stand beside those of the paper')
     torch.set_num_threads(args.threads)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    recipe, shape = (kind(**{name: getattr(args, name) for name in own(kind())}) for kind in (Recipe, Shape))
-    data = Data.read(args.datapath)
     try:
         for mode in args.modes:
             for size in args.sizes:
-                run(data, replace(recipe, mode=mode), shape, size, args)
+                for seed in args.seeds:
+                    measure(mode, size, seed, args, options)
     except KeyboardInterrupt:
         sys.exit('\nStopped. The same line goes on from the last checkpoint.')
-
-
-def own(kind: Recipe | Shape) -> dict[str, Any]:
-    """What flags set."""
-    return {name: value for name, value in asdict(kind).items() if name != 'mode'}
-
-
-def length(recipe: Recipe, iterations: int) -> int:
-    """Pre-training comes on top. Joint batches hold 3 to 9 % of primary examples: they get ten times the number."""
-    return {'pretrain': iterations + recipe.pretraining, 'joint': 10 * iterations}.get(recipe.mode, iterations)
-
-
-def run(data: Data, recipe: Recipe, shape: Shape, size: int, args: argparse.Namespace) -> None:
-    name = f'{recipe.mode}{"-" + args.variant.replace(" ", "_") if args.variant else ""}'
-    title = f'{name}, {size} dialogues'
-    experiment = Experiment(
-        prepare(data, recipe, size, args.seeds, shape, args.back, args.held_out),
-        ROOT / 'runs' / 'meta_memnn' / f'{name}-{size}-{"_".join(map(str, args.seeds))}.pt',
-        {**asdict(recipe), **asdict(shape), 'back': args.back, 'held_out': args.held_out},
-    )
-    experiment.train(length(recipe, args.iterations), args.validate_every, title)
-    print(f'{title}: best valid {experiment.best.round(4)} at {experiment.when}', flush=True)
-    if args.figure and recipe.mode == 'learned':
-        draw(experiment.histograms(), args.figure)
-    if args.no_test:
-        return
-    turns, dialogues = experiment.test()
-    print(
-        f'{title}: test {100 * turns.mean():.1f} ± {100 * turns.std(ddof=1):.1f} per turn, '
-        f'{100 * dialogues.mean():.1f} per dialogue',
-        flush=True,
-    )
-    method = f'{recipe.mode} ({args.variant})' if args.variant else recipe.mode
-    flags = {**own(recipe), **own(shape), 'back': args.back, 'held-out': args.held_out}
-    usual = {**own(Recipe()), **own(Shape()), 'back': False, 'held-out': False}
-    command = ' '.join(
-        [
-            'python -m benchmarks.meta_memnn.table2',
-            f'--modes {recipe.mode}',
-            f'--sizes {size}',
-            f'--seeds {" ".join(map(str, args.seeds))}',
-            f'--iterations {args.iterations}',
-            *(f'--{k}' if v is True else f'--{k} {v}' for k, v in flags.items() if v != usual[k]),
-            *([f'--variant "{args.variant}"'] if args.variant else []),
-        ]
-    )
-    values = zip(args.seeds, experiment.best, turns, dialogues, strict=True)
-    record.append(
-        [
-            record.Row(
-                f'meta_memnn {method}',
-                'personalized_babi:3',
-                f'{size} dialogues',
-                split,
-                seed,
-                metric,
-                float(value),
-                command,
-                hardware=record.hardware(args.threads),
-            )
-            for seed, best, turn, dialogue in values
-            for split, metric, value in (
-                ('valid', 'accuracy', best),
-                ('test', 'accuracy', turn),
-                ('test', 'dialogue_accuracy', dialogue),
-            )
-        ],
-        RESULTS,
-    )
 
 
 if __name__ == '__main__':

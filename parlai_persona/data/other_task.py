@@ -4,20 +4,39 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from parlai.core.loader import load_teacher_module
 from parlai.core.opt import Opt
-from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import FixedDialogTeacher, Teacher, create_task_agent_from_taskname
 
 
 def teacher(opt: Opt, task: str, fold: str) -> FixedDialogTeacher:
     """The teacher of the task below, which passes over a split once, in its order."""
-    plain = copy.deepcopy(opt)
-    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1, mutators=None)
+    return teachers({**opt, 'mutators': None}, task, fold)[0]
+
+
+def teachers(opt: dict[str, Any], task: str, fold: str, own_options: bool = True) -> list[Teacher]:
+    """Return the teachers of tasks joined by commas. Each passes over a split once, in its order.
+
+    Without `own_options` a task has the defaults of its options, but for those in its name.
+    """
+    plain = Opt(copy.deepcopy(dict(opt)))
+    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1)
     for name in ('model', 'model_file'):  # it is not to load the agent's options
         plain.pop(name, None)
-    return create_task_agent_from_taskname(plain)[0]
+    for name in () if own_options else task.split(','):
+        plain.update(default_options(plain, name))
+    return create_task_agent_from_taskname(plain)
 
 
-def episodes(below: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
+def default_options(opt: Opt, task: str) -> dict[str, Any]:
+    """Return the options that a task's teacher adds, with their default values."""
+    parser = ParlaiParser(False, False)
+    load_teacher_module(task).add_cmdline_args(parser, opt)
+    return {action.dest: action.default for action in parser._actions if action.dest != 'help'}
+
+
+def episodes(below: Teacher) -> Iterator[list[dict[str, Any]]]:
     """Episodes as lists of Messages; whatever ParlAI hands out."""
     turns: list[dict[str, Any]] = []
     while not below.epoch_done():

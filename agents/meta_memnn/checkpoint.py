@@ -1,0 +1,66 @@
+"""Reading checkpoints, those of version 0.1.0 included: they held one run of possibly many.
+
+In these the first dimension of every parameter is the run. Beside that only the learner's state looks different.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from parlai.utils.io import PathManager
+from torch import Tensor
+
+# What older checkpoints hold beside tensors: arrays of integers (as bytes) and a frozenset. Nothing else is unpickled.
+SAFE: list[Any] = [
+    np.empty(0).__reduce__()[0],  # numpy's `_reconstruct`, whatever its module is called in this version
+    np.ndarray,
+    np.dtype,
+    type(np.dtype(np.int64)),
+    frozenset,
+    bytes,
+]
+
+
+def load(path: str, mode: str) -> dict[str, Any]:
+    """Return the states in a checkpoint that was trained in this mode."""
+    with PathManager.open(path, 'rb') as file, torch.serialization.safe_globals(SAFE):
+        states = torch.load(file, map_location='cpu', weights_only=True)
+    missing = {'model', 'words', 'candidates'} - set(states)
+    if missing:
+        raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
+    if states['mode'] != mode:
+        raise ValueError(
+            f'{path} was trained in mode {states["mode"]!r}, with other parameters than {mode!r} has: '
+            'leave --meta-memnn-mode out'
+        )
+    if 'rngs' in states.get('learner', ()):
+        states['learner'] = learner_of_one_run(states['learner'])
+    return states
+
+
+def learner_of_one_run(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an older learner's state as `Learner.state_dict` has it now."""
+    pools = [{'order': torch.from_numpy(pool['order'][0]), 'rng': pool['rngs'][0]} for pool in old['pools']]
+    return {
+        'eta_optimizer': old['optimizers'][1],
+        'iteration': old['iteration'],
+        'touched': old['touched'] and [name.replace('.', '_') for name in old['touched']],
+        'rng': old['rngs'][0],
+        'pools': pools,
+    }
+
+
+def fitting(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the saved parameters without the dimension of the run."""
+    return {name: p.reshape(own[name].shape) if name in own else p for name, p in saved.items()}
+
+
+def fit_optimizers(states: Mapping[str, Any], theta: Sequence[Tensor], eta: Sequence[Tensor]) -> None:
+    """Remove the dimension of the run from the moments of both optimisers, in place."""
+    learner = states.get('learner') or {}
+    for optimizer, params in ((states.get('optimizer'), theta), (learner.get('eta_optimizer'), eta)):
+        for number, moments in (optimizer or {}).get('state', {}).items():
+            for name, value in moments.items():
+                if name != 'step':
+                    moments[name] = value.reshape(params[number].shape)
