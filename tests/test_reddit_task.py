@@ -3,18 +3,22 @@
 import json
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from conftest import worker_program
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
+from reddit_dumps import comments, write
 from test_teacher import RECORDER
 
 import parlai_persona  # noqa: F401
-from benchmarks.reddit.dumps import comments, write
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
-from parlai_persona.tasks.reddit import build, classifier, parse
-from parlai_persona.tasks.reddit.options import Machine, Options
+from parlai_persona.tasks.reddit import parse
+from parlai_persona.tasks.reddit.pipeline import build, classifier
+from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
+from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
+from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
 
 
 @pytest.fixture(scope='module')
@@ -177,9 +181,10 @@ def test_classifier_tells_personas_from_other_sentences(tmp_path):
     others = [f'the {thing} was {what} .' for thing in ('article', 'link', 'code') for what in ('old', 'broken', 'new')]
     made = classifier.train(mine * 3, others * 3)
     made.save(tmp_path / 'classifier.json')
-    read = classifier.Classifier.load(tmp_path / 'classifier.json')
+    read = Classifier.load(tmp_path / 'classifier.json')
     assert read == made
-    assert read.score(['i', 'love', 'my', 'house', '.']) > 0 > read.score(['the', 'link', 'was', 'old', '.'])
+    persona, other = read.scores(tokenize(pa.array(['i love my house .', 'the link was old .'])))
+    assert persona > 0 > other
     (tmp_path / 'bad.json').write_text('{}')
     with pytest.raises(DataError, match='bad.json: KeyError'):
-        classifier.Classifier.load(tmp_path / 'bad.json')
+        Classifier.load(tmp_path / 'bad.json')
