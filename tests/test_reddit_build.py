@@ -1,14 +1,12 @@
 """From dumps to a data set: golden records, counts, folds, leaks, resuming, and two engines with the same rows."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
+from multiprocessing import get_context
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -231,37 +229,31 @@ def test_fuzzed_lines(tmp_path):
     assert aside == Counter(line for line in broken if line.strip()) + Counter([b''])
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from parlai_persona.tasks.reddit.pipeline import build, workers
-from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
-workers.BLOCK, workers.PIECE = 4000, 1
-if __name__ == '__main__':
-    options = Options(valid=0.1, test=0.1, persona_size=3, tagger='lexicon')
-    build.build([sys.argv[1]], Path(sys.argv[2]), options, Machine(workers=1, parts=4), {}, b'a key of the tests')
-"""
+def build_in_small_pieces(source: Path, output: Path) -> None:
+    with mock.patch.multiple(workers, BLOCK=4000, PIECE=1):
+        build.build([str(source)], output, FEW, Machine(workers=1, parts=4), {}, KEY)
 
 
 def test_killed_and_resumed(tmp_path):
     """Killed three times, wherever it is: what comes out is what an undisturbed build makes."""
     lines = comments(3000, seed=2)
     source = write(tmp_path / 'killed.jsonl', lines)
-    (tmp_path / 'program.py').write_text(PROGRAM)
     work, output = tmp_path / 'killed.building', tmp_path / 'killed'
-    command = [sys.executable, str(tmp_path / 'program.py'), str(source), str(output)]
+    processes = get_context('forkserver')
+    processes.set_forkserver_preload([build.__name__])
     for goal in (3, len(lines) // 30, 120):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len([*work.rglob('*.parquet'), *work.rglob('*.arrow')]) < goal:
+        process = processes.Process(target=build_in_small_pieces, args=(source, output))
+        process.start()
+        while process.is_alive() and len([*work.rglob('*.parquet'), *work.rglob('*.arrow')]) < goal:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert not output.exists() or goal > 100
         if output.exists():
             break
         before = {path: path.stat().st_mtime_ns for path in work.glob('stage/*.arrow')}
     if not output.exists():
-        subprocess.run(command, check=True, capture_output=True)
+        build_in_small_pieces(source, output)
         assert len(before) > 20  # it had come far, and was not thrown away
     assert Counter(examples(output)) == Counter(examples(made(tmp_path, lines, name='undisturbed')))
     assert not work.exists()
@@ -334,6 +326,7 @@ def test_output_is_never_overwritten(tmp_path):
 # ------------------------------------------------------------------------------------------------ engines
 
 
+@pytest.mark.slow  # half a minute each
 @pytest.mark.parametrize('selection', ['rules', 'random-dataset'])
 def test_spark_makes_the_same_rows(selection, tmp_path):
     lines = comments(1200, seed=9)
