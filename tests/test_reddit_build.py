@@ -1,22 +1,24 @@
 """From dumps to a data set: golden records, counts, folds, leaks, resuming, and two engines with the same rows."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
+from multiprocessing import get_context
 from pathlib import Path
+from unittest import mock
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import reddit_definitions as text
+from reddit_dumps import comments, line, write
 
-from benchmarks.reddit.dumps import comments, line, write
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.reddit import blocks, build, plan, text
-from parlai_persona.tasks.reddit.options import SELECTIONS, Machine, Options
+from parlai_persona.tasks.reddit.pipeline import build, plan, workers
+from parlai_persona.tasks.reddit.pipeline.options import SELECTIONS, Machine, Options
+from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
+from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
 
 KEY = b'a key of the tests'
 ONE = Machine(workers=1, parts=2)
@@ -175,7 +177,7 @@ def test_splits_do_not_depend_on_key_workers_parts_or_order_of_lines(whole, tmp_
 @pytest.mark.parametrize('selection', SELECTIONS)
 def test_selections(selection, tmp_path, monkeypatch):
     monkeypatch.setattr(build, 'classifier_of', lambda *_: judge if selection == 'rules+classifier' else None)
-    judge = build.Classifier({'tea': 5.0, 'dogs': -5.0}, 0.0)
+    judge = Classifier({'tea': 5.0, 'dogs': -5.0}, 0.0)
     options = Options(selection, 2, 0.1, 0.1, tagger='lexicon')
     folder = made(tmp_path, comments(1500), options)
     personas = [row['persona'] for row in rows(folder, 'personas')]
@@ -184,8 +186,8 @@ def test_selections(selection, tmp_path, monkeypatch):
     assert all(len(persona) <= 2 for persona in personas) and len(personas) > 5
     assert mine == 1 if selection.startswith('rules') else 0.4 < mine < 0.95
     if selection == 'rules+classifier':
-        scores = [judge.score(line.split()) for line in everything]
-        assert min(scores) >= 0 and sum(score > 0 for score in scores) > 0.8 * len(scores)
+        scores = judge.scores(tokenize(pa.array(everything)))
+        assert len(scores) == len(everything) and min(scores) >= 0 and sum(scores > 0) > 0.8 * len(scores)
     if selection == 'random-dataset':  # of several authors
         said = defaultdict(set)
         for comment in map(json.loads, comments(1500)):
@@ -227,52 +229,45 @@ def test_fuzzed_lines(tmp_path):
     assert aside == Counter(line for line in broken if line.strip()) + Counter([b''])
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from parlai_persona.tasks.reddit import blocks, build
-from parlai_persona.tasks.reddit.options import Machine, Options
-blocks.BLOCK, blocks.PIECE = 4000, 1
-if __name__ == '__main__':
-    options = Options(valid=0.1, test=0.1, persona_size=3, tagger='lexicon')
-    build.build([sys.argv[1]], Path(sys.argv[2]), options, Machine(workers=1, parts=4), {}, b'a key of the tests')
-"""
+def build_in_small_pieces(source: Path, output: Path) -> None:
+    with mock.patch.multiple(workers, BLOCK=4000, PIECE=1):
+        build.build([str(source)], output, FEW, Machine(workers=1, parts=4), {}, KEY)
 
 
 def test_killed_and_resumed(tmp_path):
-    """Killed five times, wherever it is: what comes out is what an undisturbed build makes."""
+    """Killed three times, wherever it is: what comes out is what an undisturbed build makes."""
     lines = comments(3000, seed=2)
     source = write(tmp_path / 'killed.jsonl', lines)
-    (tmp_path / 'program.py').write_text(PROGRAM)
     work, output = tmp_path / 'killed.building', tmp_path / 'killed'
-    command = [sys.executable, str(tmp_path / 'program.py'), str(source), str(output)]
-    for goal in (3, 30, len(lines) // 30, 120, 130):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len([*work.rglob('*.parquet'), *work.rglob('*.arrow')]) < goal:
+    processes = get_context('forkserver')
+    processes.set_forkserver_preload([build.__name__])
+    for goal in (3, len(lines) // 30, 120):
+        process = processes.Process(target=build_in_small_pieces, args=(source, output))
+        process.start()
+        while process.is_alive() and len([*work.rglob('*.parquet'), *work.rglob('*.arrow')]) < goal:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert not output.exists() or goal > 100
         if output.exists():
             break
         before = {path: path.stat().st_mtime_ns for path in work.glob('stage/*.arrow')}
     if not output.exists():
-        subprocess.run(command, check=True, capture_output=True)
+        build_in_small_pieces(source, output)
         assert len(before) > 20  # it had come far, and was not thrown away
     assert Counter(examples(output)) == Counter(examples(made(tmp_path, lines, name='undisturbed')))
     assert not work.exists()
 
 
 def test_what_was_finished_is_not_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, 'BLOCK', 4000)
+    monkeypatch.setattr(workers, 'BLOCK', 4000)
     source = write(tmp_path / 'data.jsonl', comments(500))
     monkeypatch.setattr(build.DuckEngine, 'examples', interrupt)
     with pytest.raises(KeyboardInterrupt):
         build.build([str(source)], tmp_path / 'data', FEW, ONE, {}, KEY)
     monkeypatch.undo()
-    monkeypatch.setattr(blocks, 'Stage', forbidden)
+    monkeypatch.setattr(workers, 'finish_piece', forbidden)
     monkeypatch.setattr(plan, 'pairs', forbidden)
-    monkeypatch.setattr(blocks, 'pieces_done', unused)
     build.build([str(source)], tmp_path / 'data', FEW, ONE, {})
     assert counts(tmp_path / 'data')['pairs'] > 200
 
@@ -283,17 +278,6 @@ def interrupt(*_):
 
 def forbidden(*_):
     raise AssertionError('done twice')
-
-
-class unused:
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return forbidden
-
-    def __exit__(self, *_):
-        pass
 
 
 def test_other_options_do_not_go_on_with_an_unfinished_build(tmp_path, monkeypatch):
@@ -342,6 +326,7 @@ def test_output_is_never_overwritten(tmp_path):
 # ------------------------------------------------------------------------------------------------ engines
 
 
+@pytest.mark.slow  # half a minute each
 @pytest.mark.parametrize('selection', ['rules', 'random-dataset'])
 def test_spark_makes_the_same_rows(selection, tmp_path):
     lines = comments(1200, seed=9)

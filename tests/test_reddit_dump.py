@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.reddit import dump
+from parlai_persona.tasks.reddit.pipeline import dump
 
 LINES = b''.join(b'{"number": %d}\n' % n for n in range(3000))
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import reddit_definitions as text
+from reddit_dumps import line, write
 
-from benchmarks.reddit.dumps import line, write
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.reddit import build, tagger, text, verbs
-from parlai_persona.tasks.reddit.options import Machine, Options
+from parlai_persona.tasks.reddit.pipeline import build, tagger, verbs
+from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
 
 spacy = pytest.importorskip('spacy', reason='spaCy is optional: pip install spacy')
 

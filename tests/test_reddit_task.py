@@ -1,20 +1,26 @@
 """`-t persona:reddit` and `parlai persona_reddit`: what comes out of a data set, what is said without one."""
 
 import json
+import sys
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from conftest import worker_program
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
+from parlai_internal.scripts.persona_reddit import PersonaReddit
+from reddit_dumps import comments, write
 from test_teacher import RECORDER
 
 import parlai_persona  # noqa: F401
-from benchmarks.reddit.dumps import comments, write
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
-from parlai_persona.tasks.reddit import build, classifier, parse
-from parlai_persona.tasks.reddit.options import Machine, Options
+from parlai_persona.tasks.reddit import parse, pipeline
+from parlai_persona.tasks.reddit.pipeline import build, classifier
+from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
+from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
+from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
 
 
 @pytest.fixture(scope='module')
@@ -127,13 +133,12 @@ def test_two_processes_learn_from_each_example_once_an_epoch(data, tmp_path, par
     assert sorted(shares[0] + shares[1]) == sorted(ids(pieces)) and min(map(len, shares)) > 50
 
 
-def test_json_lines(data, tmp_path, parlai):
+def test_json_lines(data, tmp_path):
     folder = tmp_path / 'lines'
     folder.mkdir()
     for fold in ('train', 'valid'):
         output = folder / f'{fold}.jsonl'
-        done = parlai('persona_reddit', 'export', '--input', str(data), '--output', str(output), '--split', fold)
-        assert done.returncode == 0, done.stderr
+        PersonaReddit.main('export', '--input', str(data), '--output', str(output), '--split', fold)
     assert of(folder, 'train') == of(data, 'train')
     assert pairs(messages(folder, datatype='train:evalmode')) == of(data, 'train')
     with pytest.raises(NoSplit, match='has no test.jsonl'):
@@ -159,17 +164,30 @@ def test_no_data(data, tmp_path):
 
 def test_command(tmp_path, parlai):
     write(tmp_path / 'dump.jsonl', comments(300))
-    arguments = ['persona_reddit', 'build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
+    arguments = ['build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
     arguments += ['--tagger', 'lexicon', '--workers', '1']
-    done = parlai(*arguments)
-    assert done.returncode and 'ask for 100,000 examples' in done.stderr and 'Traceback' not in done.stderr
-    done = parlai(*arguments, '--valid', '0.1', '--test', '0.1', '--persona-size', '7')
-    assert done.returncode and 'unfinished build with other options' in done.stderr
-    done = parlai(*arguments, '--valid', '0.1', '--test', '0.1')  # nothing was split yet: it goes on
+    with pytest.raises(SystemExit, match='persona_reddit: --valid and --test ask for 100,000 examples'):
+        PersonaReddit.main(*arguments)
+    with pytest.raises(SystemExit, match='unfinished build with other options'):
+        PersonaReddit.main(*arguments, '--valid', '0.1', '--test', '0.1', '--persona-size', '7')
+    done = parlai('persona_reddit', *arguments, '--valid', '0.1', '--test', '0.1')  # nothing was split yet: it goes on
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / 'data/manifest.json').read_text())['counts']['lines'] == 300
-    done = parlai('persona_reddit', 'destroy', '--input', 'x', '--output', 'y')
-    assert done.returncode and 'expected build or export' in done.stderr
+    with pytest.raises(SystemExit, match='persona_reddit destroy: expected build or export'):
+        PersonaReddit.main('destroy', '--input', 'x', '--output', 'y')
+    with pytest.raises(SystemExit, match='persona_reddit: --input is missing'):
+        PersonaReddit.main('build', '--output', 'y')
+
+
+def test_command_without_a_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'msgspec', None)  # its import fails from now on
+    for name in [name for name in sys.modules if name.startswith('parlai_persona.tasks.reddit.pipeline.')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(pipeline, 'build')
+    with pytest.raises(
+        SystemExit, match=r"needs msgspec, which is not installed: pip install 'parlai-persona\[reddit\]'"
+    ):
+        PersonaReddit.main('build', '--input', 'x', '--output', str(tmp_path / 'y'))
 
 
 def test_classifier_tells_personas_from_other_sentences(tmp_path):
@@ -177,9 +195,10 @@ def test_classifier_tells_personas_from_other_sentences(tmp_path):
     others = [f'the {thing} was {what} .' for thing in ('article', 'link', 'code') for what in ('old', 'broken', 'new')]
     made = classifier.train(mine * 3, others * 3)
     made.save(tmp_path / 'classifier.json')
-    read = classifier.Classifier.load(tmp_path / 'classifier.json')
+    read = Classifier.load(tmp_path / 'classifier.json')
     assert read == made
-    assert read.score(['i', 'love', 'my', 'house', '.']) > 0 > read.score(['the', 'link', 'was', 'old', '.'])
+    persona, other = read.scores(tokenize(pa.array(['i love my house .', 'the link was old .'])))
+    assert persona > 0 > other
     (tmp_path / 'bad.json').write_text('{}')
     with pytest.raises(DataError, match='bad.json: KeyError'):
-        classifier.Classifier.load(tmp_path / 'bad.json')
+        Classifier.load(tmp_path / 'bad.json')

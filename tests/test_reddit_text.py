@@ -1,25 +1,33 @@
-"""Tokens, sentences, rules: by hand for the definitions, and the compiled loops held to them."""
+"""Tokens, sentences, rules, hashes: by hand, and held to the textbook definitions."""
 
 import random
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import reddit_definitions as plain
 
-from parlai_persona.tasks.reddit import kernels, text
-from parlai_persona.tasks.reddit.stage import packed
-from parlai_persona.tasks.reddit.verbs import verbs
+from parlai_persona.tasks.reddit.pipeline import hashes
+from parlai_persona.tasks.reddit.pipeline.comments import clean, cleaned
+from parlai_persona.tasks.reddit.pipeline.options import Options
+from parlai_persona.tasks.reddit.pipeline.sentences import Classifier, Rules
+from parlai_persona.tasks.reddit.pipeline.tokens import Tokens, character_kinds, tokenize
+from parlai_persona.tasks.reddit.pipeline.verbs import verbs
 
 VERBS = verbs()
 
 
 def is_verb(token: str) -> bool:
-    return text.lower(token) in VERBS
+    return plain.lower(token) in VERBS
 
 
-def told(body: str) -> list[str]:
-    """The sentences that may stand in a persona."""
-    return [sentence.text for sentence in text.read(body)[1] if text.persona_like(sentence, is_verb)]
+def tokenized(*texts: str) -> Tokens:
+    return tokenize(pa.array(texts, pa.string()))
+
+
+def all_sentences(tokens: Tokens) -> list[str]:
+    return tokens.sentences(np.arange(len(tokens.row))).to_pylist()
 
 
 # ------------------------------------------------------------------------------------------- by hand
@@ -37,19 +45,20 @@ def told(body: str) -> list[str]:
     ],
 )
 def test_tokens(body, tokens):
-    assert text.read(body)[0] == tokens
+    assert tokenized(body).texts().to_pylist() == [tokens]
+    assert plain.read(body)[0] == tokens
 
 
 def test_sentences_end_at_marks_before_a_space_and_at_lines():
-    _, found = text.read('I paid 3.50 there. Really?! Yes\nno end')
-    assert [sentence.text for sentence in found] == ['I paid 3 . 50 there .', 'Really ? !', 'Yes', 'no end']
+    found = tokenized('I paid 3.50 there. Really?! Yes\nno end')
+    assert all_sentences(found) == ['I paid 3 . 50 there .', 'Really ? !', 'Yes', 'no end']
 
 
 def test_a_long_comment_loses_what_comes_after_100_tokens_and_its_last_sentence():
     body = 'I like tea a lot. ' * 30  # six tokens each
-    kept, found = text.read(body)
-    assert len(kept.split()) == 100
-    assert len(found) == 16  # 96 tokens; the 17th is cut
+    found = tokenized(body)
+    assert len(found.texts()[0].as_py().split()) == 100
+    assert len(found.row) == 16  # 96 tokens; the 17th is cut
 
 
 @pytest.mark.parametrize(
@@ -69,11 +78,11 @@ def test_a_long_comment_loses_what_comes_after_100_tokens_and_its_last_sentence(
     ],
 )
 def test_rules(sentence, kept):
-    assert bool(told(sentence)) == kept
+    assert Rules(True, VERBS)(tokenized(sentence)).tolist() == [kept]
 
 
 @pytest.mark.parametrize(
-    'body, cleaned',
+    'body, expected',
     [
         ('Tom &amp; Jerry &lt;3 &amp;gt;', 'Tom & Jerry <3 &gt;'),
         ('&gt; what you said\nno.', '\nno.'),
@@ -86,13 +95,14 @@ def test_rules(sentence, kept):
         ('nothing here', 'nothing here'),
     ],
 )
-def test_clean(body, cleaned):
-    assert text.clean(body, text.Cleaning()) == cleaned
+def test_clean(body, expected):
+    assert cleaned(pa.array([body, 'x'], pa.string()), Options()).to_pylist() == [expected, 'x']
+    assert clean(body, Options()) == expected
 
 
 def test_names_are_masked_whatever_is_kept():
     body = 'by u/name, a@b.cd, http://x.y\n> quoted'
-    kept = text.clean(body, text.Cleaning(quotes=False, urls=False, emails=False))
+    kept = clean(body, Options(drop_quotes=False, drop_urls=False, drop_emails=False))
     assert 'name' not in kept and 'http://x.y' in kept and 'a@b.cd' in kept and '> quoted' in kept
 
 
@@ -101,83 +111,91 @@ def test_hash_is_the_textbook_one():
     h = ((h ^ ord('a')) * 0x100000001B3) % 2**64
     h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) % 2**64
-    assert text.hashed('A') == text.hashed('a') == (h ^ (h >> 31)) >> 1
+    assert hashes.id_numbers(['A', 'a']).tolist() == [(h ^ (h >> 31)) >> 1] * 2
 
 
-# ---------------------------------------------------------------------------------------- compiled loops
+def test_numbers_of_ids_are_those_of_the_definition():
+    ids = ['', 'c0ffee', 'C0FFEE', 'é', '1' * 64]
+    assert hashes.id_numbers(ids).tolist() == [plain.hashed(one) for one in ids]
+    assert hashes.id_numbers([]).tolist() == []
+
+
+def test_numbers_of_authors_need_the_key():
+    """BLAKE2b of 'Ann' in 8 bytes with the key 'k' is c187a88d3942264a."""
+    one = hashes.author_number('Ann', b'k')
+    assert one == int.from_bytes(bytes.fromhex('c187a88d3942264a'), 'little') >> 1
+    assert len({one, hashes.author_number('ann', b'k'), hashes.author_number('Ann', b'other')}) == 3
+
+
+def test_numbers_of_sentences_do_not_know_upper_case():
+    found = hashes.sentence_numbers(pa.array(['I see .', 'i See .', 'I saw .', 'É', 'é'])).tolist()
+    assert found[0] == found[1] and len(set(found)) == 4 and min(found) >= 0
+
+
+# ------------------------------------------------------------------------------- many texts at once
 
 
 def bodies(count: int) -> list[str]:
-    """Texts in which everything that matters comes close together."""
+    """Return texts in which everything that matters comes close together."""
     rng = random.Random(5)
     pieces = [*"I x.!?\n  '’é😀…_", 'my', 'My', 'am', 'like', 'tea', '3.5', ' ']
     return ['', ' ', '.', 'I'] + [''.join(rng.choices(pieces, k=rng.randrange(300))) for _ in range(count)]
 
 
-def read_all(texts: list[str], reader: kernels.Reader) -> list[tuple[str, list[tuple[int, str, int, float]]]]:
-    data, offsets = packed(texts)
-    read = reader(data, offsets[:-1], offsets[1:])
-    out = read.out.tobytes()
-    found: list[tuple[str, list]] = [
-        (out[start:end].decode(), []) for start, end in zip(read.offsets, read.offsets[1:], strict=False)
-    ]
-    for row, place, start, end, hash, score in zip(
-        read.row, read.place, read.start, read.end, read.hash, read.score, strict=True
-    ):
-        found[row][1].append((int(place), out[start:end].decode(), int(hash), float(score)))
-    return found
+def tea(sentences: list[str]) -> np.ndarray:
+    """Tag as a tagger does that knows one verb."""
+    return np.array(['tea' in sentence for sentence in sentences], bool)
 
 
-@pytest.mark.parametrize('rule', [kernels.RULES, kernels.ABOUT_ME, kernels.LENGTH])
-def test_loops_are_the_definitions(rule):
-    texts = bodies(1500)
+TEXTS = bodies(1500)
+RULES = {
+    'all': (Rules(True, VERBS), lambda s: plain.persona_like(s, is_verb)),
+    'length': (Rules(False), plain.lengthy),
+    'tagger': (Rules(True, tagger=tea), lambda s: plain.lengthy(s) and plain.about_me(s) and 'tea' in s.text),
+}
+
+
+@pytest.mark.parametrize('name', RULES)
+def test_rules_are_the_definitions(name):
+    rules, keep = RULES[name]
     weights = {'i': 0.5, 'tea': -1.25, 'é': 2.0}
-    reader = kernels.Reader(kernels.Words(dict.fromkeys(VERBS, 1.0)), rule, weights, 0.25)
-    keep = {
-        kernels.RULES: lambda s: text.persona_like(s, is_verb),
-        kernels.ABOUT_ME: lambda s: text.lengthy(s) and text.about_me(s),
-        kernels.LENGTH: text.lengthy,
-    }[rule]
-    total = 0
-    for body, (tokens, found) in zip(texts, read_all(texts, reader), strict=True):
-        expected, sentences = text.read(body)
-        assert tokens == expected
-        kept = [(place, s) for place, s in enumerate(sentences) if keep(s)]
-        assert [(p, t, h) for p, t, h, _ in found] == [(p, s.text, text.hashed(s.text)) for p, s in kept]
-        scores = [0.25 + sum(weights.get(text.lower(t), 0) for t in s.tokens) / len(s.tokens) for _, s in kept]
-        assert [score for *_, score in found] == pytest.approx(scores, abs=1e-6)
-        total += len(found)
-    assert total > 500
+    tokens = tokenized(*TEXTS)
+    which = np.flatnonzero(rules(tokens))
+    scores = Classifier(weights, 0.25).scores(tokens)[which]
+    found = zip(tokens.row[which], tokens.place[which], tokens.sentences(which).to_pylist(), strict=True)
+    expected = [
+        (row, place, sentence)
+        for row, body in enumerate(TEXTS)
+        for place, sentence in enumerate(plain.read(body)[1])
+        if keep(sentence)
+    ]
+    assert list(found) == [(row, place, sentence.text) for row, place, sentence in expected]
+    means = [sum(weights.get(plain.lower(t), 0) for t in s.tokens) / len(s.tokens) for _, _, s in expected]
+    assert scores == pytest.approx([0.25 + mean for mean in means], abs=1e-6)
+    assert len(expected) > 100
+
+
+def test_tokens_are_the_definitions():
+    assert tokenized(*TEXTS).texts().to_pylist() == [plain.read(body)[0] for body in TEXTS]
+    assert tokenized().texts().to_pylist() == [] and all_sentences(tokenized()) == []
 
 
 def test_words_are_counted():
-    texts = bodies(500)
-    data, offsets = packed(texts)
-    reader = kernels.Reader(kernels.Words({}))
-    for _ in range(2):  # the second time, nothing is left of the first
-        read = reader(data, offsets[:-1], offsets[1:])
-    limits = zip(read.words.start, read.words.end, strict=True)
-    words = [read.out[start:end].tobytes().decode() for start, end in limits]
-    expected = Counter(text.lower(token) for body in texts for token in text.read(body)[0].split())
-    assert {text.lower(word): int(n) for word, n in zip(words, read.words.count, strict=True)} == expected
-
-
-def test_keyed_hash_has_the_published_values():
-    """SipHash-2-4 of the bytes 0, 1, … with the key 0, 1, … 15 (appendix A of the paper, and of no bytes at all)."""
-    key, data = np.frombuffer(bytes(range(16)), np.uint64), np.arange(15, dtype=np.uint8)
-    found = kernels.keyed(data, np.array([0, 0]), np.array([15, 0]), key)
-    assert [hex(number) for number in found] == ['0xa129ca6149be45e5', '0x726fdb47dd0e0e31']
+    expected = Counter(plain.lower(token) for body in TEXTS for token in plain.read(body)[0].split())
+    assert {row['word']: row['count'] for row in tokenized(*TEXTS).counts().to_pylist()} == expected
 
 
 def test_kinds_of_all_characters():
-    kinds = kernels.character_kinds()
-    assert all(kinds[code] == text.kind(chr(code)) for code in range(0, 0x110000, 97))
+    kinds = character_kinds()
+    for code in range(0, 0x110000, 97):
+        expected = 0 if plain.is_word(chr(code)) else 2 if plain.is_space(chr(code)) else 1
+        assert kinds[code] == expected
 
 
-def test_shuffled_numbers_look_random_and_repeat():
+def test_drawn_numbers_look_random_and_repeat():
     ids, places = np.arange(10_000), np.zeros(10_000, np.int32)
-    one, other = (kernels.shuffled(ids, places, seed) for seed in (1, 2))
-    assert (one == kernels.shuffled(ids, places, 1)).all() and (one != other).all()
+    one, other = (hashes.drawn(ids, places, seed) for seed in (1, 2))
+    assert (one == hashes.drawn(ids, places, 1)).all() and (one != other).all()
     assert len(set(one.tolist())) == 10_000 and one.min() >= 0
     counts = np.bincount(one % 16, minlength=16)
     assert abs(counts - 625).max() < 125  # five standard deviations

@@ -7,7 +7,7 @@ from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
 
 from parlai_persona.flags import add_flags, from_opt
-from parlai_persona.tasks.reddit.options import Machine, Options
+from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
 
 ACTIONS = ('build', 'export')
 
@@ -55,7 +55,7 @@ class PersonaReddit(ParlaiScript):
             if not opt[key]:
                 raise SystemExit(f'persona_reddit: --{key} is missing; parlai persona_reddit --help')
         try:
-            from parlai_persona.tasks.reddit import build, export
+            from parlai_persona.tasks.reddit.pipeline import build, export
         except ImportError as error:
             raise SystemExit(
                 f"persona_reddit needs {error.name}, which is not installed: pip install 'parlai-persona[reddit]'"

@@ -1,6 +1,7 @@
-"""Tables in files that are cut by a number: Arrow IPC, a batch for each number, found without reading the others.
+"""Where a build keeps its work; tables in files that are cut by a number.
 
-Of many files with many slices, as a large dump has them, Parquet would have to read every footer for every slice.
+Such a file is Arrow IPC with a batch for each number, found without reading the others. Of many Parquet files with many
+slices, as a large dump has them, every footer would have to be read for every slice.
 """
 
 from collections.abc import Iterable
@@ -14,8 +15,21 @@ from parlai_persona.files import draft
 SUFFIX = '.arrow'
 
 
-def write(table: pa.Table, column: str, count: int, path: Path) -> None:
-    """Rows are sorted by `column`, numbers below `count`."""
+class Folders:
+    """The folders of finished steps."""
+
+    def __init__(self, work: Path):
+        self.work = work
+        self.stage, self.unique, self.pairs = work / 'stage', work / 'unique', work / 'pairs'
+        self.sentences, self.words, self.data = work / 'sentences', work / 'words', work / 'data'
+
+
+def shard(kind: str, number: int, count: int) -> str:
+    return f'{kind}-{number:05}-of-{count:05}.parquet'
+
+
+def write_slices(table: pa.Table, column: str, count: int, path: Path) -> None:
+    """Write a table that is sorted by `column`, which holds numbers below `count`."""
     numbers = table.column(column).to_numpy()
     if len(numbers) and not 0 <= numbers[0] <= numbers[-1] < count:
         strange = numbers[-1] if numbers[-1] >= count else numbers[0]
@@ -27,8 +41,8 @@ def write(table: pa.Table, column: str, count: int, path: Path) -> None:
             writer.write_batch(rows[0] if rows else pa.RecordBatch.from_pylist([], table.schema))
 
 
-def read(paths: Iterable[Path], number: int) -> pa.Table:
-    """A slice of all files, mapped into memory."""
+def read_slice(paths: Iterable[Path], number: int) -> pa.Table:
+    """Return the rows with this number of all files, mapped into memory."""
     found = []
     for path in paths:
         with pa.memory_map(str(path)) as file:

@@ -1,0 +1,177 @@
+"""Raw comment dumps -> a data set of personas, contexts and responses; `parlai persona_reddit build`.
+
+Three steps, each in pieces that are whole or not there, in a folder beside the output: blocks of lines -> clean
+comments (stage.py), parts -> pairs, shelves -> personas and examples (plan.py). A build that was stopped goes on where
+it was. The output takes its name when everything is there.
+"""
+
+import secrets
+import shutil
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import parlai.utils.logging as logging
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from parlai.core.opt import Opt
+
+from parlai_persona.data.dialogue import DataError
+from parlai_persona.files import draft, read_json, write_json
+from parlai_persona.tasks.reddit.pipeline import classifier, dump, manifest, plan, workers
+from parlai_persona.tasks.reddit.pipeline.comments import BOTS
+from parlai_persona.tasks.reddit.pipeline.duck import DuckEngine
+from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
+from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
+from parlai_persona.tasks.reddit.pipeline.spark import SparkEngine
+from parlai_persona.tasks.reddit.pipeline.stage import Job
+from parlai_persona.tasks.reddit.pipeline.storage import Folders
+from parlai_persona.tasks.reddit.pipeline.tagger import choose
+from parlai_persona.tasks.reddit.pipeline.verbs import verbs
+
+FORMAT = 2  # of unfinished builds
+PART, PARTS = 1 << 28, 1024  # bytes of lines, about, that are computed together; of large dumps more
+EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows when unpacked, about
+WORDS = 250_000  # of the dictionary (sec. 3.1)
+
+
+def build(
+    patterns: list[str], output: Path, options: Options, machine: Machine, opt: Opt, key: bytes | None = None
+) -> Path:
+    """Return the data set's folder. `opt`: ParlAI's, for the data of Persona-Chat. `key`: of the hash of authors'
+    names; without it a new one, which is kept nowhere."""
+    if output.exists():
+        raise DataError(f'{output} is there already; name another --output, or remove it')
+    started = time.monotonic()
+    folders = Folders(output.with_name(output.name + '.building'))
+    files = dump.find(patterns)
+    parts = machine.parts or default_parts(files)
+    tagger = choose(options.tagger, options.spacy_model)
+    logging.info(f'verbs are found by {f"spaCy, model {tagger}" if tagger else "a lexicon"}')
+    options = replace(options, tagger='spacy' if tagger else 'lexicon')
+    key = begin(folders.work, files, options, machine.engine, parts, key)
+    judge = classifier_of(options, files, folders, opt)
+    sliced = machine.engine == 'duckdb'
+    job = Job(options, key, parts, bots(options), verbs(), tagger, judge, sliced)
+    if sliced:
+        engine: Any = DuckEngine(folders, machine.memory, machine.workers)
+        workers.read_dumps(files, job, folders, machine.workers)
+    else:
+        engine = SparkEngine(folders, machine.master)
+        engine.each(lambda item: workers.read_alone(*item, job, folders), list(enumerate(files)))
+    counts, sources = workers.summary(files, folders)
+    choice = plan.Choice(parts, options.selection, options.persona_size)
+    engine.pairs(parts, choice)
+    pairs = engine.all(folders.pairs)
+    counts['pairs'] = number(pairs.count())
+    engine.examples(replace(choice, cuts=cuts(pairs, options, counts['pairs'])))
+    write_dictionary(plan.frequent(engine.all(folders.words), 2 * WORDS).to_pyarrow().to_pylist(), folders)
+    about = manifest.describe(folders, options, machine, counts, sources, time.monotonic() - started)
+    write_json(folders.data / 'manifest.json', about)
+    publish(folders, output, counts)
+    return output
+
+
+def default_parts(files: list[Path]) -> int:
+    size = sum(path.stat().st_size * EXPANDS.get(path.suffix.lower(), 1) for path in files)
+    return min(PARTS, max(1, round(size / PART)))
+
+
+def begin(work: Path, files: list[Path], options: Options, engine: str, parts: int, key: bytes | None) -> bytes:
+    """Begin a build, or go on with the one of these files and options that was stopped; return its key."""
+    mine: dict[str, Any] = {
+        'format': FORMAT,
+        'inputs': [{'path': str(path.resolve()), 'bytes': path.stat().st_size} for path in files],
+        'options': asdict(options),
+        'parts': parts,
+        'engine': engine,  # the two keep their work in different files
+    }
+    if (work / 'build.json').exists():
+        theirs = read_json(work / 'build.json')
+        if not any((work / 'data').glob('*.parquet')):  # nothing is split yet
+            theirs['options'].update({name: mine['options'][name] for name in ('valid', 'test')})
+        other = [name for name in mine if mine[name] != theirs.get(name)]
+        if other:
+            raise DataError(
+                f'{work} holds an unfinished build with other {" and ".join(other)}: saw {theirs.get(other[0])}, '
+                f'expected {mine[other[0]]}. Give the same ones to go on with it, or remove it'
+            )
+        write_json(work / 'build.json', mine)
+        return (work / 'key').read_bytes()
+    work.mkdir(parents=True, exist_ok=True)
+    key = key or secrets.token_bytes(32)
+    (work / 'key').touch(mode=0o600)
+    (work / 'key').write_bytes(key)
+    write_json(work / 'build.json', mine)
+    return key
+
+
+def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Opt) -> Classifier | None:
+    if options.selection != 'rules+classifier':
+        return None
+    kept = folders.data / 'classifier.json'
+    if not kept.exists():
+        given = options.classifier
+        found = Classifier.load(Path(given)) if given else classifier.from_data(opt, files, options)
+        found.save(kept)
+    return Classifier.load(kept)
+
+
+def bots(options: Options) -> frozenset[str]:
+    if not options.bot_list:
+        return BOTS
+    path = Path(options.bot_list)
+    if not path.exists():
+        raise DataError(f'--bot-list {path}: saw no such file; expected one author a line')
+    return BOTS.union(path.read_text(encoding='utf-8').split())
+
+
+def number(expression: Any) -> int:
+    return int(expression.to_pyarrow().as_py())
+
+
+def cuts(pairs: Any, options: Options, count: int) -> tuple[int, int]:
+    """Return the numbers below which comments are held out, for test and for valid."""
+    if not count:
+        raise DataError('no comment answers another one in these dumps: saw 0 pairs, expected some. Are files missing?')
+    test, valid = (int(size) if size >= 1 else round(size * count) for size in (options.test, options.valid))
+    both = test + valid
+    if both >= count:
+        raise DataError(
+            f'--valid and --test ask for {both:,} examples, but the dumps have {count:,} in all: lower them, or give '
+            'shares (--valid 0.05 --test 0.05)'
+        )
+    return number(plan.cut(pairs, test)) if test else 0, number(plan.cut(pairs, both)) if both else 0
+
+
+def write_dictionary(words: list[dict[str, Any]], folders: Folders) -> None:
+    """Write the most frequent words and their counts without the responses of valid and test."""
+    counts = {row['word']: int(row['count']) for row in words}
+    for path in (*folders.data.glob('valid-*'), *folders.data.glob('test-*')):
+        responses = pq.read_table(path, columns=['response']).column('response')
+        said = pc.value_counts(pc.list_flatten(pc.split_pattern(pc.ascii_lower(responses), ' ')))
+        for word, count in zip(said.field('values').to_pylist(), said.field('counts').to_pylist(), strict=True):
+            if word in counts:
+                counts[word] -= count
+    kept = sorted(((word, count) for word, count in counts.items() if count > 0), key=lambda one: (-one[1], one[0]))
+    with draft(folders.data / 'dictionary') as unfinished:
+        unfinished.write_text(''.join(f'{word}\t{count}\n' for word, count in kept[:WORDS]), encoding='utf-8')
+
+
+def publish(folders: Folders, output: Path, counts: Counter[str]) -> None:
+    """Give the data set its name, keep the broken lines beside it, and remove the rest."""
+    broken = sorted(folders.stage.glob('*.broken'))
+    if broken:
+        with draft(output.with_name(output.name + '.broken')) as unfinished, unfinished.open('wb') as file:
+            for path in broken:
+                file.write(path.read_bytes())
+        print(
+            f'{counts["broken"]:,} broken lines stand in {output}.broken, as they came, names and all: look at them, '
+            'then remove them',
+            file=sys.stderr,
+        )
+    folders.data.rename(output)
+    shutil.rmtree(folders.work)

@@ -1,0 +1,139 @@
+"""Texts -> tokens and sentences, many texts at once.
+
+Letters, digits and their marks make words; every other visible character is a token of its own (sec. 3.1). A sentence
+ends at `.`, `!` or `?` before a space, and at the end of a line. Of each text the first 100 tokens are kept.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+LONGEST = 100  # tokens of a comment (sec. 3.1)
+WORD, SPECIAL, SPACE = 0, 1, 2  # kinds of characters
+KINDS = {**dict.fromkeys('LNM', WORD), **dict.fromkeys('PS', SPECIAL), **dict.fromkeys('ZC', SPACE)}  # of categories
+END_MARKS = np.isin(np.arange(256), [ord(mark) for mark in '.!?'])  # which bytes may end a sentence
+PAD, NEWLINE = ord(' '), ord('\n')
+
+
+@dataclass
+class Tokens:
+    """Tokens of texts one after the other, as UTF-8 with a space after each."""
+
+    data: np.ndarray
+    limits: np.ndarray  # where each token begins in data, and where the last one ends
+    rows: np.ndarray  # the number of each text's first token, and of all tokens
+    words: list[str]  # distinct tokens in lower case
+    word: np.ndarray  # which of the words each token is
+    first: np.ndarray  # first token of each sentence
+    end: np.ndarray  # the token after each sentence
+    row: np.ndarray  # text of each sentence
+    place: np.ndarray  # which of the text's sentences it is
+
+    def texts(self) -> pa.Array:
+        return self.cut(self.rows[:-1], self.rows[1:])
+
+    def sentences(self, which: np.ndarray) -> pa.Array:
+        return self.cut(self.first[which], self.end[which])
+
+    def cut(self, first: np.ndarray, end: np.ndarray) -> pa.Array:
+        """Return the tokens from first to end as strings. Cut at all limits, every second string is one of them."""
+        limits = np.empty(2 * len(first), np.int32)
+        limits[::2] = self.limits[first]
+        limits[1::2] = np.maximum(self.limits[end] - 1, limits[::2])  # without the last space
+        return (
+            strings(self.data, limits).take(np.arange(0, len(limits), 2)) if len(first) else pa.array([], pa.string())
+        )
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over the tokens of each sentence. values: one for each of `words`."""
+        total = np.concatenate([[0], np.cumsum(values[self.word])])
+        return total[self.end] - total[self.first]
+
+    def counts(self) -> pa.Table:
+        return pa.table({'word': pa.array(self.words, pa.string()), 'count': np.bincount(self.word)})
+
+
+def strings(data: np.ndarray, limits: np.ndarray) -> pa.Array:
+    if not len(limits):
+        return pa.array([], pa.string())
+    return pa.StringArray.from_buffers(len(limits) - 1, pa.py_buffer(limits.astype(np.int32)), pa.py_buffer(data))
+
+
+def tokenize(texts: pa.Array) -> Tokens:
+    """Split texts into tokens and sentences. Arrays have an entry a byte, a token, a sentence or a text."""
+    lines = pc.binary_join_element_wise(texts, '', '\n')  # each text with an end of line
+    _, offsets, content = lines.buffers()
+    starts = np.frombuffer(offsets, np.int32)[: len(texts) + 1]
+    data = np.frombuffer(content, np.uint8)[: starts[-1]]
+    kinds = byte_kinds(data)
+    begin, end = token_limits(data, kinds)
+    rows = np.searchsorted(begin, starts)
+    counts = np.diff(rows)
+    keep = np.arange(len(begin)) - np.repeat(rows[:-1], counts) < LONGEST
+    closes = sentence_ends(data, kinds, begin)[keep]
+    for row in np.flatnonzero(counts > LONGEST).tolist():
+        kinds[begin[rows[row] + LONGEST] : starts[row + 1]] = SPACE
+    limits = np.cumsum(np.concatenate([[0], (end - begin + 1)[keep]]))
+    data = padded(data, kinds, end[keep], limits)
+    rows = np.cumsum(np.concatenate([[0], np.minimum(counts, LONGEST)]))
+    found = pc.ascii_lower(strings(data, limits)).dictionary_encode()
+    words = [word[:-1] for word in found.dictionary.to_pylist()]
+    return Tokens(data, limits, rows, words, found.indices.to_numpy(), *sentences(closes, rows))
+
+
+def byte_kinds(data: np.ndarray) -> np.ndarray:
+    """Return the kind of the character that each byte of UTF-8 belongs to."""
+    kinds = character_kinds()[:256][data]
+    several = data >= 128  # bytes of characters of several bytes
+    codes = np.frombuffer(data[several].tobytes().decode().encode('utf-32-le'), np.uint32)
+    kinds[several] = np.repeat(character_kinds()[codes], 2 + (codes > 0x7FF) + (codes > 0xFFFF))
+    return kinds
+
+
+def token_limits(data: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where tokens begin and end: runs of word characters, and special characters one by one."""
+    begins = kinds == WORD
+    begins[1:] &= kinds[:-1] != WORD
+    begins |= (kinds == SPECIAL) & (data & 0xC0 != 0x80)  # a later byte of a character begins nothing
+    ends = kinds != SPACE
+    ends[:-1] &= begins[1:] | (kinds[1:] == SPACE)
+    return np.flatnonzero(begins), np.flatnonzero(ends) + 1
+
+
+def sentence_ends(data: np.ndarray, kinds: np.ndarray, begin: np.ndarray) -> np.ndarray:
+    """Tell which tokens end a sentence: marks before a space, and the last token before the end of a line."""
+    ends = END_MARKS[data[begin]] & (kinds[begin + 1] == SPACE)
+    before = np.searchsorted(begin, np.flatnonzero(data == NEWLINE)) - 1
+    ends[before[before >= 0]] = True
+    return ends
+
+
+def padded(data: np.ndarray, kinds: np.ndarray, end: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Return tokens with a space after each: the last byte of a token is written twice, and its copy replaced."""
+    copies = (kinds != SPACE).astype(np.intp)
+    copies[end - 1] = 2
+    spaced = np.repeat(data, copies)
+    spaced[limits[1:] - 1] = PAD
+    return spaced
+
+
+def sentences(closes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return first token, end, text and place of each whole sentence. What follows a text's last end is incomplete."""
+    last = np.flatnonzero(closes)
+    row = np.searchsorted(rows, last, 'right') - 1
+    first = np.maximum(np.concatenate([[0], last + 1])[: len(last)], rows[row])
+    place = np.arange(len(last)) - np.searchsorted(row, row)
+    return first, last + 1, row, place
+
+
+@cache
+def character_kinds() -> np.ndarray:
+    """Return the kind of every code point. Whole planes of unassigned or private ones count as spaces."""
+    kinds = np.full(0x110000, SPACE, np.uint8)
+    for start, end in ((0, 0x40000), (0xE0000, 0xE1000)):
+        kinds[start:end] = [KINDS[unicodedata.category(chr(code))[0]] for code in range(start, end)]
+    return kinds
