@@ -24,6 +24,7 @@ from tqdm import tqdm
 import parlai_persona  # noqa: F401
 from benchmarks.common.record import RESULTS, Row, append
 from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
+from parlai_persona.models import pretrained
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import read_cases
@@ -95,16 +96,15 @@ def batches(pairs: list[Pair], seed: int) -> list[list[Pair]]:
 
 
 def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     if (folder / 'config.json').exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model, tokenizer, _ = pretrained.load(
+        'classifier',
         encoder,
-        num_labels=len(LABELS),
+        flag='--encoder',
+        new_layers=True,
         id2label=dict(enumerate(LABELS)),
         label2id={name: n for n, name in enumerate(LABELS)},
     )
