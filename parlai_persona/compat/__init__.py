@@ -5,6 +5,7 @@
 
 * `training`: scheduler, checkpoints, seed and dictionary, and what single agents stumble over;
 * `metrics`: what is missing on the machine is left out of a report;
+* `progress`: how far training and evaluation are, and how to go on after Ctrl-C;
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;
 * `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU.
@@ -13,7 +14,7 @@
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import huggingface, metrics, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import huggingface, metrics, progress, training, vectors, workers  # noqa: F401  they register
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']
