@@ -349,9 +349,9 @@ def progress_of_each_step():
     import parlai.utils.logging as logging
 
     always = mock.patch('parlai_persona.progress.ProgressLine.due', lambda line: True)
-    with always, mock.patch.object(logging.logger, 'level', logging.INFO):
-        with contextlib.redirect_stderr(io.StringIO()) as shown:
-            yield shown
+    heard = mock.patch.object(logging.logger, 'level', logging.INFO)
+    with always, heard, contextlib.redirect_stderr(io.StringIO()) as shown:
+        yield shown
 
 
 @check

@@ -272,6 +272,14 @@ class MemnetAgent(KeepsWords):
         personas = self.memory(examples)
         return h if personas is None else net.recall(h, personas)
 
+    @torch.no_grad()
+    def attention(self, context: str, persona: list[str]) -> list[float]:
+        """Return how much each of these different persona sentences counts for the reply to a context."""
+        self.model.eval()
+        h = self.net.joint(texts([self.lines['context'](context)]).to(self.device()), None)
+        sentences = memory([[self.lines['sentence'](sentence) for sentence in persona]]).to(self.device())
+        return self.net.attention(h, sentences)[0][0].tolist()
+
     def record(self, choices: Choices, z: Tensor) -> None:
         losses, places = choices.losses(z)
         there = (choices.own >= 0).tolist()

@@ -24,7 +24,7 @@ UNREAD = {  # flags of ParlAI's that would be passed over in silence -> what to 
 class Material:
     """What to read, and what to choose from."""
 
-    sentences: int = flag(100, 'sentences of a persona to read, the first ones (N of Table 3)', least=1)
+    sentences: int = flag(100, 'sentences of a persona to read, the first ones (N of Table 3); 0: none', least=0)
     vectors: str | None = flag(
         None, 'text file of word vectors (GloVe, fastText; .txt, .vec, .gz) to start from', metavar='FILE'
     )
