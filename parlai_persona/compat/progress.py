@@ -20,7 +20,7 @@ from parlai_persona.compat.hooks import fixes
 def time_left_minds_max_train_time(module: Any) -> bool:
     """The time left that a training logs ignores `--max-train-time`.
 
-    In ParlAI 1.7.2 whatever the stack: it reads `max_training_time`, an option that does not exist. Detected by that
+    In ParlAI 1.7.2, whatever the stack: it reads `max_training_time`, an option that does not exist. Detected by that
     name in the method. The time left is never more than the limit leaves.
     """
     compute = module.TrainLoop._compute_eta
@@ -41,7 +41,7 @@ def time_left_minds_max_train_time(module: Any) -> bool:
 def training_shows_progress(module: Any) -> bool:
     """Between two logs a training says nothing, and a validation or final evaluation nothing until its end.
 
-    In ParlAI 1.7.2 whatever the stack. Training asks for the time after each step, which is where its progress line
+    In ParlAI 1.7.2, whatever the stack. Training asks for the time after each step, which is where its progress line
     is updated; each evaluation gets a line of its own.
     """
     loop = module.TrainLoop
@@ -93,7 +93,7 @@ def evaluation_shows_progress(module: Any) -> bool:
 def interrupted_training_can_go_on(module: Any) -> bool:
     """Ctrl-C in a training prints a traceback, and what was learned since the last checkpoint is lost.
 
-    In ParlAI 1.7.2 whatever the stack. The training stops after the step that it is in (a second Ctrl-C stops it at
+    In ParlAI 1.7.2, whatever the stack. The training stops after the step that it is in (a second Ctrl-C stops it at
     once), saves a checkpoint, and says what is saved and which command goes on. Not with several processes.
     """
     loop = module.TrainLoop
@@ -161,7 +161,7 @@ def _farewell(loop: Any, can_be_saved: bool) -> str:
         return f'Stopped in the final evaluation. The trained model is saved: {file}\nTo evaluate it: {evaluation}'
     if can_be_saved:
         loop.save_model('.checkpoint')
-    lines = [f'Stopped after {loop._train_steps} steps ({loop._total_epochs:.2f} epochs).']
+    lines = [f'Stopped after {loop._train_steps} steps ({getattr(loop, "_total_epochs", 0):.2f} epochs).']
     stats = f'{file}.checkpoint.trainstats'
     if os.path.exists(stats):
         with open(stats) as text:
@@ -217,7 +217,7 @@ def watch(world: Any, label: str, limit: float) -> None:
     from parlai_persona.progress import ProgressLine
 
     line, parley = ProgressLine(label), type(world).parley
-    total = world.num_examples() / num_workers()
+    total = (world.num_examples() or 0) / num_workers()
     total = min(total, limit) if limit > 0 else total
 
     def parley_and_show():

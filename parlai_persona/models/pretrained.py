@@ -99,7 +99,7 @@ def safe_and_precise() -> dict[str, Any]:
     single = {'dtype' if int(transformers.__version__.split('.')[0]) >= 5 else 'torch_dtype': torch.float32}
     if 'weights_only' in inspect.signature(transformers.PreTrainedModel.from_pretrained).parameters:
         return {**single, 'weights_only': True}
-    return {**single, 'use_safetensors': True}  # before 4.43, which may unpickle a .bin file
+    return {**single, 'use_safetensors': True}  # an older one might unpickle a .bin file
 
 
 def commit(name: str | Path, revision: str | None) -> str:
