@@ -108,6 +108,8 @@ def interrupted_training_can_go_on(module: Any) -> bool:
 
     @functools.wraps(evaluate)
     def stoppable_evaluation(self, *args, **kwargs):
+        if getattr(self, 'stop_after_step', False):
+            raise BetweenSteps
         self.evaluating = True
         report = evaluate(self, *args, **kwargs)
         self.evaluating = False

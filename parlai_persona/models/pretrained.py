@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 KINDS = {
@@ -64,32 +65,34 @@ def load(
         check_gguf(path, label)
         files |= {'pretrained_model_name_or_path': str(path.parent), 'gguf_file': path.name}
     try:
-        found = read(kind, files, new_layers, config)
+        model, tokenizer, missing = read(kind, files, config)
     except pickle.UnpicklingError as error:
         raise NotLoaded(
             f'{label}: its weights are a pickle with more than tensors in it, which could run code and is not loaded '
             f'({first_line(error)}). Ask for the model as safetensors'
         ) from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise NotLoaded(f'{label}: {explanation(kind, path, revision, error)}') from None
-    model = savable(found.model) if path.is_file() else found.model
-    return Pretrained(model, found.tokenizer, str(where) if path.exists() else f'{where}@{commit(where, revision)}')
+    if missing and not new_layers:
+        raise NotLoaded(
+            f'{label}: {len(missing)} weights of {KINDS[kind][0]} are not in its files and would be random '
+            f'({", ".join(missing[:3])}{", …" * (len(missing) > 3)}). Expected a model that was trained as such'
+        )
+    if path.is_file():
+        model = savable(model)
+    return Pretrained(model.eval(), tokenizer, str(where) if path.exists() else f'{where}@{commit(where, revision)}')
 
 
-def read(kind: str, files: dict[str, Any], new_layers: bool, config: dict[str, Any]) -> Pretrained:
-    """Read tokenizer and model by the classes of transformers; some weights may be missing only if that is wanted."""
+def read(kind: str, files: dict[str, Any], config: dict[str, Any]) -> tuple[Any, Any, list[str]]:
+    """Read model and tokenizer by the classes of transformers; also return the names of weights that are missing."""
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(**files)
     model, report = getattr(transformers, KINDS[kind][0]).from_pretrained(
         **files, **config, **safe_and_precise(), output_loading_info=True
     )
-    missing = sorted(name for name in report['missing_keys'] if not name.startswith(MAY_LACK.get(kind, ())))
-    if missing and not new_layers:
-        raise ValueError(
-            f'{len(missing)} of its weights are not in the files ({", ".join(missing[:3])}, …), so they would be random'
-        )
-    return Pretrained(model.eval(), tokenizer, '')
+    missing = [name for name in report['missing_keys'] if not name.startswith(MAY_LACK.get(kind, ()))]
+    return model, tokenizer, sorted(missing)
 
 
 def safe_and_precise() -> dict[str, Any]:
@@ -131,18 +134,20 @@ def savable(model: Any) -> nn.Module:
     for name, buffer in model.named_buffers():  # those that a state dict leaves out, such as rotary frequencies
         owner, _, last = name.rpartition('.')
         setattr(plain.get_submodule(owner), last, buffer)
-    return plain.eval()
+    return plain
 
 
 def explanation(kind: str, path: Path, revision: str | None, error: Exception) -> str:
     """Say what was looked for, what went wrong, and what to do."""
     wanted, reason = KINDS[kind][1], first_line(error)
+    if 'custom code' in reason:
+        reason += ' A model with code of its own is never loaded here; choose one that transformers itself knows.'
     if path.is_file():
         return f'no {wanted} that transformers can read from GGUF. It says: {reason}'
     if path.is_dir():
         return (
-            f'a folder without a {wanted} and its tokenizer that can be loaded. Expected config.json, '
-            f'model.safetensors (or pytorch_model.bin) and the files of the tokenizer. transformers says: {reason}'
+            f'no {wanted} with a tokenizer can be loaded from this folder. Expected config.json, model.safetensors (or '
+            f'pytorch_model.bin) and the files of the tokenizer. transformers says: {reason}'
         )
     return (
         f'no such folder, and no {wanted} of that name{f" at revision {revision}" if revision else ""} in the local '
