@@ -11,7 +11,7 @@ JOBS ?= 2
 .PHONY: demo test test-all lint results lock clean help
 
 help:
-	@echo "make demo      train, evaluate and talk to a persona agent on the embedded sample (about 2 minutes)"
+	@echo "make demo      train, evaluate and talk to persona:memnet on the embedded sample (about a minute)"
 	@echo "make test      the fast test suite"
 	@echo "make test-all  the slow tests, too"
 	@echo "make lint      ruff and mypy"

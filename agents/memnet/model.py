@@ -207,11 +207,15 @@ class MemNet(nn.Module):
 
         Dot products are divided by √d: sentences are sums of words, and unscaled products would saturate the softmax.
         """
+        p, m = self.attention(h, memory)
+        return h + (p[:, None] @ m).squeeze(1)
+
+    def attention(self, h: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Return how much each sentence of its persona counts for h, and the sentences: (B, N) and (B, N, d)."""
         assert len(h) == len(memory.rows), f'{len(h)} contexts, {len(memory.rows)} personas'
         m = F.embedding(memory.rows, self.encode_sentences(memory))  # (B, N, d)
         z = (m @ h[..., None]).squeeze(-1) / math.sqrt(self.size)  # (B, N)
-        p = z.masked_fill(~memory.mask, torch.finfo(z.dtype).min).softmax(-1) * memory.mask
-        return h + (p[:, None] @ m).squeeze(1)
+        return z.masked_fill(~memory.mask, torch.finfo(z.dtype).min).softmax(-1) * memory.mask, m
 
     def encode_sentences(self, memory: Memory) -> Tensor:
         """Return a linear map of the sum of the words (§4.3): (S, d)."""

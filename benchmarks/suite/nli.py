@@ -25,6 +25,7 @@ import parlai_persona  # noqa: F401
 from benchmarks.common import record
 from benchmarks.common.record import RESULTS, Row, append
 from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
+from parlai_persona.models import pretrained
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import read_cases
@@ -58,16 +59,20 @@ def batches(pairs: list[Pair], seed: int) -> list[list[Pair]]:
 
 def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
     """Fine-tune a pre-trained encoder for one epoch, unless that is done; resume from `unfinished.pt`."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     if (folder / 'config.json').exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
-    names = {'id2label': dict(enumerate(LABELS)), 'label2id': {name: number for number, name in enumerate(LABELS)}}
-    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=len(LABELS), **names)
-    model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
+    model, tokenizer, _ = pretrained.load(
+        'classifier',
+        encoder,
+        flag='--encoder',
+        new_layers=True,
+        id2label=dict(enumerate(LABELS)),
+        label2id={name: number for number, name in enumerate(LABELS)},
+    )
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model.to(device).train()
     plan, checkpoint, first = batches(pairs, seed), folder / 'unfinished.pt', 0
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -5,6 +5,7 @@
 
 * `training`: scheduler, checkpoints, seed and dictionary, and what single agents stumble over;
 * `metrics`: what is missing on the machine is left out of a report;
+* `progress`: how far training and evaluation are, and how to go on after Ctrl-C;
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;
 * `keyboard`: line editing in `parlai interactive`;
@@ -14,7 +15,15 @@
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import huggingface, keyboard, metrics, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import (  # noqa: F401  they register
+    huggingface,
+    keyboard,
+    metrics,
+    progress,
+    training,
+    vectors,
+    workers,
+)
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

@@ -1,4 +1,4 @@
-"""Defects met while training: scheduler, checkpoints, seed and dictionary, and what single agents stumble over."""
+"""Defects of training: scheduler, checkpoints, seed, dictionary, and defects of single agents."""
 
 import functools
 import inspect
@@ -14,9 +14,9 @@ from parlai_persona.compat.hooks import fails, fixes
 def plateau_without_verbose(module: Any) -> bool:
     """ParlAI's default scheduler passes `verbose=` to `ReduceLROnPlateau`: every training dies at its start.
 
-    Since torch 2.7, which dropped the argument. Detected by the arguments that both name; making one would import
-    torch's compiler, which no `parlai --help` should wait for. ParlAI's class gets a constructor that does the same
-    without the argument.
+    Since torch 2.7, which dropped the argument. Detected by the arguments of both; making a scheduler would import
+    torch's compiler, which would slow down `parlai --help`. ParlAI's class gets the same constructor without the
+    argument.
     """
     import torch
 
@@ -35,12 +35,12 @@ def plateau_without_verbose(module: Any) -> bool:
 
 @fixes('parlai.agents.seq2seq.seq2seq')
 def seq2seq_loads_numpy_scalars(module: Any) -> bool:
-    """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded: training ends in an error, too.
+    """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded, so that training ends in an error.
 
     Since torch 2.6, whose `torch.load` reads nothing but tensors and plain values. The scheduler computes with
-    numpy, so its learning rates are numpy scalars. Detected by writing and reading one. The loading stays a safe
-    one: while `Seq2seqAgent.load` runs, the three names a numpy scalar is made of are allowed as well. (ParlAI's
-    other agents name a pickle module of ParlAI's, for which torch keeps its old behaviour.)
+    numpy, so its learning rates are numpy scalars. Detected by writing and reading one. Loading stays safe: while
+    `Seq2seqAgent.load` runs, only the three names that make up a numpy scalar are allowed in addition. (ParlAI's
+    other agents pass a pickle module of ParlAI's, and torch then behaves as before.)
     """
     import numpy as np
     import torch
@@ -89,8 +89,8 @@ def dictionary_without_np_int(module: Any) -> bool:
 def nltk_sentence_model(module: Any) -> bool:
     """`--dict-tokenizer nltk` downloads `punkt`, and NLTK then looks for `punkt_tab`.
 
-    Since NLTK 3.8.2, which renamed the model. Detected when the tokenizer is asked for, by looking for both. The
-    model that NLTK looks for is downloaded before ParlAI looks; without a network NLTK's message says what to do.
+    Since NLTK 3.8.2, which renamed the model. Detected when the tokenizer is chosen, by looking for both. The model
+    that NLTK wants is downloaded before ParlAI looks for its own; without a network, NLTK's message says what to do.
     """
     init = module.DictionaryAgent.__init__
 
@@ -105,11 +105,11 @@ def nltk_sentence_model(module: Any) -> bool:
 
 
 def _fetch_sentence_model() -> None:
-    """Download `punkt_tab` if the installed NLTK is one that reads it and it is not there."""
+    """Download `punkt_tab` if the installed NLTK reads it and does not have it."""
     try:
         import nltk
         from nltk.tokenize.punkt import PunktTokenizer  # noqa: F401  the class that reads it
-    except ImportError:  # no NLTK, which ParlAI will say, or an older one, for which ParlAI is right
+    except ImportError:  # without NLTK, ParlAI says so; with an older one, ParlAI is right
         return
     try:
         nltk.data.find('tokenizers/punkt_tab')
@@ -144,7 +144,7 @@ def empty_first_message(module: Any) -> bool:
 
 @fixes('parlai.agents.hred.hred')
 def hred_empty_turns(module: Any) -> bool:
-    """`hred` fails on a dialogue with an empty turn in it; `self_chat` always begins with one.
+    """`hred` fails on a dialogue with an empty turn; `self_chat` always begins with one.
 
     In ParlAI 1.7.2 whatever the stack: a recurrent network cannot read an utterance without words. Detected by the
     empty turn. It is left out of the context. Where nothing is left, the end token stands instead.
@@ -172,8 +172,8 @@ def hred_empty_turns(module: Any) -> bool:
 def seed_before_the_model(module: Any) -> bool:
     """`train_model --seed` seeds after the model has been made: two runs with one seed differ.
 
-    In ParlAI 1.7.2 whatever the stack. Detected in the order of the two calls. `TrainLoop` seeds before it makes
-    the model, also where it is used without `TrainModel`.
+    In ParlAI 1.7.2, whatever the stack. Detected by the order of the two calls. `TrainLoop` now seeds before it makes
+    the model, even when it is used without `TrainModel`.
     """
     calls = inspect.getsource(module.TrainModel.run)
     if calls.find('set_seed(') < calls.find('TrainLoop('):
@@ -192,10 +192,10 @@ def seed_before_the_model(module: Any) -> bool:
 
 @fixes('parlai.scripts.train_model')
 def resumed_training_keeps_the_best_model(module: Any) -> bool:
-    """A training that was interrupted and resumed, and finds nothing better, ends with its last weights, not the best.
+    """A resumed training that finds nothing better ends with its last weights instead of the best.
 
-    In ParlAI 1.7.2 whatever the stack: that the best model has been saved is forgotten. Detected at each resumption:
-    there was a best validation, and there is a model file.
+    In ParlAI 1.7.2, whatever the stack: it forgets that the best model has been saved. Detected at each resumption:
+    the statistics have a best validation, and the model file exists.
     """
     init = module.TrainLoop.__init__
 
@@ -211,10 +211,10 @@ def resumed_training_keeps_the_best_model(module: Any) -> bool:
 
 @fixes('parlai.agents.transformer.biencoder')
 def biencoder_takes_long_texts(module: Any) -> bool:
-    """`transformer/biencoder` fails on a text of `--text-truncate` tokens or more: it has no position for two of them.
+    """`transformer/biencoder` fails on a text of `--text-truncate` tokens or more: two of them have no position.
 
-    In ParlAI 1.7.2 whatever the stack: start and end token are added after the text has been cut. Detected in the
-    method that adds them. The text is cut two tokens earlier.
+    In ParlAI 1.7.2, whatever the stack: start and end tokens are added after the text has been cut. Detected in the
+    method that adds them. The text is now cut two tokens earlier.
     """
     return _room_for_start_and_end(module.BiencoderAgent)
 
@@ -240,9 +240,9 @@ def _room_for_start_and_end(agent: Any) -> bool:
 
 @fixes('parlai.agents.hred.hred')
 def hred_empty_batches(module: Any) -> bool:
-    """`hred` fails on a batch in which there is no example, as several processes have at the end of an evaluation.
+    """`hred` fails on an empty batch, which several processes can have at the end of an evaluation.
 
-    In ParlAI 1.7.2 whatever the stack. Detected by the empty batch, which is made as ParlAI's other agents make it.
+    In ParlAI 1.7.2, whatever the stack. Detected by the empty batch, which is now made as in ParlAI's other agents.
     """
     batchify = module.HredAgent.batchify
 

@@ -1,19 +1,22 @@
-"""Does a reply entail, contradict or not touch a persona sentence? Classifiers for the consistency C (PAML, eq. 7)."""
+"""Judge whether a reply entails or contradicts a persona sentence: classifiers for the consistency C (PAML, eq. 7)."""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+import torch
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
 from parlai.tasks.multinli.agents import MULTINLI_HYPO_PREFIX as HYPOTHESIS
 from parlai.tasks.multinli.agents import MULTINLI_PREMISE_PREFIX as PREMISE
 
-Probabilities = dict[str, float]  # of the names in SCORES
+from parlai_persona.models import pretrained
+
+Probabilities = dict[str, float]  # of each class in SCORES
 Pair = tuple[str, str]  # premise (the reply), hypothesis (a persona sentence)
 SCORES = {'entailment': 1, 'neutral': 0, 'contradiction': -1}
-# How the three are called: in MNLI's models, in the release of Dialogue NLI, and shortened.
+# Names that MNLI's models and the release of Dialogue NLI give to the three classes, and short forms.
 NAMES = {
     'entailment': 'entailment',
     'entail': 'entailment',
@@ -25,11 +28,11 @@ NAMES = {
     'contradicts': 'contradiction',
     'negative': 'contradiction',
 }
-BATCH, LONGEST = 64, 128  # pairs; tokens of a pair, as in the authors' code
+BATCH, LONGEST = 64, 128  # pairs in a batch; tokens in a pair, as in the authors' code
 
 
 class Nli(ABC):
-    """C of replies, from the classes of pairs. Each distinct pair is classified once."""
+    """A classifier that scores the consistency C of replies. Each distinct pair is classified once."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -39,11 +42,12 @@ class Nli(ABC):
         return load, (self.where,)
 
     def consistency(self, reply: str, persona: Iterable[str]) -> int:
-        """C(u), eq. 7."""
+        """Return C(u), eq. 7: +1 for each sentence that the reply entails, -1 for each that it contradicts."""
         return sum(SCORES[label] for label in self.classify([(reply, sentence) for sentence in persona]))
 
     def classify(self, pairs: Sequence[Pair]) -> list[str]:
-        return [max(found, key=found.__getitem__) for found in self(pairs)]
+        """Return the most probable class of each pair."""
+        return [max(chances, key=chances.__getitem__) for chances in self(pairs)]
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Probabilities]:
         new = sorted({pair for pair in pairs if pair not in self.known}, key=lambda pair: len(pair[0]) + len(pair[1]))
@@ -54,50 +58,43 @@ class Nli(ABC):
 
     @abstractmethod
     def probabilities(self, pairs: list[Pair]) -> list[Probabilities]:
-        """Of the classes, for each pair."""
+        """Return the probability of each class, for each pair."""
 
 
 class TransformersNli(Nli):
-    """A sequence classifier of the transformers library, by its name on the hub or from a folder."""
+    """A sequence classifier of the transformers library, loaded from a folder or by its name on the hub."""
 
     def __init__(self, name: str):
         super().__init__(name)
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        self.torch = torch
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(name)
-            self.model = AutoModelForSequenceClassification.from_pretrained(name).eval()
-        except (OSError, ValueError) as error:
+            self.model, self.tokenizer, _ = pretrained.load('classifier', name, flag='--persona-nli')
+        except pretrained.NotLoaded as error:
             raise ValueError(
-                f'--persona-nli {name}: neither a ParlAI model file nor a classifier that transformers can load: '
-                f'{error}'
+                f'{error}\n{name} is neither a ParlAI model file nor a classifier that transformers can load'
             ) from None
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self.model.to(self.device)
-        self.labels = labels([label for _, label in sorted(self.model.config.id2label.items())], name)
+        self.labels = class_names([name for _, name in sorted(self.model.config.id2label.items())], name)
 
     def probabilities(self, pairs: list[Pair]) -> list[Probabilities]:
         premises, hypotheses = map(list, zip(*pairs, strict=True))
         inputs = self.tokenizer(
             premises, hypotheses, padding=True, truncation=True, max_length=LONGEST, return_tensors='pt'
         ).to(self.device)
-        with self.torch.inference_mode():
-            found = self.model(**inputs).logits.softmax(-1)
-        return [dict(zip(self.labels, row, strict=True)) for row in found.tolist()]
+        with torch.inference_mode():
+            probabilities = self.model(**inputs).logits.softmax(-1)
+        return [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]
 
 
 class ParlaiNli(Nli):
-    """A classifier that ParlAI trained, say on `dialogue_nli` or `persona:nli`, which send the two texts in two
-    lines."""
+    """A classifier that ParlAI trained on a task with the two texts on two lines, such as `persona:nli`."""
 
     def __init__(self, model_file: str):
         super().__init__(model_file)
         options = {'datatype': 'valid', 'loglevel': 'error', 'print_scores': True}
         self.agent = create_agent_from_model_file(model_file, options)
-        self.labels = labels(getattr(self.agent, 'class_list', [self.agent.id]), model_file)
-        plain = self.agent.opt.get('dialog_format')  # a flag of ParlAI's NLI tasks
+        self.labels = class_names(getattr(self.agent, 'class_list', [self.agent.id]), model_file)
+        plain = self.agent.opt.get('dialog_format')  # ParlAI's NLI tasks then leave out "Premise:" and "Hypothesis:"
         self.form = '{}\n{}' if plain else f'{PREMISE}{{}}\n{HYPOTHESIS}{{}}'
 
     def probabilities(self, pairs: list[Pair]) -> list[Probabilities]:
@@ -113,16 +110,16 @@ class ParlaiNli(Nli):
 
 @lru_cache(maxsize=4)
 def load(where: str) -> Nli:
-    """A ParlAI model file, a folder, or a name on the hub."""
+    """Load a classifier from a ParlAI model file, a folder, or a name on the hub."""
     return ParlaiNli(where) if os.path.isfile(f'{where}.opt') else TransformersNli(where)
 
 
-def labels(names: Sequence[str], where: str) -> list[str]:
-    """Which output is which class, from what the model calls them."""
-    found = [NAMES.get(name.lower(), '') for name in names]
-    if sorted(found) != sorted(SCORES):
+def class_names(names: Sequence[str], where: str) -> list[str]:
+    """Return which of our classes each output of a model is, judged by the model's own names."""
+    classes = [NAMES.get(name.lower(), '') for name in names]
+    if sorted(classes) != sorted(SCORES):
         raise ValueError(
             f'--persona-nli {where}: its classes are called {", ".join(names)}; expected {", ".join(SCORES)}, each '
             'once. If you know which is which, write these names into id2label of its config.json'
         )
-    return found
+    return classes

@@ -1,0 +1,54 @@
+"""The demo from start to end, here with one epoch of training, and the attention that it draws."""
+
+import contextlib
+import io
+import re
+
+import pytest
+import torch
+from parlai.core.agents import create_agent_from_model_file
+
+from parlai_persona import demo
+
+
+@pytest.fixture(scope='module')
+def shown(tmp_path_factory):
+    """The folder of a demo with nobody at the keyboard, and what it prints."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.chdir(tmp_path_factory.mktemp('demo'))
+        patch.setattr(demo, 'EPOCHS', 1)
+        patch.setattr('sys.stdin', io.StringIO())
+        demo.main()
+        yield demo.FOLDER.resolve(), out.getvalue()
+
+
+def test_the_demo_trains_evaluates_and_talks(shown):
+    _, text = shown
+    assert len(re.findall(r'^train: 100% · 8,000 examples · .* left · loss \d\.\d{3}$', text, re.M)) == 1
+    assert re.search(r'replies that need the persona +\d\.\d{3} of 1\.000 +\d\.\d{3} of 0\.100\n', text)
+    chat = text.split('3. Talking to it')[1]
+    for line in demo.SCRIPT:
+        _, reply, *drawn = chat[chat.index(f'   you:   {line}') :].splitlines()[: 2 + len(demo.PERSONA)]
+        assert reply.startswith('   model: ') and len(reply) > 12
+        assert [bar.split('.')[0].strip() + '.' for bar in drawn] == list(demo.PERSONA)
+        assert sum(int(bar.split()[-1].rstrip('%')) for bar in drawn) == pytest.approx(100, abs=2)
+    assert 'To talk to it yourself: .venv/bin/parlai interactive -mf runs/demo/model -t persona:sample' in text
+
+
+def test_attention_is_the_softmax_of_sentences_and_context(shown):
+    folder, _ = shown
+    agent = create_agent_from_model_file(str(folder / 'model'), {'loglevel': 'error'})
+    net, persona, said = agent.net, list(demo.PERSONA), 'do you have any pets ?'
+    with torch.no_grad():
+        words = torch.tensor([agent.dict.txt2vec(said)])
+        h = net.context(net.embedding, words, torch.tensor([words.shape[1]]))[0]
+        bags = [net.embedding.weight[agent.dict.txt2vec(sentence)].sum(0) for sentence in persona]
+        z = torch.stack([net.persona(bag) @ h for bag in bags]) / net.size**0.5
+    assert agent.attention(said, persona) == pytest.approx(z.softmax(0).tolist(), abs=1e-5)
+    assert agent.attention(said, persona[:1]) == [1]
+
+
+def test_bars():
+    assert demo.bars(('i sew.', 'i swim.'), [0.25, 0.75]) == (
+        f'          i sew.   {"█" * 6:24}  25%\n          i swim.  {"█" * 18:24}  75%'
+    )

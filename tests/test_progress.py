@@ -1,0 +1,142 @@
+"""The progress line of long runs, and a training that is interrupted and goes on."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import parlai.utils.logging as logging
+import pytest
+
+from parlai_persona.progress import ERASE, ProgressLine
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def played(out: io.StringIO, seconds: int, total: int = 1000) -> ProgressLine:
+    """A line that could be updated each second of a run, at ten examples a second."""
+    now = [0.0]
+    line = ProgressLine('valid', out=out, clock=lambda: now[0])
+    for second in range(1, seconds + 1):
+        now[0] = second
+        if line.due():
+            line.show(10 * second / total, 10 * second)
+    return line
+
+
+def test_a_log_file_gets_plain_lines():
+    out = io.StringIO()
+    played(out, 25)
+    assert out.getvalue() == (
+        'valid: 10% · 100 examples · 10 examples/s · 0:01:30 left\n'
+        'valid: 20% · 200 examples · 10 examples/s · 0:01:20 left\n'
+    )
+
+
+def test_lines_of_a_long_run_come_less_often():
+    out = io.StringIO()
+    played(out, 36_000)
+    seconds = [int(found) // 10 for found in re.findall(r'([\d]+) examples ·', out.getvalue().replace(',', ''))]
+    gaps = [after - before for before, after in zip(seconds, seconds[1:], strict=False)]
+    assert gaps[0] == 10 and gaps[-1] == 600 and gaps == sorted(gaps) and len(seconds) < 110
+
+
+def test_a_terminal_has_one_line_that_gives_way_to_the_log(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '30')
+    out = Terminal()
+    line = played(out, 2)
+    assert out.getvalue() == f'{ERASE}valid: 1% · 10 examples · 10 {ERASE}valid: 2% · 20 examples · 10 '
+    logging.info('something else')
+    assert out.getvalue().endswith(f'· 10 {ERASE}')
+    line.show(1, 1000)
+    line.finish()
+    logging.info('something else')
+    assert out.getvalue().endswith('valid: 100% · 1,000 examples \n') and line.erase not in logging.logger.filters
+
+
+def test_speed_is_measured_anew_after_a_pause():
+    now = [0.0]
+    line = ProgressLine('train', examples=500, out=io.StringIO(), clock=lambda: now[0])
+    now[0] = 10
+    line.show(None, 600)
+    now[0] = 100
+    line.restart(600)
+    now[0] = 110
+    line.show(None, 900, left=5, note='epoch 1.00')
+    assert line.out.getvalue() == (
+        'train: 600 examples · 10 examples/s\ntrain: 900 examples · 30 examples/s · 0:00:05 left · epoch 1.00\n'
+    )
+
+
+def test_training_validation_and_final_evaluations_each_have_their_line(tmp_path, monkeypatch, capsys):
+    from parlai.scripts.train_model import TrainModel
+
+    monkeypatch.setattr(ProgressLine, 'due', lambda line: True)
+    options = {'model': 'repeat_label', 'model_file': str(tmp_path / 'model'), 'max_train_steps': 4}
+    options |= {'validation_every_n_steps': 2, 'validation_max_exs': 20, 'short_final_eval': True, 'batchsize': 10}
+    options['validation_cutoff'] = 2  # accuracy 1 is no reason to stop
+    TrainModel.main(task='persona:sample', **options)
+    lines = capsys.readouterr().err.splitlines()
+    shares = [match[0] for match in map(re.compile(r'(train|valid|test): \d+% · \d+ examples').match, lines) if match]
+    validation = ['valid: 50% · 10 examples', 'valid: 100% · 20 examples']
+    assert shares == [
+        'train: 25% · 10 examples',
+        'train: 50% · 20 examples',
+        *validation,
+        'train: 75% · 30 examples',
+        'train: 100% · 40 examples',
+        *validation,
+        *(line.replace('valid', 'test') for line in validation),
+    ]
+    TrainModel.main(task='persona:sample', **options, loglevel='error')
+    TrainModel.main(task='integration_tests', **options, datapath=str(tmp_path))
+    assert '% · ' not in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ Ctrl-C
+
+TRAINING = ('--optimizer', 'adam', '-lr', '0.001', '--lr-scheduler', 'none', '-bs', '4', '--memnet-encoder', 'bow')
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Start a training of `persona:memnet`, press Ctrl-C after its first log; the end of the process, what it said."""
+    command = [str(Path(sys.executable).parent / 'parlai'), 'train_model', '-t', 'persona:sample']
+    command += ['-m', 'persona:memnet', '-mf', str(tmp_path / 'my model'), '--max-train-steps', '1000000', *TRAINING]
+    process = subprocess.Popen(
+        [*command, '--log-every-n-steps', '5'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+    )
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if 'total_steps:5' in line:
+            process.send_signal(signal.SIGINT)
+    return process.wait(), ''.join(said)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(interrupted, tmp_path, parlai):
+    code, said = interrupted
+    assert code == 130 and 'Traceback' not in said
+    stats = json.loads((tmp_path / 'my model.checkpoint.trainstats').read_text())
+    steps = stats['train_steps']
+    assert steps >= 5 and f'Stopped after {steps} steps (' in said
+    assert f'Saved: {tmp_path}/my model.checkpoint, after {steps} steps\n' in said
+    command = said.split('To go on: ')[1].strip()
+    assert command.startswith(f"parlai train_model -t persona:sample -m persona:memnet -mf '{tmp_path}/my model' ")
+    arguments = command.replace('1000000', str(steps + 2)).replace(f"'{tmp_path}/my model'", 'my\0model').split()[1:]
+    arguments = [argument.replace('my\0model', str(tmp_path / 'my model')) for argument in arguments]
+    done = parlai(*arguments, '--validation-max-exs', '4', '--short-final-eval', 'true')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / 'my model.trainstats').read_text())['train_steps'] == steps + 2
