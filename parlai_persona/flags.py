@@ -37,10 +37,10 @@ def add_flags(group: Any, prefix: str, *kinds: type) -> None:
     """Add `--<prefix>-<name>` to a group of a ParlAI parser for each flagged field of the dataclasses."""
     for kind in kinds:
         for one in flagged(kind):
-            several = isinstance(one.default, tuple)
-            default = ','.join(map(str, one.default)) if several else one.default
+            default: Any = one.default
             shown = {key: one.metadata[key] for key in ('help', 'choices', 'metavar') if one.metadata[key]}
-            if several:
+            if isinstance(default, tuple):
+                default = ','.join(map(str, default))
                 shown.pop('choices', None)  # argparse would compare them with the whole string
             group.add_argument(option(prefix, one), type=parser_type(one), default=default, **shown)
 
@@ -116,4 +116,4 @@ def converted(kind: type, value: Any) -> Any:
         raise ValueError
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError
-    return Path(value).expanduser() if kind is Path else kind(value)
+    return Path(str(value)).expanduser() if kind is Path else kind(value)

@@ -1,10 +1,13 @@
-"""`parlai persona_babi_generate`: personalised bAbI dialogues out of plain ones; see docs/babi_generator.md.
+"""`parlai persona_babi_generate`: makes personalised bAbI dialogues from plain ones; see docs/babi_generator.md.
 
-Every `parlai` command imports this module: what the command needs is imported when it runs.
+Every `parlai` command imports this module, so what the command needs is imported when it runs.
 """
 
 from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
+
+from parlai_persona.flags import add_flags, from_opt
+from parlai_persona.tasks.personalized_babi.options import Request
 
 
 @register_script('persona_babi_generate')
@@ -14,66 +17,19 @@ class PersonaBabiGenerate(ParlaiScript):
     @classmethod
     def setup_args(cls) -> ParlaiParser:
         parser = ParlaiParser(False, False, 'Write personalised bAbI dialogues, made from plain ones or new')
-        group = parser.add_argument_group('Personalised bAbI')
-        group.add_argument(
-            '--babi', default=None, metavar='DIR', help='folder of the plain bAbI dialog tasks and knowledge base'
-        )
-        group.add_argument('--output', default=None, metavar='DIR', help='folder to write to; nothing is overwritten')
-        group.add_argument('--tasks', default='1,2,3,4,5', help='some of 1,2,3,4,5')
-        group.add_argument('--splits', default='train,valid,test,test-OOV', help='some of train,valid,test,test-OOV')
-        group.add_argument(
-            '--dialogues',
-            type=int,
-            default=None,
-            help='number in each file, repeated with other draws if the plain file has fewer; default: as many as it '
-            'has, or 1,000 with --fresh',
-        )
-        group.add_argument('--seed', type=int, default=0, help='seed of profiles, answers to suggestions, questions')
-        group.add_argument(
-            '--fresh',
-            type='bool',
-            default=False,
-            help="new dialogues on the knowledge base's restaurants, instead of those of the plain files",
-        )
-        group.add_argument(
-            '--kb',
-            default=None,
-            metavar='FILE',
-            help='personalised knowledge base to take the specialities from; default: drawn',
-        )
-        group.add_argument('--kb-seed', type=int, default=0, help='seed of the specialities, if they are drawn')
-        group.add_argument(
-            '--lists', type='bool', default=True, help='write the knowledge base and the candidates, too'
-        )
+        add_flags(parser.add_argument_group('Personalised bAbI'), '', Request)
         return parser
 
     def run(self) -> list[str]:
-        """The paths of the files written."""
-        from pathlib import Path
-
+        """Write the files and return their paths."""
         import parlai.utils.logging as logging
 
-        from parlai_persona.data.dialogue import DataError
-        from parlai_persona.tasks.personalized_babi.generate import Request, generate
+        from parlai_persona.tasks.personalized_babi.generate import generate
 
-        opt = self.opt
-        for key in ('babi', 'output'):  # not `required`: ParlAI would complain of them where help is asked for
-            if not opt[key]:
+        for key in ('babi', 'output'):  # not `required`: then ParlAI would complain even when asked for --help
+            if not self.opt[key]:
                 raise SystemExit(f'persona_babi_generate: --{key} DIR is missing; parlai persona_babi_generate --help')
-        tasks, splits = (opt[key].replace(' ', '').split(',') for key in ('tasks', 'splits'))
-        request = Request(
-            plain=Path(opt['babi']).expanduser(),
-            output=Path(opt['output']).expanduser(),
-            tasks=tuple(int(task) if task.isdecimal() else task for task in tasks),
-            splits=tuple(splits),
-            dialogues=opt['dialogues'],
-            seed=opt['seed'],
-            fresh=opt['fresh'],
-            kb=Path(opt['kb']).expanduser() if opt['kb'] else None,
-            kb_seed=opt['kb_seed'],
-            lists=opt['lists'],
-        )
         try:
-            return [str(path) for path in generate(request, logging.info)]
-        except DataError as error:
+            return [str(path) for path in generate(from_opt(Request, self.opt, ''), logging.info)]
+        except ValueError as error:  # a wrong option, or wrong data
             raise SystemExit(f'persona_babi_generate: {error}') from None

@@ -1,7 +1,7 @@
-"""The rules of the personalised bAbI tasks as a check: what is wrong with a dialogue, rule by rule.
+"""Checks the rules of the personalised bAbI tasks: says what is wrong with a dialogue, rule by rule.
 
-It reads dialogues, released or generated, and knows nothing of how one is generated, except the tables of what is
-said and what restaurants are like.
+The dialogue may be released or generated. The check shares only the tables of wordings and of facts with the
+generator.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, fact, write_facts
-from parlai_persona.tasks.personalized_babi.restaurants import SLOTS, Knowledge, variants
+from parlai_persona.tasks.personalized_babi.restaurants import SLOTS, Knowledge, bases, variants
 from parlai_persona.tasks.personalized_babi.styles import (
     ACCEPTS,
     QUESTIONS,
@@ -21,15 +21,15 @@ from parlai_persona.tasks.personalized_babi.styles import (
 )
 
 RULES = {
-    'profile': 'gender and age; diet and favourite food where restaurants are suggested, the food one of theirs',
+    'profile': 'gender and age; in dialogues with suggestions also a diet and the speciality of a restaurant in them',
     'facts': 'twelve facts about a restaurant, in order, as in the knowledge base',
-    'variants': 'both variants of each restaurant to choose from, else one variant of one restaurant',
-    'offer': 'restaurants of the cuisine, location and price that the user wished last',
-    'party': 'all restaurants that the knowledge base has for that wish and its number of people, and only these',
+    'variants': 'both variants of each restaurant in dialogues with suggestions, else one variant of one restaurant',
+    'offer': 'restaurants with the cuisine, location and price of the last wish',
+    'party': 'exactly the restaurants that the knowledge base has for that wish and its number of people',
     'style': "every reply is a wording for this user's gender and age, or an api_call",
     'question': 'the bot asks for the first slot that is missing: cuisine, location, number, price',
-    'call': 'it searches when it has all four; the api_call has what the user wished last',
-    'order': 'suggestions go down in score, none left out',
+    'call': 'the bot searches when it has all four; the api_call has the last wish',
+    'order': 'suggestions go down in score and leave none out',
     'acceptance': 'a refusal is followed by a search, an acceptance by the reservation; the last is accepted',
     'information': 'phone or, for the young, social media; address and parking or, if cheap, public transport',
 }
@@ -37,7 +37,7 @@ RULES = {
 
 @dataclass
 class State:
-    """What a reader of the dialogue knows so far."""
+    """What the dialogue has said so far."""
 
     profile: Profile
     wishes: dict[str, str] = field(default_factory=dict)
@@ -47,25 +47,25 @@ class State:
 
 
 def violations(dialogue: Dialogue, knowledge: Knowledge) -> list[str]:
-    """What is wrong, each as `'<rule>: …'`; nothing for a dialogue that keeps to all `RULES`."""
+    """Return what is wrong, each as `'<rule>: …'`; an empty list if the dialogue keeps all `RULES`."""
     line = ' '.join(dialogue.partner_persona)
     profile = read_profile(line)
     if profile is None:
         return [f'profile: saw {line!r}']
     state = State(profile)
-    found: list[str] = []
+    wrong: list[str] = []
     for number, turn in enumerate(dialogue.turns):
         lines = turn.text.split('\n')
         told = [line for line in lines if fact(line)]
         if told:
-            found += facts(told, state, knowledge)
+            wrong += check_facts(told, state, knowledge)
         user = lines[-1]
-        state.wishes |= {knowledge.slots[word]: word for word in user.split() if word in knowledge.slots}
-        found += [f'{wrong} (turn {number})' for wrong in reply(user, turn.reply, state, knowledge)]
-    return [*found, *afterwards(state, knowledge)]
+        state.wishes |= knowledge.wishes(user)
+        wrong += [f'{violation} (turn {number})' for violation in check_reply(user, turn.reply, state, knowledge)]
+    return [*wrong, *check_end(state, knowledge)]
 
 
-def facts(told: list[str], state: State, knowledge: Knowledge) -> Iterator[str]:
+def check_facts(told: list[str], state: State, knowledge: Knowledge) -> Iterator[str]:
     state.shown = list(dict.fromkeys(line.split()[0] for line in told))
     unknown = [name for name in state.shown if name not in knowledge.facts]
     if unknown:
@@ -77,7 +77,7 @@ def facts(told: list[str], state: State, knowledge: Knowledge) -> Iterator[str]:
         yield f'facts: saw {saw!r}, expected {right!r}'
 
 
-def reply(user: str, said: str, state: State, knowledge: Knowledge) -> Iterator[str]:
+def check_reply(user: str, said: str, state: State, knowledge: Knowledge) -> Iterator[str]:
     if said.split(' ')[0] == API_CALL:
         expected = ' '.join([API_CALL, *(state.wishes.get(slot, '?') for slot in SLOTS)])
         if said != expected:
@@ -93,15 +93,11 @@ def reply(user: str, said: str, state: State, knowledge: Knowledge) -> Iterator[
             yield f'question: saw {said!r}, missing is {missing or "nothing"}'
     elif act == 'search' and len(state.wishes) < len(SLOTS):
         yield f'call: saw {said!r} without {", ".join(slot for slot in SLOTS if slot not in state.wishes)}'
-    else:
-        yield from CHECKS.get(act, nothing)(user, slot, state, knowledge)
+    elif act in CHECKS:
+        yield from CHECKS[act](user, slot, state, knowledge)
 
 
-def nothing(user: str, slot: str, state: State, knowledge: Knowledge) -> Iterator[str]:
-    yield from ()
-
-
-def suggestion(user: str, name: str, state: State, knowledge: Knowledge) -> Iterator[str]:
+def check_suggestion(user: str, name: str, state: State, knowledge: Knowledge) -> Iterator[str]:
     if user != SILENCE or state.booked:
         yield f'acceptance: saw {name} suggested {"after the reservation" if state.booked else f"after {user!r}"}'
     ranked = knowledge.ranked(state.shown, state.profile.diet, state.profile.favourite)
@@ -111,14 +107,14 @@ def suggestion(user: str, name: str, state: State, knowledge: Knowledge) -> Iter
     state.suggested.append(name)
 
 
-def refusal(user: str, slot: str, state: State, knowledge: Knowledge) -> Iterator[str]:
+def check_refusal(user: str, slot: str, state: State, knowledge: Knowledge) -> Iterator[str]:
     if user not in REFUSES:
         yield f'acceptance: saw {user!r} taken for a refusal'
     elif len(state.suggested) >= len(state.shown):
         yield 'acceptance: saw the last suggestion refused'
 
 
-def reservation(user: str, slot: str, state: State, knowledge: Knowledge) -> Iterator[str]:
+def check_reservation(user: str, slot: str, state: State, knowledge: Knowledge) -> Iterator[str]:
     if state.suggested:
         state.booked = state.suggested[-1]
         if user not in ACCEPTS:
@@ -129,7 +125,7 @@ def reservation(user: str, slot: str, state: State, knowledge: Knowledge) -> Ite
             yield f'variants: saw {state.booked or "nothing"} booked, told of were {", ".join(state.shown) or "none"}'
 
 
-def information(user: str, answer: str, state: State, knowledge: Knowledge) -> Iterator[str]:
+def check_information(user: str, answer: str, state: State, knowledge: Knowledge) -> Iterator[str]:
     wish = next((wish for wish, questions in QUESTIONS.items() if user in questions), None)
     if wish is None or state.booked not in knowledge.facts:
         yield f'information: saw {answer} after {user!r}, booked is {state.booked or "nothing"}'
@@ -140,22 +136,21 @@ def information(user: str, answer: str, state: State, knowledge: Knowledge) -> I
         yield f'information: saw {answer}, expected {right}'
 
 
-CHECKS = {'suggest': suggestion, 'another': refusal, 'book': reservation, 'inform': information}
+CHECKS = {'suggest': check_suggestion, 'another': check_refusal, 'book': check_reservation, 'inform': check_information}
 
 
-def afterwards(state: State, knowledge: Knowledge) -> Iterator[str]:
-    """What shows at the end of a dialogue only."""
+def check_end(state: State, knowledge: Knowledge) -> Iterator[str]:
+    """Check what only shows at the end of a dialogue."""
     profile, shown = state.profile, state.shown
     if bool(state.suggested) != bool(profile.diet):
         yield f'profile: saw {profile.line!r} with {len(state.suggested)} suggestions'
-    bases = {name.rpartition('_')[0] for name in shown}
     if not state.suggested:
         if len(shown) > 1:
             yield f'variants: saw facts about {len(shown)} restaurants and no suggestion'
         return
     if not state.booked:
         yield 'acceptance: saw no reservation after the suggestions'
-    if sorted(shown) != sorted(name for base in bases for name in variants(base)):
+    if sorted(shown) != sorted(name for base in bases(shown) for name in variants(base)):
         yield f'variants: saw {", ".join(shown)}'
     if profile.favourite not in {knowledge.facts[name]['R_speciality'] for name in shown}:
         yield f'profile: saw {profile.favourite!r}, which none of the restaurants has'
