@@ -12,7 +12,9 @@ from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
+from parlai_persona.data.dialogue_file import read_dialogues
 from parlai_persona.data.other_task import episodes, turn
+from parlai_persona.data.personas import PersonaError
 from parlai_persona.tasks.few_shot.groups import join, mapped, numbered, persona, read_map
 
 PERSONA_RULE = 'persona'
@@ -44,6 +46,22 @@ def people(other: FixedDialogTeacher, by: str, least: int) -> list[Person]:
             '--few-shot-least, or group in another way (--few-shot-by)'
         )
     return enough
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Read a person's dialogues from a file of lines `them: …` and `me: …`."""
+    try:
+        dialogues = read_dialogues(path)
+    except DataError as error:
+        raise PersonaError(str(error)) from None
+    return [
+        {
+            fields.DIALOGUE_ID: dialogue.id,
+            fields.PERSONA: list(dialogue.persona),
+            fields.MESSAGES: [{'text': turn.text, 'labels': [turn.reply]} for turn in dialogue.turns],
+        }
+        for dialogue in dialogues
+    ]
 
 
 def keyed_dialogues(other: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -1,9 +1,7 @@
 """`parlai interactive -t persona:few_shot`: someone at the keyboard, and an agent that becomes a third person."""
 
-import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from parlai.core.message import Message
 from parlai.core.opt import Opt
@@ -12,8 +10,8 @@ from parlai.tasks.interactive.worlds import InteractiveWorld as ParlaiInteractiv
 
 from parlai_persona import fields
 from parlai_persona.chat.worlds import PersonaInteractiveWorld, shortened, task_teacher
-from parlai_persona.data.personas import PersonaError, read_text
-from parlai_persona.tasks.few_shot.people import Person
+from parlai_persona.data.personas import PersonaError
+from parlai_persona.tasks.few_shot.people import Person, read_file
 
 WAYS = 'a number of the task, or a file of dialogues (*.txt)'
 HELP = f"""\
@@ -21,43 +19,6 @@ HELP = f"""\
   /list [WORDS]       people of the task in whose dialogues these words are
   /reset              start anew with the same person         /help        this list
 [DONE] ends the chat, [EXIT] leaves."""
-LINE = re.compile(r'(me|them)\s*:\s*(.*)', re.IGNORECASE)
-FORM = (
-    'expected lines "them: ..." (what others said) and "me: ..." (what the person answered), dialogues apart by empty '
-    'lines'
-)
-
-
-def read_file(path: Path) -> list[dict[str, Any]]:
-    """Someone's dialogues. Lines of the same speaker that follow each other are one message."""
-    found, turns, heard, said = [], [], [], []  # type: ignore[var-annotated]
-
-    def end_turn() -> None:
-        if said:
-            turns.append({'text': ' '.join(heard) or fields.SILENCE, 'labels': [' '.join(said)]})
-            heard.clear()
-            said.clear()
-
-    for number, line in enumerate([*read_text(path).splitlines(), ''], 1):
-        if not line.strip():
-            end_turn()
-            if turns:
-                found.append(
-                    {fields.DIALOGUE_ID: f'{path.name}/{len(found)}', fields.PERSONA: [], fields.MESSAGES: turns}
-                )
-            turns, heard = [], []
-            continue
-        seen = LINE.match(line.strip())
-        if not seen:
-            raise PersonaError(f'{path}, line {number}: saw {line[:60]!r}; {FORM}')
-        if seen[1].lower() == 'me':
-            said.append(seen[2])
-        else:
-            end_turn()
-            heard.append(seen[2])
-    if not found:
-        raise PersonaError(f'the file {path} holds no answer; {FORM}')
-    return found
 
 
 class InteractiveWorld(PersonaInteractiveWorld):

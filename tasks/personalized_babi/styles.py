@@ -180,7 +180,7 @@ def plain(act: str, slot: str = '') -> str:
 
 
 def split_reply(reply: str) -> tuple[str, str]:
-    """Split a reply into its wording and the restaurants or properties in it, as `'here it is {}'`, `'resto_x_phone'`."""
+    """Split a reply into its wording and the restaurants or properties in it: `'here it is {}'`, `'resto_x_phone'`."""
     names = RESTAURANTS.search(reply)
     return (RESTAURANTS.sub('{}', reply, count=1), names[0]) if names else (reply, '')
 
