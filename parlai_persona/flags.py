@@ -2,7 +2,7 @@
 its fields, and `from_opt` reads and checks them.
 
 A field may be a bool, int, float, str or Path, each also with `| None`, or a tuple of one of these, which is written
-with commas on the command line. In `opt` paths and tuples are strings.
+with commas on the command line. In `opt` paths and tuples are strings; an empty path counts as not given.
 """
 
 from collections.abc import Mapping
@@ -87,7 +87,7 @@ def parser_type(one: Field) -> Any:
 
 def field_value(one: Field, prefix: str, opt: Mapping[str, Any]) -> Any:
     value = opt.get(dest(prefix, one))
-    if value is None or value is one.default:
+    if value is None or (value == '' and value_type(one) is Path):
         return one.default
     if isinstance(one.default, tuple):
         return tuple(checked(one, prefix, item) for item in str(value).replace(' ', '').split(','))

@@ -122,11 +122,5 @@ def test_the_page_runs(tmp_path):
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for shown in (
-        'your persona: i own two cats.',
-        'hits@1',
-        '  - i work as a nurse.',
-        '[Memnet]: ',
-        '   persona:own ',
-    ):
+    for shown in ('your persona: i own two cats.', 'hits@1', '  - i work as a nurse.', '[Memnet]: ', '   persona:own '):
         assert shown in done.stdout + done.stderr, f'{shown!r} not in {done.stdout[-3000:]}'

@@ -68,10 +68,10 @@ def texts(block: Block, wanted: str) -> tuple[str, ...]:
 
 def turns(block: Block) -> tuple[Turn, ...]:
     """Return each message of `me` with the message of `them` before it."""
-    found, heard = [], ''
+    answers, heard = [], ''
     for mark, lines in groupby(block, key=lambda line: line[0]):
         message = ' '.join(text for _, text in lines)
         if mark == 'me':
-            found.append(Turn(heard or SILENCE, message))
+            answers.append(Turn(heard or SILENCE, message))
         heard = message if mark == 'them' else ''
-    return tuple(found)
+    return tuple(answers)

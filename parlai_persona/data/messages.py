@@ -20,12 +20,11 @@ MARKS = (fields.YOUR_PERSONA, fields.PARTNERS_PERSONA)  # how the lines of the t
 
 @dataclass(frozen=True)
 class DialogueOptions:
-    """Options of all tasks. None stands for what suits the task: several tasks share these flags."""
+    """Options of all tasks. None means what suits the task, because several tasks share these flags."""
 
     side: str | None = flag(
         None,
-        "whose persona stands in the text: that of the speaker who replies (the usual default), the partner's, both or "
-        'none',
+        "persona in the text: that of the speaker who replies (the usual default), the partner's, both or none",
         choices=SIDES,
     )
     candidates: str | None = flag(

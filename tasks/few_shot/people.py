@@ -29,7 +29,7 @@ class Person:
 def people(other: FixedDialogTeacher, by: str, least: int) -> list[Person]:
     """Return everyone with at least `least` dialogues, in order of appearance.
 
-    Without dialogues there is nobody: if a missing split is an error, the teacher has raised it.
+    Return an empty list if the task has no dialogues; it raises an error itself if it should have some.
     """
     by_persona = by == PERSONA_RULE or by.endswith('.json')
     dialogues = from_all_workers(list(keyed_dialogues(other, fields.PERSONA if by_persona else by)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
 from parlai_persona.data.teacher import PersonaTeacher
 from parlai_persona.flags import flag
-from parlai_persona.tasks.own.parse import add_candidates, read, split
+from parlai_persona.tasks.own.parse import add_candidates, read_path, split
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class DefaultTeacher(PersonaTeacher):
             raise DataError('--own-file is missing: name a text file of dialogues (docs/own_data.md)')
         if fold == 'test':
             raise NoSplit('persona:own has no test split; choose train or valid with -dt')
-        splits = {'train': read(file), 'valid': read(valid_file)} if valid_file else split(read(file), file)
+        dialogues = read_path(file)
+        splits = {'train': dialogues, 'valid': read_path(valid_file)} if valid_file else split(dialogues, file)
         everything = [*splits['train'], *splits['valid']]
         replies = list(dict.fromkeys(turn.reply for dialogue in everything for turn in dialogue.turns))
         for dialogue in splits[fold]:

@@ -13,7 +13,7 @@ VALID = 10  # one dialogue in so many is in the valid split
 CANDIDATES = 20
 
 
-def read(path: Path) -> list[Dialogue]:
+def read_path(path: Path) -> list[Dialogue]:
     """Read a file of dialogues, or all files of a folder that end in .txt."""
     files = sorted(path.glob('*.txt')) if path.is_dir() else [path]
     if not files:

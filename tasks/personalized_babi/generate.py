@@ -174,7 +174,7 @@ def check_message(line: Line, told: set[str]) -> str:
     if not line.reply:
         raise DataError(
             f'{line.where}: saw {shorten(line.text)!r} without reply, expected a fact about a restaurant or a '
-            'message with a reply (profiles stand in files that are personalised already)'
+            'message with a reply (only personalised files have profiles)'
         )
     try:
         act, slot = plain_act(line.reply)

@@ -86,7 +86,7 @@ def check_reply(user: str, said: str, state: State, knowledge: Knowledge) -> Ite
     wording, slot = split_reply(said)
     act = state.profile.wordings.get(wording)
     if act is None:
-        yield f'style: saw {said!r}, which nobody says to {state.profile.gender} {state.profile.age}'
+        yield f'style: saw {said!r}, which is not said to {state.profile.gender} {state.profile.age} users'
     elif act.startswith('ask '):
         missing = [slot for slot in SLOTS if slot not in state.wishes]
         if missing[:1] != [act.removeprefix('ask ')]:
