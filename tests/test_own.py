@@ -1,9 +1,6 @@
 """`persona:own`: files of one's own dialogues, their splits and candidates, and the page docs/own_data.md."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -105,22 +102,12 @@ def test_the_teacher(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_page_runs(tmp_path):
+def test_the_page_runs(shell):
     """All of its commands, with one epoch a training and generated dialogues in the place of Persona-Chat."""
     commands = '\n'.join(re.findall(r'```sh\n(.*?)```', PAGE.read_text(), re.S))
     quick = commands.replace('--num-epochs 15', '--num-epochs 1')
     quick = quick.replace('persona:personachat,', 'persona:sample:persona_sample_dialogues=50,')
     assert quick.count('--num-epochs 1\n') == 2 and 'persona:sample' in quick
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    done = subprocess.run(
-        ['bash', '-euo', 'pipefail', '-c', quick],
-        cwd=tmp_path,
-        env={**os.environ, 'PATH': path},
-        input='do you have any pets ?\n[EXIT]\n',
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = shell(quick, 'do you have any pets ?\n[EXIT]\n')
     for shown in ('your persona: i own two cats.', 'hits@1', '  - i work as a nurse.', '[Memnet]: ', '   persona:own '):
         assert shown in done.stdout + done.stderr, f'{shown!r} not in {done.stdout[-3000:]}'

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import count, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError, Dialogue
@@ -104,18 +104,14 @@ def check_source(request: Request, task: int, split: str, knowledge: Knowledge) 
 
 def dialogues(request: Request, task: int, split: str, knowledge: Knowledge) -> Iterator[Dialogue]:
     """Yield personalised dialogues without end: new ones, or those of the plain file in order and then from the top."""
+    plains: Iterable[Dialogue]
     if request.fresh:
         plains = fresh(request, task, split, knowledge)
     else:
-        plains = again_and_again(request.plain / file_name(False, task, split))
+        plains = cycle(read_dialogues(request.plain / file_name(False, task, split), personalized=False))
     for number, plain in enumerate(plains):
         rng = random.Random(f'{request.seed}/{"fresh" if request.fresh else "plain"}/{task}/{split}/{number}')
         yield personalize(replace(plain, id=f'{split}-{number}'), knowledge, rng)
-
-
-def again_and_again(path: Path) -> Iterator[Dialogue]:
-    while True:
-        yield from read_dialogues(path, personalized=False)
 
 
 def fresh(request: Request, task: int, split: str, knowledge: Knowledge) -> Iterator[Dialogue]:
