@@ -1,7 +1,7 @@
 """Reading another ParlAI task: for a task or an agent whose data are made from it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from parlai.core.loader import load_teacher_module
@@ -17,11 +17,28 @@ def add_task_flags(parser: ParlaiParser, partial_opt: Opt | None, task: str) -> 
 
 def teacher(opt: Opt, task: str, fold: str) -> FixedDialogTeacher:
     """Return a teacher of the other task that goes through a split once, in order."""
-    plain = copy.deepcopy(opt)
-    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1, mutators=None)
+    return teachers({**opt, 'mutators': None}, task, fold)[0]
+
+
+def teachers(opt: Mapping[str, Any], task: str, fold: str, own_options: bool = True) -> list[FixedDialogTeacher]:
+    """Return the teachers of tasks joined by commas; each goes through a split once, in order.
+
+    Without `own_options`, the options of a task have their defaults unless its name sets them.
+    """
+    plain = Opt(copy.deepcopy(dict(opt)))
+    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1)
     for name in ('model', 'model_file'):  # so that it does not load the agent's options
         plain.pop(name, None)
-    return create_task_agent_from_taskname(plain)[0]
+    for name in () if own_options else task.split(','):
+        plain.update(default_options(plain, name))
+    return create_task_agent_from_taskname(plain)
+
+
+def default_options(opt: Opt, task: str) -> dict[str, Any]:
+    """Return the options that a task's teacher adds, with their default values."""
+    parser = ParlaiParser(False, False)
+    add_task_flags(parser, opt, task)
+    return {action.dest: action.default for action in parser._actions if action.dest != 'help'}
 
 
 def episodes(other: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
