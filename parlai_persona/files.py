@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent, and files of text and JSON."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 @contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """Another name to write under; the file takes its own when that went well, else what was written goes."""
+    """Yield a temporary name to write under. The file gets its real name at the end; after an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
@@ -22,7 +22,7 @@ def draft(path: Path) -> Iterator[Path]:
 
 
 def open_text(path: Path) -> IO[str]:
-    """A text file, perhaps .gz, whose lines end at line feeds alone."""
+    """Open a text file, gzipped if it ends in .gz; only line feeds end a line."""
     if path.suffix == '.gz':
         return gzip.open(path, 'rt', encoding='utf-8', newline='\n')
     return path.open(encoding='utf-8', newline='\n')

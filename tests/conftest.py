@@ -44,6 +44,27 @@ def parlai(tmp_path):
     return run
 
 
+@pytest.fixture
+def shell(tmp_path):
+    """Runs the commands of a page in an empty folder with bash; returns the finished process, which has succeeded."""
+
+    def run(commands: str, input: str) -> subprocess.CompletedProcess:
+        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+        done = subprocess.run(
+            ['bash', '-euo', 'pipefail', '-c', commands],
+            cwd=tmp_path,
+            env={**os.environ, 'PATH': path},
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    return run
+
+
 def worker_program(folder: Path, name: str, source: str) -> None:
     """A module that subprocesses can import when `folder` is on their PYTHONPATH."""
     (folder / f'{name}.py').write_text(source)

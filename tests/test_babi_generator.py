@@ -320,10 +320,11 @@ def test_the_command(tmp_path):
 
 
 def test_the_command_costs_nothing_at_the_start_of_parlai():
-    """Every `parlai` imports it: at its top stands nothing but what ParlAI has loaded anyway."""
-    path = Path(parlai_persona.__file__).parent / 'scripts' / 'persona_babi.py'
+    """Every `parlai` imports it, so its top has only ParlAI's own modules and the light ones of the options."""
+    path = Path(parlai_persona.__file__).parent / 'scripts' / 'personalized_babi.py'
     top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert {getattr(node, 'module', None) for node in top} == {'parlai.core.params', 'parlai.core.script'}
+    light = {'parlai_persona.flags', 'parlai_persona.tasks.personalized_babi.options'}
+    assert {getattr(node, 'module', None) for node in top} == {'parlai.core.params', 'parlai.core.script', *light}
 
 
 def broken(folder: Path, old: str, new: str) -> Path:
@@ -351,7 +352,7 @@ def broken(folder: Path, old: str, new: str) -> Path:
             r"line 1: saw 'resto_rome_8stars', which is not",
         ),
         ('great let me do the reservation', "i'm on it", r'line 10: saw .here it is \S+. before any reservation'),
-        ('here it is resto_oslo', 'here it is resto_rome', r"line 10: saw 'resto_rome_\S+', of which no fact stands"),
+        ('here it is resto_oslo', 'here it is resto_rome', r"line 10: saw 'resto_rome_\S+', but no fact about it"),
         (
             '1 resto_oslo_cheap_italian_8stars R_phone resto_oslo_cheap_italian_8stars_phone',
             '1 male young',
@@ -376,9 +377,9 @@ def test_a_broken_line_is_named_before_anything_is_written(old, new, complaint, 
             {'splits': 'valid'},
             r'of task 1 it has dialog-babi-task1-API-calls-trn\.txt: choose other --tasks or --splits',
         ),
-        ({'splits': 'dev'}, r"saw the split 'dev', expected some of train, valid, test, test-OOV"),
-        ({'tasks': '1,6'}, r'saw the task 6, expected some of 1, 2, 3, 4, 5'),
-        ({'tasks': 'one'}, r"saw the task 'one', expected some of 1, 2, 3, 4, 5"),
+        ({'splits': 'dev'}, r"--splits is 'dev'; expected train or valid or test or test-OOV"),
+        ({'tasks': '1,6'}, r'--tasks is 6; expected 1 or 2 or 3 or 4 or 5'),
+        ({'tasks': 'one'}, r"--tasks is 'one'; expected a whole number"),
         ({'dialogues': 0}, r'--dialogues is 0; it has to be 1 or more'),
         ({'kb': 'nowhere'}, r'--kb nowhere: no such file'),
         ({'kb': str(PLAIN / 'dialog-babi-kb-all.txt')}, r'tells no R_speciality of resto_lisbon'),
@@ -395,9 +396,9 @@ def test_a_wrong_option_is_named(options, complaint, tmp_path, monkeypatch):
 def test_nothing_is_overwritten(tmp_path):
     written = run(tmp_path, tasks=(1,))
     before = {path: path.read_bytes() for path in written}
-    with pytest.raises(DataError, match=r'task1-API-calls-trn\.txt is there already'):
+    with pytest.raises(DataError, match=r'task1-API-calls-trn\.txt exists already'):
         run(tmp_path, tasks=(1,), seed=1)
-    with pytest.raises(DataError, match=r'kb-all\.txt is there already, and of other restaurants'):
+    with pytest.raises(DataError, match=r'kb-all\.txt exists already, with other restaurants'):
         run(tmp_path, tasks=(2,), kb_seed=1)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert len(run(tmp_path, tasks=(2,), seed=1)) == 3, 'more files of the same restaurants are welcome'

@@ -193,5 +193,7 @@ def test_presets(tmp_path):
     assert Opt.load_init(f'persona:meta_memnn,{own}') == {**opt, 'learningrate': 0.5}
     assert Opt.load_init('persona:memnet')['memnet_layers'] == 4
     assert Opt.load_init('persona:memnet/small')['memnet_layers'] == 1  # another preset of the same method
-    with pytest.raises(FileNotFoundError, match='there is persona:memnet, persona:memnet/small, persona:meta_memnn'):
+    with pytest.raises(
+        FileNotFoundError, match='choose one of persona:memnet, persona:memnet/small, persona:meta_memnn'
+    ):
         Opt.load_init('persona:nothing')

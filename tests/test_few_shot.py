@@ -141,7 +141,7 @@ def test_only_training_exchanges_words():
 
 
 def test_too_few_dialogues():
-    with pytest.raises(DataError, match='of 16 people nobody has 4 dialogues, the most are 3'):
+    with pytest.raises(DataError, match='none of 16 people has 4 dialogues, the most are 3'):
         paml_tasks.teacher(few_shot_least=4)
     with pytest.raises(DataError, match="no field 'author' .* they have .*speaker"):
         paml_tasks.teacher(few_shot_by='author')

@@ -243,7 +243,7 @@ def test_no_candidates():
 def test_options_inside_the_task_string():
     messages = list(teacher('persona:personachat:persona_side=none'))
     assert messages[0]['text'] == 'hello , how was your day ?'
-    with pytest.raises(ValueError, match="--persona-side is 'nobody'; it has to be one of: self, other, both, none"):
+    with pytest.raises(ValueError, match="--persona-side is 'nobody'; expected self or other or both or none"):
         list(teacher('persona:personachat:persona_side=nobody'))
 
 

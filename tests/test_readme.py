@@ -1,31 +1,19 @@
 """The README's quick start does what it says; here with one epoch of training instead of its eight."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_quick_start_runs(tmp_path):
+def test_the_quick_start_runs(shell):
     marked = r'<!-- tests/test_readme.py runs this block -->\n```sh\n(.*?)```'
     block = re.search(marked, (ROOT / 'README.md').read_text(), re.S)
     assert block
     commands = block[1].replace('--num-epochs 8', '--num-epochs 1')
     assert commands != block[1]
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    done = subprocess.run(
-        ['bash', '-euo', 'pipefail', '-c', commands],
-        cwd=tmp_path,
-        env={**os.environ, 'PATH': path},
-        input='i am a nurse . where do you live ?\n[EXIT]\n',
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = shell(commands, 'i am a nurse . where do you live ?\n[EXIT]\n')
     persona = "The model's persona:\n  - i own a cat."
     for shown in ('your persona: ', 'hits@1_persona', 'persona_f1', persona, '[Memnn]: '):
         assert shown in done.stdout, f'{shown!r} not in {done.stdout[-3000:]}'

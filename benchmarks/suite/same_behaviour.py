@@ -140,7 +140,7 @@ def dump(path: Path, count: int = 4000) -> Path:
                 'parent_id': f't1_{rng.choice(answers)}' if answers and rng.random() < 0.8 else thread,
                 'subreddit': 'tea',
             }
-            known.append((comment['id'], thread))
+            known.append((f'{number:x}', thread))
             file.write(json.dumps(comment) + '\n')
     return path
 

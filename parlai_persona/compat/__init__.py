@@ -15,15 +15,7 @@
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import (  # noqa: F401  they register
-    huggingface,
-    keyboard,
-    metrics,
-    progress,
-    training,
-    vectors,
-    workers,
-)
+from parlai_persona.compat import huggingface, keyboard, metrics, progress, training, vectors, workers  # noqa: F401  they register
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

@@ -1,4 +1,4 @@
-"""Label candidates whose order tells nothing, the same on every machine and for every number of workers."""
+"""Label candidates in an order that gives nothing away, the same on every machine and for any number of workers."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,10 @@ T = TypeVar('T')
 
 
 class Distractors:
-    """The replies of one split, from which distractors for a reply are drawn.
+    """Draws distractors for a reply from the replies of one split.
 
-    Drawing for an example depends on the seed, the dialogue and the turn alone, not on what was drawn before:
-    workers, streams and resumed runs see the same candidates.
+    A draw depends only on the seed, the dialogue and the turn, not on earlier draws. So workers, streams and resumed
+    runs see the same candidates.
     """
 
     def __init__(self, dialogues: Iterable[Dialogue], seed: int):
@@ -27,14 +27,14 @@ class Distractors:
         self.distinct = len(set(self.replies))
 
     def candidates(self, dialogue_id: str, turn: int, reply: str, count: int) -> list[str]:
-        """`count` different replies: this one and others of other dialogues, in an order that tells nothing."""
+        """Return `count` different replies in a random order: this one, and others from other dialogues."""
         if self.distinct < count:
             raise DataError(
                 f'{count} candidates asked for, but the split holds only {self.distinct} different replies: '
                 'lower --persona-candidates-count'
             )
         rng = example_rng(self.seed, dialogue_id, turn)
-        chosen = {reply: None}  # a dict keeps the order of drawing, which a set would not
+        chosen = {reply: None}  # a dict, because a set would lose the order of the draws
         for _ in range(1000 * count):
             if len(chosen) == count:
                 return shuffled(list(chosen), rng)
@@ -48,12 +48,12 @@ class Distractors:
 
 
 def example_rng(seed: int, dialogue_id: str, turn: int) -> random.Random:
-    """The randomness of one example, whatever was drawn for others before."""
+    """Return the random generator of one example, independent of draws for other examples."""
     return random.Random(f'{seed}/{dialogue_id}/{turn}')
 
 
 def shuffled(candidates: Sequence[T], rng: random.Random) -> list[T]:
-    """The same candidates in a random order: in the released files the reply is always the last one."""
+    """Return the candidates in a random order. (In the released files the reply is always the last one.)"""
     mixed = list(candidates)
     rng.shuffle(mixed)
     return mixed

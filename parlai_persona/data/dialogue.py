@@ -1,32 +1,32 @@
-"""The record in which every task of ours hands its dialogues to the teacher."""
+"""The records that every task of ours hands to its teacher, and the errors that data can raise."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the partner said (all of it since our last reply) and what we replied."""
+    """What the partner said since our last reply, and what we replied."""
 
     text: str
     reply: str
-    candidates: tuple[str, ...] = ()  # the reply among distractors that came with the data, if any did
-    kind: str = ''  # what sort of reply it is, where a task knows it
+    candidates: tuple[str, ...] = ()  # the reply among distractors, if the data have any
+    kind: str = ''  # the sort of reply, if the task knows it
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One speaker's side of a dialogue; the other side of it, where a corpus has both, is another record."""
+    """One speaker's side of a dialogue. If a corpus has the other side too, that is a second record."""
 
     id: str
     turns: tuple[Turn, ...]
-    persona: tuple[str, ...] = ()  # about the speaker who replies
+    persona: tuple[str, ...] = ()  # of the speaker who replies
     partner_persona: tuple[str, ...] = ()
-    speaker: str = ''  # who replies, where a corpus knows people
+    speaker: str = ''  # who replies, if the corpus knows people
 
 
 class DataError(ValueError):
-    """The data are not what they should be: the message says where, what was seen and what was expected."""
+    """The data are wrong; the message says where, what was seen and what was expected."""
 
 
 class NoSplit(DataError):
-    """The split that was asked for does not exist."""
+    """The requested split does not exist."""

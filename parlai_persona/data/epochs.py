@@ -1,4 +1,4 @@
-"""The order of a training epoch: a permutation, drawn anew each time and shared out between workers."""
+"""The order of a training epoch: a new permutation each time, divided between workers."""
 
 import random
 from typing import Any
@@ -10,9 +10,9 @@ from parlai_persona.data.candidates import shuffled
 
 
 class SeededEpochs:
-    """For a teacher with numbered episodes. (ParlAI's own draw with replacement.)
+    """Mixin for a teacher with numbered episodes: an epoch visits each once. (ParlAI's own draw with replacement.)
 
-    All workers have `seed` and `starttime` in common, so that they draw the same order.
+    All workers draw the same order, because they have `seed` and `starttime` in common.
     """
 
     opt: Opt
@@ -27,10 +27,10 @@ class SeededEpochs:
         return {**super().share(), 'epoch_order': self.epoch_order}  # type: ignore[misc]
 
     def next_episode_idx(self, num_eps: int | None = None, loop: bool | None = None) -> int:
-        """Training: the next of this worker's share of a permutation of all episodes."""
+        """Return, in training, the next episode of this worker's part of the permutation."""
         if not self.random:
             return super().next_episode_idx(num_eps, loop)  # type: ignore[misc]
-        self.index.value += 1  # shared by the rows of a batch
+        self.index.value += 1  # the rows of a batch share this counter
         episodes = num_eps or self.num_episodes()  # type: ignore[attr-defined]
         self.epoch, position = divmod(self.index.value * num_workers() + get_rank(), episodes)
         return self.order(self.epoch, episodes)[position]
@@ -44,6 +44,6 @@ class SeededEpochs:
 
 
 def epoch_key(opt: Opt, epoch: int) -> str:
-    """What seeds the order of an epoch."""
+    """Return the seed of the order of an epoch."""
     seed = opt.get('seed')
     return f'{opt.get("starttime") if seed is None else seed}/{epoch}'

@@ -1,5 +1,7 @@
 """`Dialogue` records -> ParlAI Messages, with the options that all our tasks share; for any kind of teacher."""
 
+from dataclasses import dataclass
+
 import parlai.utils.logging as logging
 from parlai.core.message import Message
 from parlai.core.opt import Opt
@@ -9,18 +11,40 @@ from parlai.utils.data import DatatypeHelper
 from parlai_persona import fields
 from parlai_persona.data.candidates import Distractors, example_rng, shuffled
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
+from parlai_persona.flags import add_flags, flag, from_opt
 
 SIDES = ('self', 'other', 'both', 'none')
 CANDIDATES = ('inline', 'sampled', 'none')
 MARKS = (fields.YOUR_PERSONA, fields.PARTNERS_PERSONA)  # how the lines of the two personas begin in `text`
 
 
-class DialogueMessages:
-    """`text` is what ParlAI's own Persona-Chat teachers send: the persona lines chosen by `--persona-side` before
-    the first message of a dialogue, then one message a turn. Whatever the side, both personas, the dialogue id
-    and the turn also travel in fields of their own, where truncation of `text` does not reach them.
+@dataclass(frozen=True)
+class DialogueOptions:
+    """Options of all tasks. None means what suits the task, because several tasks share these flags."""
 
-    A task says what suits it where the options do not.
+    side: str | None = flag(
+        None,
+        "persona in the text: that of the speaker who replies (the usual default), the partner's, both or none",
+        choices=SIDES,
+    )
+    candidates: str | None = flag(
+        None,
+        'label candidates: those that come with the data (the usual default), seeded draws from the same split, or '
+        'none',
+        choices=CANDIDATES,
+    )
+    candidates_count: int | None = flag(
+        None, 'number of sampled candidates, the reply included (the usual default: 20)', least=2
+    )
+    candidates_seed: int = flag(0, 'seed of the sampled candidates and of the order in which candidates are shown')
+
+
+class DialogueMessages:
+    """Makes Messages like those of ParlAI's own Persona-Chat teachers: the persona lines chosen by `--persona-side`
+    stand before the first message of a dialogue, then there is one message a turn.
+
+    Both personas, the dialogue id and the turn also travel in fields of their own, which truncation of `text` does
+    not reach. A task sets the class attributes to what suits it.
     """
 
     opt: Opt
@@ -28,80 +52,60 @@ class DialogueMessages:
     CANDIDATES = 'inline'
     COUNT = 20  # of candidates
     MARKS = MARKS
+    OPTIONS: type | None = None  # the task's own options: a dataclass of flags, whose docstring heads them in --help
+    PREFIX = 'persona'  # of these flags
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)  # type: ignore[misc]
-        group = parser.add_argument_group('Persona dialogues')
-        group.add_argument(  # no defaults here: several tasks share the flags, not what suits them
-            '--persona-side',
-            choices=SIDES,
-            default=None,
-            help="whose persona stands in the text: the replying speaker's (default, if the task knows no better), "
-            "the partner's, both or none",
-        )
-        group.add_argument(
-            '--persona-candidates',
-            choices=CANDIDATES,
-            default=None,
-            help='label candidates: those that came with the data (default, if the task knows no better), seeded '
-            'draws from the same split, or none',
-        )
-        group.add_argument(
-            '--persona-candidates-count',
-            type=int,
-            default=None,
-            help='number of sampled candidates, the reply included (default 20, if the task knows no better)',
-        )
-        group.add_argument(
-            '--persona-candidates-seed',
-            type=int,
-            default=0,
-            help='seed of the sampled candidates and of the order in which candidates are shown',
-        )
+        add_flags(parser.add_argument_group('Persona dialogues'), 'persona', DialogueOptions)
+        if cls.OPTIONS:
+            add_flags(parser.add_argument_group(cls.OPTIONS.__doc__), cls.PREFIX, cls.OPTIONS)
         return parser
 
     @classmethod
     def settle(cls, opt: Opt) -> None:
-        """Fill in what the task prefers, and check the rest; options in the task string pass no parser."""
-        preferred = {'side': cls.SIDE, 'candidates': cls.CANDIDATES, 'candidates_count': cls.COUNT}
-        for name, value in preferred.items():
-            if opt.get(f'persona_{name}') is None:
-                opt[f'persona_{name}'] = value
-        check_choice(opt, 'persona_side', SIDES)
-        check_choice(opt, 'persona_candidates', CANDIDATES)
-        if opt['persona_candidates'] == 'sampled' and opt['persona_candidates_count'] < 2:
-            raise ValueError(f'--persona-candidates-count is {opt["persona_candidates_count"]}; it has to be 2 or more')
+        """Check the shared options, and fill in what suits the task where they are not given."""
+        asked = from_opt(DialogueOptions, opt, 'persona')
+        opt['persona_side'] = asked.side or cls.SIDE
+        opt['persona_candidates'] = asked.candidates or cls.CANDIDATES
+        opt['persona_candidates_count'] = asked.candidates_count or cls.COUNT
+        opt['persona_candidates_seed'] = asked.candidates_seed
 
     def forgive(self, error: NoSplit, fold: str) -> None:
-        """A missing test split is an error only for someone who asked for it: `train_model` runs a last test without
-        being asked, and should not fail after hours of training."""
+        """Raise the error, unless the missing split is a test that nobody asked for.
+
+        `train_model` always ends with a test, and should not fail after hours of training.
+        """
         asked = self.opt.get('override', {}).get('datatype', '')
         if fold != 'test' or DatatypeHelper.fold(asked) == 'test':
             raise error
         logging.error(f'No final test. {error}')
 
     def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
+        """Return turn `number` of the dialogue as a Message."""
         turn = dialogue.turns[number]
-        fields_ = {
-            'text': self.text(dialogue, number, turn.text),
-            'labels': [turn.reply],
-            fields.PERSONA: list(dialogue.persona),
-            fields.PARTNER_PERSONA: list(dialogue.partner_persona),
-            fields.DIALOGUE_ID: dialogue.id,
-            fields.TURN: number,
-        }
+        message = Message(
+            {
+                'text': self.text(dialogue, number, turn.text),
+                'labels': [turn.reply],
+                fields.PERSONA: list(dialogue.persona),
+                fields.PARTNER_PERSONA: list(dialogue.partner_persona),
+                fields.DIALOGUE_ID: dialogue.id,
+                fields.TURN: number,
+            }
+        )
         if turn.kind:
-            fields_[fields.KIND] = turn.kind
+            message[fields.KIND] = turn.kind
         if dialogue.speaker:
-            fields_[fields.SPEAKER] = dialogue.speaker
+            message[fields.SPEAKER] = dialogue.speaker
         candidates = self.candidates(dialogue.id, number, turn, distractors)
         if candidates:
-            fields_['label_candidates'] = candidates
-        return Message(fields_)
+            message['label_candidates'] = candidates
+        return message
 
     def text(self, dialogue: Dialogue, number: int, said: str) -> str:
-        """What an agent is sent as `text`: the persona lines stand before the first message of a dialogue."""
+        """Return the `text` that an agent is sent, with the persona lines if it is the first of a dialogue."""
         before = persona_lines(dialogue, self.opt['persona_side'], self.MARKS) if number == 0 else []
         return '\n'.join([*before, said])
 
@@ -119,16 +123,9 @@ class DialogueMessages:
 
 
 def persona_lines(dialogue: Dialogue, side: str, marks: tuple[str, str] = MARKS) -> list[str]:
-    """The persona as the lines of text that ParlAI's agents expect before the first message."""
+    """Return the persona as the lines that ParlAI's agents expect before the first message."""
     own, partner = (
         [f'{mark}{line}' for line in persona]
         for mark, persona in zip(marks, (dialogue.persona, dialogue.partner_persona), strict=True)
     )
     return {'self': own, 'other': partner, 'both': own + partner, 'none': []}[side]
-
-
-def check_choice(opt: Opt, key: str, choices: tuple) -> None:
-    """Options given inside the task string (`-t persona:x:key=value`) pass no parser; check them here."""
-    if opt.get(key) not in choices:
-        flag = '--' + key.replace('_', '-')
-        raise ValueError(f'{flag} is {opt.get(key)!r}; it has to be one of: {", ".join(map(str, choices))}')

@@ -1,28 +1,33 @@
-"""What a task reads that is made of another task."""
+"""Reading another ParlAI task: for a task or an agent whose data are made from it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from parlai.core.loader import load_teacher_module
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.teachers import FixedDialogTeacher, Teacher, create_task_agent_from_taskname
+from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
+
+
+def add_task_flags(parser: ParlaiParser, partial_opt: Opt | None, task: str) -> None:
+    """Add the other task's own flags."""
+    load_teacher_module(task).add_cmdline_args(parser, partial_opt)
 
 
 def teacher(opt: Opt, task: str, fold: str) -> FixedDialogTeacher:
-    """The teacher of the task below, which passes over a split once, in its order."""
+    """Return a teacher of the other task that goes through a split once, in order."""
     return teachers({**opt, 'mutators': None}, task, fold)[0]
 
 
-def teachers(opt: dict[str, Any], task: str, fold: str, own_options: bool = True) -> list[Teacher]:
-    """Return the teachers of tasks joined by commas. Each passes over a split once, in its order.
+def teachers(opt: Mapping[str, Any], task: str, fold: str, own_options: bool = True) -> list[FixedDialogTeacher]:
+    """Return the teachers of tasks joined by commas; each goes through a split once, in order.
 
-    Without `own_options` a task has the defaults of its options, but for those in its name.
+    Without `own_options`, the options of a task have their defaults unless its name sets them.
     """
     plain = Opt(copy.deepcopy(dict(opt)))
     plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1)
-    for name in ('model', 'model_file'):  # it is not to load the agent's options
+    for name in ('model', 'model_file'):  # so that it does not load the agent's options
         plain.pop(name, None)
     for name in () if own_options else task.split(','):
         plain.update(default_options(plain, name))
@@ -32,15 +37,15 @@ def teachers(opt: dict[str, Any], task: str, fold: str, own_options: bool = True
 def default_options(opt: Opt, task: str) -> dict[str, Any]:
     """Return the options that a task's teacher adds, with their default values."""
     parser = ParlaiParser(False, False)
-    load_teacher_module(task).add_cmdline_args(parser, opt)
+    add_task_flags(parser, opt, task)
     return {action.dest: action.default for action in parser._actions if action.dest != 'help'}
 
 
-def episodes(below: Teacher) -> Iterator[list[dict[str, Any]]]:
-    """Episodes as lists of Messages; whatever ParlAI hands out."""
+def episodes(other: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
+    """Yield the episodes of any ParlAI teacher as lists of Messages."""
     turns: list[dict[str, Any]] = []
-    while not below.epoch_done():
-        message = below.act()
+    while not other.epoch_done():
+        message = other.act()
         if message.is_padding():
             break
         turns.append(message)
@@ -50,8 +55,9 @@ def episodes(below: Teacher) -> Iterator[list[dict[str, Any]]]:
 
 
 def turn(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the text of a Message, its first label in a list (empty if it has none), and its candidates if any."""
     labels = message.get('labels', message.get('eval_labels')) or ()
-    found = {'text': message.get('text', ''), 'labels': list(labels[:1])}
+    plain = {'text': message.get('text', ''), 'labels': list(labels[:1])}
     if message.get('label_candidates'):
-        found['label_candidates'] = list(message['label_candidates'])
-    return found
+        plain['label_candidates'] = list(message['label_candidates'])
+    return plain

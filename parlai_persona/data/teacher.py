@@ -1,9 +1,10 @@
-"""The teacher that turns any task's `Dialogue` records into ParlAI Messages; a task adds where they come from."""
+"""The teacher of our tasks: turns `Dialogue` records into ParlAI Messages. A task only says where they come from."""
 
 import contextlib
 import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from parlai.core.message import Message
 from parlai.core.opt import Opt
@@ -16,29 +17,33 @@ from parlai_persona.data.candidates import Distractors
 from parlai_persona.data.dialogue import Dialogue, NoSplit
 from parlai_persona.data.epochs import SeededEpochs
 from parlai_persona.data.messages import DialogueMessages
+from parlai_persona.flags import from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 
 
 class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeacher):
-    """Dialogues with personas as ParlAI episodes.
+    """Presents dialogues with personas as ParlAI episodes.
 
-    An epoch of training visits every dialogue once, in an order drawn anew for each epoch; the workers of
-    `multiprocessing_train` share it out between them. (ParlAI's own teachers draw with replacement.)
+    An epoch of training visits every dialogue once, in a new order each time. The workers of `multiprocessing_train`
+    divide it between them. (ParlAI's own teachers draw with replacement.)
     """
 
+    options: Any  # the task's own, an `OPTIONS`
+
     def __init__(self, opt: Opt, shared=None):
-        opt = copy.deepcopy(opt)  # shared with everybody else, and written to below
+        opt = copy.deepcopy(opt)  # ParlAI gives everyone the same one, and it is changed below
         opt['datafile'] = DatatypeHelper.fold(opt['datatype'])
         self.settle(opt)
+        self.options = from_opt(self.OPTIONS, opt, self.PREFIX) if self.OPTIONS else None
         self.sizes: tuple[int, int] | None = shared['sizes'] if shared else None
         super().__init__(opt, shared)
 
     @abstractmethod
     def dialogues(self, fold: str) -> Iterable[Dialogue]:
-        """The dialogues of 'train', 'valid' or 'test', in a fixed order; read anew at each call."""
+        """Return the dialogues of 'train', 'valid' or 'test' in a fixed order; read them again at each call."""
 
     def training_texts(self) -> Iterator[str]:
-        """Every utterance of the training split, if there is one: metrics rank words by their frequency in it."""
+        """Yield every utterance of the training split, if there is one; metrics rank words by their frequency here."""
         with contextlib.suppress(NoSplit):
             for dialogue in self.dialogues('train'):
                 for turn in dialogue.turns:
@@ -47,7 +52,7 @@ class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeach
                     yield turn.reply
 
     def split(self, fold: str) -> Iterator[Dialogue]:
-        """The dialogues of a split; none of a missing test that nobody asked for."""
+        """Yield the dialogues of a split; nothing if it is a missing test split that nobody asked for."""
         try:
             yield from self.dialogues(fold)
         except NoSplit as error:
@@ -58,9 +63,9 @@ class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeach
         if self.opt['persona_candidates'] == 'sampled':
             distractors = Distractors(self.split(datafile), self.opt['persona_candidates_seed'])
         workers, rank = num_workers(), get_rank()
-        shares = self.stream and self.training  # DialogData itself shares out what is evaluated
+        divided = self.stream and self.training  # between workers; DialogData itself does so for an evaluation
         for number, dialogue in enumerate(self.split(datafile)):
-            if shares and number % workers != rank:
+            if divided and number % workers != rank:
                 continue
             for turn, _ in enumerate(dialogue.turns):
                 yield self.message(dialogue, turn, distractors), turn == 0
@@ -77,7 +82,7 @@ class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeach
         return self.stream_sizes()[1] if self.stream else super().num_examples()
 
     def stream_sizes(self) -> tuple[int, int]:
-        """Episodes and examples of the whole split; ParlAI would count one worker's share and write it to a file."""
+        """Count episodes and examples of the whole split. (ParlAI counts one worker's share, into a file.)"""
         if self.sizes is None:
             turns = [len(dialogue.turns) for dialogue in self.split(self.opt['datafile'])]
             self.sizes = len(turns), sum(turns)

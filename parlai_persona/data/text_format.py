@@ -1,7 +1,7 @@
 """The text format of Persona-Chat and of the bAbI dialog tasks (ParlAI's "fbdialog"). Pure: paths in, records out.
 
-A line is `<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidate|candidate|…>]]]`, numbered from 1 in each
-dialogue. A text without reply belongs to the next message that has one.
+A line is `<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidate|candidate|…>]]]`. Numbers start at 1 in each
+dialogue. A text without a reply is joined to the next message that has one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,14 +12,14 @@ from parlai_persona.data.dialogue import DataError, Turn
 
 
 class Line(NamedTuple):
-    where: str  # file and number, for complaints
+    where: str  # file and line number, for error messages
     text: str
     reply: str = ''
     candidates: tuple[str, ...] = ()
 
 
 def read_episodes(path: Path) -> Iterator[list[Line]]:
-    """The lines of each dialogue, one dialogue at a time."""
+    """Yield the lines of each dialogue, one dialogue at a time."""
     lines: list[Line] = []
     with path.open(encoding='utf-8') as file:
         for number, raw in enumerate(file, 1):
@@ -39,7 +39,7 @@ def read_episodes(path: Path) -> Iterator[list[Line]]:
 
 
 def split_line(raw: str, where: str) -> tuple[int, Line]:
-    """`'3 hello\\thi there'` -> number 3, text 'hello', reply 'hi there'."""
+    """Split `'3 hello\\thi there'` into number 3, text 'hello' and reply 'hi there'."""
     number, _, rest = raw.strip().partition(' ')
     columns = [column.strip() for column in rest.split('\t')]
     if not number.isascii() or not number.isdecimal() or not columns[0] or len(columns) > 4:
@@ -51,7 +51,7 @@ def split_line(raw: str, where: str) -> tuple[int, Line]:
 
 
 def turns(lines: Iterable[Line]) -> Iterator[Turn]:
-    """The messages that have a reply; the texts before one that have none are part of it."""
+    """Yield the messages that have a reply, each joined with the messages before it that have none."""
     waiting: list[str] = []
     for line in lines:
         waiting.append(line.text)

@@ -1,7 +1,7 @@
-"""What is measured on replies, as functions from strings to numbers; knows neither ParlAI nor torch.
+"""The formulas of our metrics, as functions from strings to numbers; without ParlAI or torch.
 
-Persona recall, precision, F1 (eq. 19) and coverage (eq. 20) are PEDNet's (Jiang et al., COLING 2020, section
-4.4). Where the paper leaves a choice, docs/metrics.md says which is taken and what the others would give.
+Persona recall, precision, F1 (eq. 19) and coverage (eq. 20) are PEDNet's (Jiang et al., COLING 2020, section 4.4).
+Where the paper leaves a choice, docs/metrics.md says what we chose and what the others would give.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from parlai_persona.metrics.stopwords import STOP_WORDS
 
-WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters, digits and apostrophes inside; punctuation is no word
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside; no punctuation
 ZIPF_SCALE, ZIPF_EXPONENT = 1e6, 1.07  # Zhang et al. 2018
 
 Words = frozenset[str]
@@ -24,42 +24,42 @@ Words = frozenset[str]
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words in order; 'a nurse.' and 'a nurse .' have the same ones."""
+    """Return the lower-cased words in order; 'a nurse.' and 'a nurse .' have the same words."""
     return WORD.findall(text.lower().replace('’', "'"))
 
 
 def content_words(text: str) -> Words:
-    """W_Y of a reply, W_p of a persona sentence: the set of its words that are not stop words."""
+    """Return the set of words that are not stop words: W_Y of a reply, W_p of a persona sentence."""
     return frozenset(words(text)) - STOP_WORDS
 
 
 class Overlap(NamedTuple):
-    """How many content words a reply and the persona sentence nearest to it share, and have."""
+    """Numbers of content words: in a reply, in the nearest persona sentence, and in both."""
 
     shared: int  # |W_Y & W_p|
     reply: int  # |W_Y|
     persona: int  # |W_p|
 
     @property
-    def recall(self) -> float:  # eq. 19, usual reading: how much of the sentence is said
+    def recall(self) -> float:  # eq. 19, usual reading: share of the sentence that is said
         return self.shared / self.persona
 
     @property
-    def precision(self) -> float:  # eq. 19, usual reading: how much of the reply is from the sentence
+    def precision(self) -> float:  # eq. 19, usual reading: share of the reply that is from the sentence
         return self.shared / self.reply if self.reply else 0.0
 
 
 def persona_overlap(reply: Words, persona: Iterable[Words]) -> Overlap | None:
-    """The maximum of eq. 19: counts for the sentence that shares most words, of several the shortest.
+    """Return the overlap with the sentence that shares most words, the shortest if there are several (eq. 19).
 
-    None when no sentence has a content word: there is nothing to recall then, which is not a recall of 0.
+    Return None if no sentence has a content word. Then there is nothing to recall, which is not a recall of 0.
     """
     counts = (Overlap(len(reply & sentence), len(reply), len(sentence)) for sentence in persona if sentence)
     return max(counts, key=lambda overlap: (overlap.shared, -overlap.persona), default=None)
 
 
 def f1(recall: float, precision: float) -> float:
-    """Harmonic mean; 0 when both are."""
+    """Return the harmonic mean; 0 if both are 0."""
     return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
 
@@ -67,13 +67,13 @@ def f1(recall: float, precision: float) -> float:
 
 
 def zipf_idf(rank: int) -> float:
-    """idf of the word at a 1-based frequency rank."""
-    tf = ZIPF_SCALE / rank**ZIPF_EXPONENT  # occurrences in a million words or so, by Zipf's law
+    """Return the idf of the word at a 1-based frequency rank."""
+    tf = ZIPF_SCALE / rank**ZIPF_EXPONENT  # occurrences in about a million words, by Zipf's law
     return 1 / (1 + math.log(1 + tf))
 
 
 class ZipfIdf:
-    """idf of a word by its rank; a word without a rank counts as the one after the last ranked word."""
+    """The idf of a word by its rank. A word without a rank counts as the one after the last ranked word."""
 
     def __init__(self, ranks: Mapping[str, int]):
         self.ranks = ranks
@@ -84,23 +84,23 @@ class ZipfIdf:
 
 
 def frequency_ranks(texts: Iterable[str]) -> dict[str, int]:
-    """1-based ranks of all words, stop words included, by frequency in `texts`; ties by alphabet."""
+    """Return the 1-based ranks of all words, stop words included, by frequency in `texts`; ties by alphabet."""
     counts = Counter(word for text in texts for word in words(text))
     ordered = sorted(counts, key=lambda word: (-counts[word], word))
     return {word: rank for rank, word in enumerate(ordered, start=1)}
 
 
 def read_ranks(lines: Iterable[bytes], source: str) -> dict[str, int]:
-    """1-based ranks from the order of a vector file (text form of GloVe, word2vec, fastText) or a word list.
+    """Return 1-based ranks from the order of a vector file (text form of GloVe, word2vec, fastText) or a word list.
 
-    Words are compared in lower case; one found twice keeps its first rank. `source` names the file in errors.
+    Words are compared in lower case, and a repeated word keeps its first rank. `source` names the file in errors.
     """
     ranks: dict[str, int] = {}
     columns = headers = 0
     for number, raw in enumerate(lines, start=1):
         line = raw.rstrip().replace(b'\t', b' ')
         if number == 1 and re.fullmatch(rb'\d+ \d+', line):
-            headers = 1  # 'words dimensions', as word2vec and fastText begin
+            headers = 1  # 'words dimensions', the first line of word2vec and fastText
             continue
         seen = line.count(b' ') + 1 if line else 0
         columns = columns or seen
@@ -109,7 +109,7 @@ def read_ranks(lines: Iterable[bytes], source: str) -> dict[str, int]:
                 f'{source}, line {number}: saw {seen} columns, expected {columns or 1} as before: '
                 'give a vector file in text form, or a file with one word a line, the most frequent first'
             )
-        blanks = seen - columns  # inside the word
+        blanks = seen - columns  # blanks inside the word
         try:
             word = b' '.join(line.split(b' ', blanks + 1)[: blanks + 1]).decode()
         except UnicodeDecodeError:
@@ -121,7 +121,7 @@ def read_ranks(lines: Iterable[bytes], source: str) -> dict[str, int]:
 
 
 def persona_cover(reply: Words, persona: Iterable[Words], idf: Callable[[str], float]) -> float | None:
-    """Eq. 20: greatest mean idf of the words shared with a sentence; 0 if none is shared."""
+    """Return the greatest mean idf of the words shared with a sentence (eq. 20); 0 if none is shared."""
     sentences = [sentence for sentence in persona if sentence]
     if not sentences:
         return None
@@ -135,7 +135,7 @@ def persona_cover(reply: Words, persona: Iterable[Words], idf: Callable[[str], f
 def persona_report(
     replies: Iterable[str], personas: Iterable[Sequence[str]], idf: Callable[[str], float]
 ) -> dict[str, float]:
-    """Averages over replies, each with its speaker's sentences; replies without a persona are left out."""
+    """Return averages over replies, each with its speaker's sentences. Replies without a persona are left out."""
     overlaps, covers = [], []
     for reply, persona in zip(replies, personas, strict=True):
         said, sentences = content_words(reply), [content_words(sentence) for sentence in persona]
@@ -150,7 +150,7 @@ def persona_report(
     return {
         'persona_recall': recall,
         'persona_precision': precision,
-        'persona_f1': f1(recall, precision),  # of the averages, as in table 2
+        'persona_f1': f1(recall, precision),  # of the averages, like table 2
         'persona_f1_mean': math.fsum(f1(o.recall, o.precision) for o in overlaps) / len(overlaps),
         'persona_used': sum(overlap.shared > 0 for overlap in overlaps) / len(overlaps),
         'persona_cover': math.fsum(covers) / len(covers),
@@ -162,7 +162,7 @@ def ngrams(tokens: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
 
 
 def distinct(replies: Iterable[str], n: int) -> float:
-    """Distinct-n (Li et al. 2016) of a corpus on raw whitespace tokens; n-grams do not cross replies."""
+    """Return Distinct-n (Li et al. 2016) of a corpus on raw whitespace tokens; n-grams do not cross replies."""
     grams = [gram for reply in replies for gram in ngrams(reply.split(), n)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
@@ -171,20 +171,20 @@ def distinct(replies: Iterable[str], n: int) -> float:
 
 
 def label_rank(ranked: Iterable[str], labels: Collection[str]) -> int | None:
-    """1-based place of the first candidate that is a label, or None.
+    """Return the 1-based place of the first candidate that is a label, or None.
 
-    Texts count, not list positions: of a label that is there twice, the better place is its rank.
+    Texts are compared, not list positions: a label that is there twice has its better place as rank.
     """
     return next((place for place, candidate in enumerate(ranked, start=1) if candidate in labels), None)
 
 
 def hits(rank: int | None, k: int) -> float:
-    """hits@k of one ranked list; a label that is not in it is no hit."""
+    """Return hits@k of one ranked list; a label that is not in it is no hit."""
     return float(rank is not None and rank <= k)
 
 
 def reciprocal_rank(rank: int | None) -> float:
-    """The term of MRR of one ranked list; 0 for a label that is not in it."""
+    """Return the term of MRR of one ranked list; 0 for a label that is not in it."""
     return 0.0 if rank is None else 1 / rank
 
 
@@ -192,12 +192,12 @@ def reciprocal_rank(rank: int | None) -> float:
 
 
 def word_count(label: str) -> int:
-    """Whitespace tokens of a label and the end token: a unit that no model's dictionary changes."""
+    """Count the whitespace tokens of a label and its end token, which do not depend on a model's dictionary."""
     return len(label.split()) + 1
 
 
 def perplexity(nll: float, tokens: int) -> float:
-    """exp of the summed negative log-likelihood (nats) per token; infinite where a float cannot hold it."""
+    """Return exp of the summed negative log-likelihood (nats) per token; infinity if a float cannot hold it."""
     try:
         return math.exp(nll / tokens)
     except OverflowError:
@@ -212,9 +212,9 @@ ORDERS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class BleuCounts:
-    """What BLEU needs of replies and their references; counts of several add up to those of a corpus."""
+    """The counts that BLEU needs of replies and references; those of several replies add up."""
 
-    matches: tuple[int, ...]  # n-grams that reference and reply share, for n = 1 to 4
+    matches: tuple[int, ...]  # n-grams in both reference and reply, for n = 1 to 4
     totals: tuple[int, ...]  # n-grams of the reply
     length: int
     reference: int
@@ -233,7 +233,7 @@ def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def bleu_counts(reply: str, label: str) -> BleuCounts:
-    """Words and punctuation apart, in lower case: how an agent spaces its marks does not matter."""
+    """Count n-grams of lower-case words and punctuation marks, whether or not an agent puts spaces before the marks."""
     said, wanted = (BLEU_TOKENS.findall(text.lower()) for text in (reply, label))
     pairs = [(Counter(ngrams(said, n)), Counter(ngrams(wanted, n))) for n in ORDERS]
     return BleuCounts(
@@ -245,7 +245,7 @@ def bleu_counts(reply: str, label: str) -> BleuCounts:
 
 
 def bleu(counts: BleuCounts) -> float:
-    """100 · brevity penalty · geometric mean of the precisions; unsmoothed, as multi-bleu.perl has it."""
+    """Return 100 · brevity penalty · geometric mean of the precisions, unsmoothed like multi-bleu.perl."""
     if not all(counts.matches):
         return 0.0
     mean = sum(math.log(m / t) for m, t in zip(counts.matches, counts.totals, strict=True)) / len(ORDERS)

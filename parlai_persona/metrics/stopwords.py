@@ -1,13 +1,12 @@
 """English function words, which say nothing about a persona: our own list, by closed word class.
 
-PEDNet's evaluation left out 272 stop words, in a list that is no longer to be had. Ours holds the closed
-classes of English only. Two groups that longer lists include are words here, on purpose: what greets, agrees
-or fills ('hello', 'yes', 'really') belongs to the part of a reply that is not about the persona, so it has to
-count against precision; and frequent content words ('like', 'love', 'good', 'work') are what personas are
-made of.
+PEDNet's evaluation left out 272 stop words, but that list is no longer available. Ours has only the closed classes of
+English. It leaves out two groups of longer lists. Greetings and fillers ('hello', 'yes', 'really') are the part of a
+reply that is not about the persona, so they have to lower precision. Frequent content words ('like', 'love', 'good',
+'work') are what personas consist of.
 
-Contractions appear whole, as Persona-Chat writes them ("i'm"), in the pieces that other tokenisers make of
-them ("do n't", "i 'm"), and without the apostrophe, as people type them ('dont').
+Contractions appear whole, as in Persona-Chat ("i'm"), in the pieces of other tokenisers ("do n't", "i 'm"), and without
+the apostrophe, as people type them ('dont').
 """
 
 _PRONOUNS = """

@@ -1,7 +1,7 @@
-"""Our metrics in ParlAI's reports, for any agent: a mixin for teachers. The numbers come from `metrics`.
+"""Our metrics in ParlAI's reports, for any agent: a mixin for teachers. `metrics.formulas` computes the numbers.
 
-A figure that an example does not have (no reply text, no persona, no ranked list) is absent from its report
-and from the average; it is never counted as 0. docs/metrics.md explains every name.
+A metric that an example lacks (no reply text, no persona, no ranked list) is absent from its report and from the
+average. It never counts as 0. docs/metrics.md explains every name.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -22,6 +23,7 @@ from parlai.core.teachers import FixedDialogTeacher
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona.fields import PERSONA
+from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metrics import formulas
 from parlai_persona.metrics.nli import Nli, load
 from parlai_persona.metrics.types import (
@@ -59,10 +61,29 @@ DISPLAY = {
 METRICS_DISPLAY_DATA.update({name: MetricDisplayData(*shown) for name, shown in DISPLAY.items()})
 
 
-class WordRarity:
-    """The idf of eq. 20, from a file or else from the training texts; made when first used, then shared.
+@dataclass(frozen=True)
+class Measured:
+    metrics: bool = flag(
+        True, 'in evaluation, report persona F1 and coverage, Distinct, hits@3, MRR, perplexity per word'
+    )
+    metrics_ranks: str | None = flag(
+        None,
+        'vector file or word list, most frequent word first, that ranks words for persona coverage (PEDNet, eq. 20); '
+        'without it, frequency in the training split ranks them',
+        metavar='FILE',
+    )
+    nli: str | None = flag(
+        None,
+        'report consistency with the persona (PAML, eq. 7), judged by this entailment classifier: a ParlAI model '
+        'file, a folder, or a name on the hub of transformers',
+        metavar='MODEL',
+    )
 
-    `idf` is None where there are no training texts: coverage is then absent from the report.
+
+class WordRarity:
+    """The idf of eq. 20, from a file or from the training texts; computed when first used, then shared.
+
+    `idf` is None if there are no training texts. Coverage is then absent from the report.
     """
 
     def __init__(self, path: str | None, training_texts: Callable[[], Iterable[str]]):
@@ -83,10 +104,10 @@ class WordRarity:
 
 
 def token_perplexity_name(opt: Opt) -> str | None:
-    """`ppl_token_…` with the tokenisation of the agent's dictionary; None where the options do not tell.
+    """Return `ppl_token_…` with the tokenisation of the agent's dictionary, or None if the options do not tell it.
 
-    A teacher's options hold the command line's default even where the agent read something else from the
-    file beside its weights, so that file is read here too.
+    This reads the options file beside the weights, because the agent may have taken its tokenisation from there while
+    the teacher's options still have the default.
     """
     saved = f'{opt.get("model_file")}.opt'
     if os.path.isfile(saved):
@@ -98,7 +119,7 @@ def token_perplexity_name(opt: Opt) -> str | None:
     dictionary = dictionary_class()
     tokenizer = opt.get('dict_tokenizer', DictionaryAgent.default_tok)
     if (dictionary.tokenize, dictionary.txt2vec) != (DictionaryAgent.tokenize, DictionaryAgent.txt2vec):
-        # Gpt2DictionaryAgent, say, does not ask for dict_tokenizer
+        # for example Gpt2DictionaryAgent, which ignores dict_tokenizer
         tokenizer = dictionary.__name__.removesuffix('DictionaryAgent').lower()
     name = f'ppl_token_{re.sub(r"[^0-9a-zA-Z]+", "_", tokenizer)}'
     METRICS_DISPLAY_DATA[name] = MetricDisplayData(
@@ -108,53 +129,30 @@ def token_perplexity_name(opt: Opt) -> str | None:
 
 
 class PersonaMetrics(FixedDialogTeacher):
-    """Mixin: `class MyTeacher(PersonaMetrics, DialogTeacher)` reports our metrics when it evaluates.
+    """Mixin: `class MyTeacher(PersonaMetrics, DialogTeacher)` reports our metrics in evaluations, not in training.
 
-    Its messages carry the speaker's persona in `fields.PERSONA`, a list of sentences. Training is not
-    measured: what an agent says there is not a reply to be judged.
+    Its messages carry the speaker's persona in `fields.PERSONA`, a list of sentences.
     """
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        group = parser.add_argument_group('Persona metrics')
-        group.add_argument(
-            '--persona-metrics',
-            type='bool',
-            default=True,
-            help='in evaluation, report persona F1 and coverage, Distinct, hits@3, MRR, perplexity per word',
-        )
-        group.add_argument(
-            '--persona-metrics-ranks',
-            type=str,
-            default=None,
-            metavar='FILE',
-            help='vector file or word list, most frequent word first, that ranks words for persona coverage '
-            '(PEDNet, eq. 20); without it, frequency in the training split ranks them',
-        )
-        group.add_argument(
-            '--persona-nli',
-            type=str,
-            default=None,
-            metavar='MODEL',
-            help='report consistency with the persona (PAML, eq. 7), judged by this classifier of entailment: a ParlAI '
-            'model file, a folder, or a name on the hub of transformers',
-        )
+        add_flags(parser.add_argument_group('Persona metrics'), 'persona', Measured)
         return parser
 
     def __init__(self, opt: Opt, shared: dict[str, Any] | None = None):
         super().__init__(opt, shared)
+        measured = from_opt(Measured, opt, 'persona')
         if shared:
             self.word_rarity: WordRarity = shared['word_rarity']
         else:
-            self.word_rarity = WordRarity(opt.get('persona_metrics_ranks'), self.training_texts)
+            self.word_rarity = WordRarity(measured.metrics_ranks, self.training_texts)
         self.nli: Nli | None = shared['nli'] if shared else None
-        evaluates = not DatatypeHelper.is_training(opt['datatype'])
-        self.measures_persona = evaluates and opt.get('persona_metrics', True)
+        self.measures_persona = measured.metrics and not DatatypeHelper.is_training(opt['datatype'])
         if self.measures_persona:
             self.metrics.eval_pr = [1, 3, 5, 10, 100]  # ParlAI computes hits@3 if told to
-            if opt.get('persona_nli') and not shared:
-                self.nli = load(opt['persona_nli'])
+            if measured.nli and not shared:
+                self.nli = load(measured.nli)
 
     def share(self) -> dict[str, Any]:
         return {**super().share(), 'word_rarity': self.word_rarity, 'nli': self.nli}
@@ -164,7 +162,7 @@ class PersonaMetrics(FixedDialogTeacher):
         return token_perplexity_name(self.opt)
 
     def training_texts(self) -> Iterable[str]:
-        """All utterances of the training split, to rank words by; without any, no `persona_cover_train`."""
+        """Return all utterances of the training split, which rank words; without any, no `persona_cover_train`."""
         raise NotImplementedError(
             f'{type(self).__name__} has no training_texts(), from which persona_cover_train ranks words: '
             'define it, give --persona-metrics-ranks FILE, or switch off with --persona-metrics false'
@@ -222,17 +220,17 @@ class PersonaMetrics(FixedDialogTeacher):
                 self.metrics.add(f'interdistinct-{n}', DistinctMetric.compute(normalised, n))
 
     def _measure_rank(self, ranked: Iterable[str], labels: Sequence[str]) -> None:
-        """MRR, unless the agent reports one; texts are compared as for ParlAI's hits@k, so the two agree."""
+        """Add MRR, unless the agent reports one. Texts are compared as for ParlAI's hits@k, so the two agree."""
         if 'mrr' not in self.metrics.report_recent():
             rank = formulas.label_rank(map(normalize_answer, ranked), set(map(normalize_answer, labels)))
             self.metrics.add('mrr', AverageMetric(formulas.reciprocal_rank(rank)))
 
     def _measure_perplexity(self, reported: dict[str, Any], labels: Sequence[str]) -> None:
-        """Per word, and the agent's own under a name that says what its tokens are.
+        """Add perplexity per word, and the agent's own under a name that says what its tokens are.
 
-        TorchGeneratorAgent's `loss` of an example holds the sum over the label's tokens, end included, and
-        their number. A label that --label-truncate cut, or one drawn from several, is left out: its words
-        are not those that were scored.
+        TorchGeneratorAgent's `loss` of an example holds the sum over the label's tokens, end included, and their
+        number. A label that --label-truncate cut or that was drawn from several is left out, because its words are
+        not those that were scored.
         """
         if self._token_ppl:
             self.metrics.add(self._token_ppl, reported['ppl'])

@@ -1,4 +1,4 @@
-"""What ParlAI's reports add up: sums over replies whose value is not a mean of the replies' values."""
+"""Metrics that ParlAI's reports can add up although their value is not the mean over replies."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from parlai_persona.metrics.nli import Nli
 
 
 class PersonaF1Metric(Metric):
-    """F1 of the average recall and the average precision, which is not the average of F1s."""
+    """F1 of the average recall and the average precision (not the average of F1s)."""
 
     __slots__ = ('_recall', '_precision', '_examples')
-    macro_average = True  # over tasks, as the averages it is made of
+    macro_average = True  # over tasks, like the two averages
 
     def __init__(self, recall: float, precision: float, examples: int = 1):
         self._recall, self._precision, self._examples = recall, precision, examples  # sums over the examples
@@ -33,12 +33,11 @@ class PersonaF1Metric(Metric):
 
 
 class DistinctMetric(Metric):
-    """Distinct-n of all replies added up; adding one costs its own length, not that of what came before.
+    """Distinct-n of all replies together. Adding a reply takes time in proportion to that reply only.
 
-    ParlAI's InterDistinctMetric copies all counts at each addition. Yet a metric must not change when another
-    is added, as ParlAI keeps one object in two places. Here metrics that grow out of each other share one
-    dict, in which n-grams keep the order of their arrival and are never removed: the n-grams of a metric are
-    the first `_distinct` keys, whatever is appended for others later.
+    ParlAI's InterDistinctMetric copies all counts at each addition. But a metric must not change when another is added
+    to it, because ParlAI keeps one object in two places. So here a sum shares one dict with the metric it grew from.
+    The dict keeps n-grams in order of arrival and never loses any: those of a metric are the first `_distinct` keys.
     """
 
     __slots__ = ('_grams', '_distinct', '_total')
@@ -62,7 +61,7 @@ class DistinctMetric(Metric):
         return DistinctMetric(grams, self._total + other._total)
 
     def __reduce__(self):
-        return DistinctMetric, (self._own(), self._total)  # what others appended stays here
+        return DistinctMetric, (self._own(), self._total)  # without the n-grams that other metrics appended
 
     def value(self) -> float:
         return self._distinct / self._total if self._total else 0.0
@@ -76,7 +75,7 @@ class PerplexityMetric(AverageMetric):
 
 
 class BleuMetric(Metric):
-    """BLEU-4 of all replies together, by 100 (`formulas.bleu`)."""
+    """BLEU-4 of all replies together, times 100 (`formulas.bleu`)."""
 
     __slots__ = ('_counts',)
     macro_average = False
@@ -96,14 +95,16 @@ class BleuMetric(Metric):
 
 
 class ConsistencyMetric(Metric):
-    """Mean C (PAML, eq. 7) over groups of replies, first within each. Nothing is classified before the value is asked
-    for, and then all pairs at once."""
+    """Mean C (PAML, eq. 7) within each group of replies, then over groups.
+
+    All pairs are classified together, when the value is first asked for.
+    """
 
     __slots__ = ('_parts', '_nli')
     macro_average = False
 
     def __init__(self, groups: Sequence[Sequence[tuple[str, Sequence[str]]]], nli: Nli):
-        self._parts: tuple = (groups,)  # groups, or other parts: a rope, so that adding copies nothing
+        self._parts: tuple = (groups,)  # groups, or tuples of parts: a rope, so that adding copies nothing
         self._nli = nli
 
     def __add__(self, other: ConsistencyMetric | None) -> ConsistencyMetric:
@@ -114,19 +115,19 @@ class ConsistencyMetric(Metric):
         return total
 
     def groups(self) -> list[Sequence[tuple[str, Sequence[str]]]]:
-        found: list[Sequence[tuple[str, Sequence[str]]]] = []
+        groups: list[Sequence[tuple[str, Sequence[str]]]] = []
         waiting = [self._parts]
         while waiting:
             part = waiting.pop()
             if isinstance(part, tuple):
                 waiting += part
             else:
-                found += part
-        return found
+                groups += part
+        return groups
 
     def value(self) -> float:
         groups = self.groups()
-        # In batches.
+        # One call for all pairs, so that the classifier can make batches; it remembers the results.
         self._nli([(reply, sentence) for group in groups for reply, persona in group for sentence in persona])
         scores = [[self._nli.consistency(*pair) for pair in group] for group in groups]
         return sum(sum(group) / len(group) for group in scores) / len(scores) if scores else math.nan

@@ -9,50 +9,11 @@ from parlai.core.message import Message
 
 from parlai_persona import fields
 from parlai_persona.chat.conversation import Conversation, Event, Note, listed
-from parlai_persona.data.personas import PersonaError, has_words, numbered, read_text
+from parlai_persona.data.personas import PersonaError, has_words, numbered
 from parlai_persona.flags import flag
-from parlai_persona.tasks.few_shot.people import Person
+from parlai_persona.tasks.few_shot.people import Person, read_file
 
 WAYS = 'a number of the task, or a file of dialogues (*.txt)'
-FORM = (
-    'expected lines "them: ..." (what others said) and "me: ..." (what the person answered), dialogues apart by empty '
-    'lines'
-)
-
-
-def read_file(path: Path) -> list[dict[str, Any]]:
-    """Read someone's dialogues. Lines of the same speaker that follow each other are one message."""
-    dialogues: list[list[dict[str, Any]]] = [[]]
-    heard: list[str] = []
-    said: list[str] = []
-
-    def end_turn() -> None:
-        if said:
-            dialogues[-1].append({'text': ' '.join(heard) or fields.SILENCE, 'labels': [' '.join(said)]})
-            heard.clear()
-            said.clear()
-
-    for number, line in enumerate([*read_text(path).splitlines(), ''], 1):
-        mark, colon, text = line.partition(':')
-        speaker = mark.strip().lower()
-        if not line.strip():
-            end_turn()
-            heard.clear()
-            dialogues.append([])
-        elif not colon or speaker not in ('me', 'them'):
-            raise PersonaError(f'{path}, line {number}: saw {line.strip()[:60]!r}; {FORM}')
-        elif speaker == 'me':
-            said.append(text.strip())
-        else:
-            end_turn()
-            heard.append(text.strip())
-    answered = [turns for turns in dialogues if turns]
-    if not answered:
-        raise PersonaError(f'the file {path} holds no answer; {FORM}')
-    return [
-        {fields.DIALOGUE_ID: f'{path.name}/{number}', fields.PERSONA: [], fields.MESSAGES: turns}
-        for number, turns in enumerate(answered)
-    ]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""Which dialogues are of one person? Pure: persona descriptions in, numbers of groups out.
+"""Decides which dialogues belong to one person. Pure: persona descriptions in, numbers of people out.
 
-Crowd workers on Persona-Chat were often given nearly the same description: a sentence more, one left out. Madotto et
-al. 2019 (sec. 3) speak of 1155/100/100 personas; their maps are clusters of K-means. The rule here needs no such
-number.
+Crowd workers on Persona-Chat often got nearly the same description, with a sentence more or less. Madotto et al. 2019
+(sec. 3) speak of 1155/100/100 personas; their maps are clusters of K-means. The rule here does not need the number of
+people.
 """
 
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError
@@ -29,12 +29,15 @@ CONTRACTIONS = [
         (r"'s\b", ' is'),
     )
 ]
-SUBSET, SHARED = 3, 4  # sentences: of a persona that is part of another; in common, if neither is
+SUBSET = 3  # sentences that a description needs to be joined to one that contains it
+SHARED = 4  # sentences that two other descriptions need in common to be joined
 
 
 def persona(sentences: Iterable[str]) -> Persona:
-    """A description as a set of sentences: order, case, punctuation and contractions make no other person. (Half of the
-    releases write "i am" for "i'm".)"""
+    """Return a description as a set of sentences, in which order, case, punctuation and contractions do not matter.
+
+    (Half of the releases write "i am" for "i'm".)
+    """
     return frozenset(map(plain, sentences))
 
 
@@ -46,8 +49,11 @@ def plain(sentence: str) -> str:
 
 
 def join(personas: Sequence[Persona]) -> list[int]:
-    """The group of each description, numbered in order of appearance: two are one person if one has all of the
-    other's sentences, `SUBSET` at least, or if they share `SHARED`; and so are those that a third one joins."""
+    """Return the number of the person behind each description.
+
+    Two descriptions are one person's if one has all sentences of the other, at least `SUBSET`, or if they share
+    `SHARED`. Two that a third one joins are one person's too.
+    """
     parent = list(range(len(personas)))
 
     def root(place: int) -> int:
@@ -56,40 +62,44 @@ def join(personas: Sequence[Persona]) -> list[int]:
             place = parent[place]
         return place
 
-    having: dict[str, list[int]] = defaultdict(list)  # sentence -> earlier descriptions with it
+    places: dict[str, list[int]] = defaultdict(list)  # sentence -> earlier descriptions with it
     for place, one in enumerate(personas):
-        common = Counter(other for sentence in sorted(one) for other in having[sentence])
+        common = Counter(other for sentence in sorted(one) for other in places[sentence])
         for other, shared in common.items():
             smaller = min(len(one), len(personas[other]))
             if shared >= SHARED or (shared == smaller and shared >= SUBSET) or one == personas[other]:
                 parent[root(place)] = root(other)
         for sentence in one:
-            having[sentence].append(place)
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(place), len(numbers)) for place in range(len(personas))]
+            places[sentence].append(place)
+    return numbered(map(root, range(len(personas))))
+
+
+def numbered(keys: Iterable[Hashable]) -> list[int]:
+    """Return the number of each key; different keys are numbered in order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def read_map(path: Path) -> dict[Persona, str]:
-    """A map as the authors released it: {"cluster": [[sentence, …], …], …} -> description -> cluster."""
+    """Read a map as the authors released it, {"cluster": [[sentence, …], …], …}, into description -> cluster."""
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-        found = {persona(sentences): cluster for cluster, members in content.items() for sentences in members}
+        clusters = {persona(sentences): cluster for cluster, members in content.items() for sentences in members}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f'{path}: expected JSON of the form {{"cluster": [["sentence", …], …], …}}; {type(error).__name__}: {error}'
         ) from None
-    if not found:
+    if not clusters:
         raise DataError(f'{path} maps no persona')
-    return found
+    return clusters
 
 
 def mapped(personas: Sequence[Persona], clusters: Mapping[Persona, str], where: str) -> list[int]:
-    """The group of each description by a map; all have to be in it."""
+    """Return the number of the person behind each description by a map, which has to contain all of them."""
     missing = [one for one in personas if one not in clusters]
     if missing:
         raise DataError(
             f'{where} lacks {len(missing)} of {len(personas)} descriptions, among them {sorted(missing[0])}: is it the '
             'map of another split or another persona form?'
         )
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(clusters[one], len(numbers)) for one in personas]
+    return numbered(clusters[one] for one in personas)

@@ -12,8 +12,10 @@ from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
+from parlai_persona.data.dialogue_file import read_dialogues
 from parlai_persona.data.other_task import episodes, turn
-from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
+from parlai_persona.data.personas import PersonaError
+from parlai_persona.tasks.few_shot.groups import join, mapped, numbered, persona, read_map
 
 PERSONA_RULE = 'persona'
 
@@ -21,63 +23,80 @@ PERSONA_RULE = 'persona'
 @dataclass(frozen=True)
 class Person:
     id: str
-    dialogues: tuple[dict[str, Any], ...]  # as they stand in `fields.DIALOGUES`
+    dialogues: tuple[dict[str, Any], ...]  # in the form of `fields.DIALOGUES`
 
 
-def dialogues(below: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Dialogues with what says whose they are."""
-    for number, messages in enumerate(episodes(below)):
-        first = messages[0]
-        if key not in first:
-            known = ', '.join(sorted(name for name in first if isinstance(first[name], str | int | list | tuple)))
-            raise DataError(
-                f'{below.id}: its messages have no field {key!r} that says who replies; they have {known}. Choose one '
-                'with --few-shot-by'
-            )
-        turns = [turn(message) for message in messages]
-        dialogue = {
-            fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
-            fields.PERSONA: list(first.get(fields.PERSONA) or ()),
-            fields.MESSAGES: [one for one in turns if one['labels']],
-        }
-        if dialogue[fields.MESSAGES]:
-            yield dialogue, first[key]
+def people(other: FixedDialogTeacher, by: str, least: int) -> list[Person]:
+    """Return everyone with at least `least` dialogues, in order of appearance.
 
-
-def from_all_workers(found: list) -> list:
-    """Evaluating teachers share out what they read, one by one; but a person's dialogues belong together."""
-    if not is_distributed():
-        return found
-    shares: list = [None] * num_workers()
-    torch.distributed.all_gather_object(shares, found)
-    return [one for row in zip_longest(*shares) for one in row if one is not None]
-
-
-def people(below: FixedDialogTeacher, by: str, least: int) -> list[Person]:
-    """Everyone with `least` dialogues or more, in order of appearance; nobody if the task has no dialogues and says
-    that this is no error (a test split that nobody asked for)."""
+    Return an empty list if the task has no dialogues; it raises an error itself if it should have some.
+    """
     by_persona = by == PERSONA_RULE or by.endswith('.json')
-    found = from_all_workers(list(dialogues(below, fields.PERSONA if by_persona else by)))
-    if not found:
+    dialogues = from_all_workers(list(keyed_dialogues(other, fields.PERSONA if by_persona else by)))
+    if not dialogues:
         return []
-    keys = [key for _, key in found]
-    if by_persona:
-        descriptions = [persona(key) for key in keys]
-        if by != PERSONA_RULE:
-            numbers = mapped(descriptions, read_map(Path(by).expanduser()), by)
-        else:
-            numbers = join(descriptions)
-    else:
-        places: dict[Any, int] = {}
-        numbers = [places.setdefault(str(key), len(places)) for key in keys]
     groups: dict[int, list[dict[str, Any]]] = {}
-    for (dialogue, _), number in zip(found, numbers, strict=True):
+    for number, (dialogue, _) in zip(person_numbers([key for _, key in dialogues], by), dialogues, strict=True):
         groups.setdefault(number, []).append(dialogue)
     enough = [Person(str(number), tuple(group)) for number, group in groups.items() if len(group) >= least]
     if not enough:
         most = max(map(len, groups.values()))
         raise DataError(
-            f'{below.id}: of {len(groups)} people nobody has {least} dialogues, the most are {most}: lower '
-            '--few-shot-least, or group otherwise (--few-shot-by)'
+            f'{other.id}: none of {len(groups)} people has {least} dialogues, the most are {most}: lower '
+            '--few-shot-least, or group in another way (--few-shot-by)'
         )
     return enough
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Read a person's dialogues from a file of lines `them: …` and `me: …`."""
+    try:
+        dialogues = read_dialogues(path)
+    except DataError as error:
+        raise PersonaError(str(error)) from None
+    return [
+        {
+            fields.DIALOGUE_ID: dialogue.id,
+            fields.PERSONA: list(dialogue.persona),
+            fields.MESSAGES: [{'text': turn.text, 'labels': [turn.reply]} for turn in dialogue.turns],
+        }
+        for dialogue in dialogues
+    ]
+
+
+def keyed_dialogues(other: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yield dialogues, each with the value of the field that says who replies."""
+    for number, messages in enumerate(episodes(other)):
+        first = messages[0]
+        if key not in first:
+            known = ', '.join(sorted(name for name in first if isinstance(first[name], str | int | list | tuple)))
+            raise DataError(
+                f'{other.id}: its messages have no field {key!r} that says who replies; they have {known}. Choose one '
+                'with --few-shot-by'
+            )
+        turns = [plain for plain in map(turn, messages) if plain['labels']]
+        if turns:
+            dialogue = {
+                fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
+                fields.PERSONA: list(first.get(fields.PERSONA) or ()),
+                fields.MESSAGES: turns,
+            }
+            yield dialogue, first[key]
+
+
+def from_all_workers(dialogues: list) -> list:
+    """Gather the dialogues of all workers, because a person's belong together but were divided one by one."""
+    if not is_distributed():
+        return dialogues
+    shares: list = [None] * num_workers()
+    torch.distributed.all_gather_object(shares, dialogues)
+    return [dialogue for row in zip_longest(*shares) for dialogue in row if dialogue is not None]
+
+
+def person_numbers(keys: list[Any], by: str) -> list[int]:
+    """Return the number of the person behind each key: a description, or the value of another field."""
+    if by == PERSONA_RULE:
+        return join([persona(key) for key in keys])
+    if by.endswith('.json'):
+        return mapped([persona(key) for key in keys], read_map(Path(by).expanduser()), by)
+    return numbered(map(str, keys))

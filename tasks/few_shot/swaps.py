@@ -1,4 +1,4 @@
-"""Other words for someone's own, the same in all of their dialogues, so that nobody is known by heart."""
+"""Replaces words of a person, in the same way in all of the person's dialogues, so that nobody can be memorised."""
 
 import random
 import re
@@ -8,13 +8,13 @@ from typing import Any
 
 from parlai_persona import fields
 
-WORD = re.compile(r"[a-z]+(?:'[a-z]+)?", re.IGNORECASE)  # numbers stay
-COMMON = 300  # the most frequent words are grammar, and stay
-NEAR = 50  # ranks of frequency between a word and another for it
+WORD = re.compile(r"[a-z]+(?:'[a-z]+)?", re.IGNORECASE)  # not numbers
+COMMON = 300  # most frequent words, which are never replaced because they are grammar
+NEAR = 50  # how far apart in frequency rank a word and its replacement may be
 
 
 class Swaps:
-    """Words of a task by frequency; a word may become another of about the same."""
+    """Replaces words by others that are about as frequent in the task."""
 
     def __init__(self, dialogues: Iterable[dict[str, Any]], common: int = COMMON):
         counts = Counter(word for dialogue in dialogues for word in words(dialogue))
@@ -22,10 +22,10 @@ class Swaps:
         self.rank = {word: place for place, word in enumerate(self.ranked)}
 
     def swapped(self, dialogues: Sequence[dict[str, Any]], share: float, rng: random.Random) -> list[dict[str, Any]]:
-        """Each of the person's rarer words is exchanged with this probability."""
+        """Replace each of the person's rarer words with this probability."""
         own = sorted({word for dialogue in dialogues for word in words(dialogue)})
         new = {word: self.other(word, rng) for word in own if word in self.rank and rng.random() < share}
-        return [exchanged(dialogue, new) for dialogue in dialogues]
+        return [replaced(dialogue, new) for dialogue in dialogues]
 
     def other(self, word: str, rng: random.Random) -> str:
         place = self.rank[word]
@@ -42,12 +42,12 @@ def texts(dialogue: dict[str, Any]) -> Iterator[str]:
         yield from (turn['text'], *turn['labels'])
 
 
-def exchanged(dialogue: dict[str, Any], new: dict[str, str]) -> dict[str, Any]:
-    def say(text: str) -> str:
-        return WORD.sub(lambda found: new.get(found[0].lower(), found[0]), text)
+def replaced(dialogue: dict[str, Any], new: dict[str, str]) -> dict[str, Any]:
+    def in_new_words(text: str) -> str:
+        return WORD.sub(lambda word: new.get(word[0].lower(), word[0]), text)
 
     turns = [
-        {'text': say(turn['text']), 'labels': [say(label) for label in turn['labels']]}
+        {'text': in_new_words(turn['text']), 'labels': [in_new_words(label) for label in turn['labels']]}
         for turn in dialogue[fields.MESSAGES]
     ]
     return {**dialogue, fields.MESSAGES: turns}

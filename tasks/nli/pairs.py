@@ -1,7 +1,7 @@
-"""Facts with triples -> pairs that entail, contradict or do not touch each other. Pure.
+"""Facts with triples -> pairs of sentences with their entailment label. Pure.
 
-The rules are those by which Welleck et al. 2019 made most of Dialogue NLI: the same triple entails; another object of a
-relation that has one at a time, and the opposite relation to the same object, contradict; anything else is neutral.
+Welleck et al. 2019 made most of Dialogue NLI by these rules. The same triple entails. Another object of an exclusive
+relation contradicts, and so does the opposite relation to the same object. Anything else is neutral.
 """
 
 import hashlib
@@ -14,66 +14,43 @@ from typing import NamedTuple
 from parlai_persona.tasks.nli.parse import Fact
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS = ('entailment', 'neutral', 'contradiction')
-FAVOURITES = (
-    'animal',
-    'book',
-    'color',
-    'drink',
-    'food',
-    'hobby',
-    'movie',
-    'music_artist',
-    'place',
-    'season',
-    'show',
-    'sport',
-)
-LIKED = ('animal', 'activity', 'color', 'drink', 'food', 'music', 'sport', 'subject')
-# Of these a person has one at a time.
-EXCLUSIVE = {
-    'has_age',
-    'gender',
-    'marital_status',
-    'live_in_citystatecountry',
-    'place_origin',
-    'nationality',
-    'name',
-    'employed_by_company',
-    'race',
-    *(f'favorite_{what}' for what in FAVOURITES),
-}
-COUNTED = {'have_pet', 'have_chidren', 'have_children', 'have_sibling'}  # (sic) of these, one number
-# Relation -> the one that denies it.
-OPPOSITES = {
-    **{f'like_{what}': f'dislike_{what}' for what in LIKED},
-    'like_general': 'dislike',
-    'like_sports': 'dislike_sport',
-    'have_pet': 'not_have',
-    'have_chidren': 'have_no_children',
-    'have_children': 'have_no_children',
-    'have_sibling': 'have_no_sibling',
-    'have_family': 'have_no_family',
-    'have_vehicle': 'have_no',
-    'have': 'have_no',
-    'own': 'have_no',
-    'has_ability': 'weakness',
-}
-ALSO = {  # further ways to deny
-    'like_food': ('dislike', 'do_not_eat'),
-    'like_drink': ('dislike', 'do_not_drink'),
-    'like_animal': ('dislike',),
-    'like_activity': ('dislike', 'do_not_do'),
-    'have_pet': ('have_no',),
-    'have_chidren': ('not_have',),
-    'have_children': ('not_have',),
-    'have_sibling': ('not_have',),
-    'have': ('not_have',),
+_ONCE = """
+    has_age gender marital_status live_in_citystatecountry place_origin nationality name employed_by_company race
+    favorite_animal favorite_book favorite_color favorite_drink favorite_food favorite_hobby favorite_movie
+    favorite_music_artist favorite_place favorite_season favorite_show favorite_sport
+"""
+EXCLUSIVE = set(_ONCE.split())  # relations that a person has once at a time
+COUNTED = {'have_pet', 'have_chidren', 'have_children', 'have_sibling'}  # (the data do say "chidren")
+# relation -> relations that deny it
+DENIALS = {
+    relation: set(denials.split())
+    for relation, denials in {
+        'like_animal': 'dislike_animal dislike',
+        'like_activity': 'dislike_activity dislike do_not_do',
+        'like_color': 'dislike_color',
+        'like_drink': 'dislike_drink dislike do_not_drink',
+        'like_food': 'dislike_food dislike do_not_eat',
+        'like_music': 'dislike_music',
+        'like_sport': 'dislike_sport',
+        'like_sports': 'dislike_sport',
+        'like_subject': 'dislike_subject',
+        'like_general': 'dislike',
+        'have_pet': 'not_have have_no',
+        'have_chidren': 'have_no_children not_have',
+        'have_children': 'have_no_children not_have',
+        'have_sibling': 'have_no_sibling not_have',
+        'have_family': 'have_no_family',
+        'have_vehicle': 'have_no',
+        'have': 'have_no not_have',
+        'own': 'have_no',
+        'has_ability': 'weakness',
+    }.items()
 }
 FIRST_PERSON = {'i', 'im', 'me', 'my', 'mine', 'myself', 'we', 'us', 'our', 'ours', 'ourselves'}
 WORD = re.compile(r'[a-z]+')
-TRIES = 200  # draws of a pair that is new, before there seem to be no more
+TRIES = 200  # draws without a new pair before a label counts as used up
 NUMBER = re.compile(r'^(\d+)\s+')
-KINDS = {  # objects that stand for a kind: "no pets" denies "a dog"
+KINDS = {  # object -> objects of that kind: "no pets" denies "a dog"
     'pet': {'pet', 'dog', 'cat'},
     'sibling': {'sibling', 'brother', 'sister'},
     'child': {'child', 'children', 'kid', 'son', 'daughter'},
@@ -87,7 +64,7 @@ class Pair(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """A triple, its object apart from its number."""
+    """A triple with its object split into number and noun."""
 
     head: str
     relation: str
@@ -97,9 +74,9 @@ class Meaning(NamedTuple):
 
 def meaning(triple: Sequence[str]) -> Meaning:
     head, relation, tail = (part.lower() for part in triple)
-    found = NUMBER.match(tail)
-    noun = singular(tail[found.end() :] if found else tail)
-    return Meaning(head, relation, noun, found[1] if found else '')
+    number = NUMBER.match(tail)
+    noun = singular(tail[number.end() :] if number else tail)
+    return Meaning(head, relation, noun, number[1] if number else '')
 
 
 def singular(noun: str) -> str:
@@ -108,16 +85,8 @@ def singular(noun: str) -> str:
     return noun[:-1] if noun.endswith('s') and not noun.endswith('ss') and len(noun) > 3 else noun
 
 
-def denials(relation: str) -> set[str]:
-    return {other for other in (OPPOSITES.get(relation), *ALSO.get(relation, ())) if other}
-
-
-def alike(noun: str, denied: str) -> bool:
-    return noun == denied or noun in KINDS.get(denied, ())
-
-
 def label(one: Meaning, other: Meaning) -> str:
-    """What the first says about the second."""
+    """Return the label of the first as premise and the second as hypothesis."""
     if one == other:
         return ENTAILMENT
     if one.head != other.head:
@@ -125,39 +94,42 @@ def label(one: Meaning, other: Meaning) -> str:
     if one.relation == other.relation:
         if one.relation in EXCLUSIVE and one.noun != other.noun:
             return CONTRADICTION
-        numbers = one.number and other.number and one.number != other.number
-        return CONTRADICTION if one.relation in COUNTED and one.noun == other.noun and numbers else NEUTRAL
+        differ = one.number and other.number and one.number != other.number
+        return CONTRADICTION if one.relation in COUNTED and one.noun == other.noun and differ else NEUTRAL
     for yes, no in ((one, other), (other, one)):
-        if no.relation in denials(yes.relation) and alike(yes.noun, no.noun):
+        denied = yes.noun == no.noun or yes.noun in KINDS.get(no.noun, ())
+        if denied and no.relation in DENIALS.get(yes.relation, ()):
             return CONTRADICTION
     return NEUTRAL
 
 
 def fold(text: str) -> str:
-    """The split of a sentence, by its hash: pairs are made within a split, so that no sentence is in two."""
+    """Return the split of a sentence by its hash. Pairs are made within a split, so no sentence is in two splits."""
     place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), 'little') % 20
     return {0: 'valid', 1: 'test'}.get(place, 'train')
 
 
 def says_nothing(text: str) -> bool:
-    """Of its speaker: no word of the first person is in it."""
+    """Tell whether the text says nothing about its speaker: no word of the first person is in it."""
     return not FIRST_PERSON & set(WORD.findall(text.lower()))
 
 
 def pairs(
     premises: Iterable[Fact], hypotheses: Iterable[Fact], count: int, seed: int, chat: Iterable[str] = ()
 ) -> Iterator[Pair]:
-    """`count` different pairs, a third of each label; fewer, where there are no more. `chat`: texts that say nothing of
-    their speaker, for half of the neutral pairs."""
-    made = Maker(list(premises), list(hypotheses), random.Random(seed), list(chat))
+    """Yield `count` different pairs, a third of each label, or fewer if there are no more.
+
+    Half of the neutral pairs have a premise from `chat`, texts that say nothing about their speaker.
+    """
+    sampler = PairSampler(list(premises), list(hypotheses), random.Random(seed), list(chat))
     seen: set[tuple[str, str]] = set()
-    left = [name for name in LABELS if made.premises[name]]
+    left = [name for name in LABELS if sampler.premises[name]]
     for number in range(count):
         wanted = LABELS[number % len(LABELS)]
         if wanted not in left:
             continue
         for _ in range(TRIES):
-            premise, hypothesis = made.draw(wanted)
+            premise, hypothesis = sampler.draw(wanted)
             if (premise.text, hypothesis.text) not in seen and premise.text != hypothesis.text:
                 seen.add((premise.text, hypothesis.text))
                 yield Pair(premise.text, hypothesis.text, wanted)
@@ -166,9 +138,9 @@ def pairs(
             left.remove(wanted)
 
 
-class Maker:
-    """Draws a hypothesis for a drawn premise. Half of the neutral ones share the relation, so that words alone do not
-    tell."""
+class PairSampler:
+    """Draws a premise, then a hypothesis. Half of the neutral pairs share the relation, so that words do not give the
+    label away."""
 
     def __init__(self, premises: list[Fact], hypotheses: list[Fact], rng: random.Random, chat: list[str]):
         self.rng, self.chat = rng, chat
@@ -183,7 +155,7 @@ class Maker:
         for relation in relations:
             if relation in EXCLUSIVE | COUNTED:
                 self.denied[relation].add(relation)
-            for other in denials(relation):
+            for other in DENIALS.get(relation, ()):
                 self.denied[relation].add(other)
                 self.denied[other].add(relation)
         self.premises: dict[str, list[tuple[Fact, Meaning]]] = {name: [] for name in LABELS}

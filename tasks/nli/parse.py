@@ -1,14 +1,15 @@
-"""Files of sentences with (subject, relation, object) triples -> records. Pure: paths in, records out."""
+"""Reads files of sentences with (subject, relation, object) triples. Pure: paths in, records out."""
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from parlai_persona.data.dialogue import DataError
 
 COLUMNS = ('ground_sentence', 'ground_head', 'ground_reln', 'ground_tail')
+Record = TypeVar('Record')
 
 
 class Fact(NamedTuple):
@@ -17,7 +18,7 @@ class Fact(NamedTuple):
 
 
 def read_sentences(path: Path) -> Iterator[Fact]:
-    """Persona sentences: CSV with the columns of `COLUMNS`."""
+    """Read persona sentences from CSV with the columns of `COLUMNS`."""
     with path.open(encoding='utf-8', newline='') as file:
         rows = csv.DictReader(file)
         missing = set(COLUMNS) - set(rows.fieldnames or ())
@@ -32,22 +33,17 @@ def read_sentences(path: Path) -> Iterator[Fact]:
 
 
 def read_utterances(path: Path) -> Iterator[Fact]:
-    """Utterances: JSON lines {"utterance": text, "triple": [subject, relation, object]}."""
-    with path.open(encoding='utf-8') as file:
-        for number, line in enumerate(file, 1):
-            try:
-                found = json.loads(line)
-                text, (head, relation, tail) = found['utterance'], found['triple']
-                yield Fact(text.strip(), (head.strip(), relation.strip(), tail.strip()))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise DataError(
-                    f'{path}, line {number}: saw {line[:80]!r}; expected {{"utterance": text, "triple": [subject, '
-                    'relation, object]}'
-                ) from None
+    """Read utterances from JSON lines {"utterance": text, "triple": [subject, relation, object]}."""
+
+    def fact(row: dict) -> Fact:
+        head, relation, tail = (part.strip() for part in row['triple'])
+        return Fact(row['utterance'].strip(), (head, relation, tail))
+
+    yield from read_lines(path, fact, '{"utterance": text, "triple": [subject, relation, object]}')
 
 
 class Case(NamedTuple):
-    """An evaluation case of Dialogue NLI: a persona, what was said, what was not."""
+    """An evaluation case of Dialogue NLI: a persona, the utterance, and utterances that were not said."""
 
     persona: list[str]
     gold: str
@@ -60,15 +56,21 @@ class Case(NamedTuple):
 
 
 def read_cases(path: Path) -> Iterator[Case]:
-    """JSON lines with persona and candidates: label, neg, similar, rand."""
+    """Read cases from JSON lines with a persona and candidates."""
+
+    def case(row: dict) -> Case:
+        (gold, *_), *others = (row['candidates'][name] for name in ('label', 'neg', 'similar', 'rand'))
+        return Case(row['persona'], gold, *others)
+
+    names = '"label": [...], "neg": [...], "similar": [...], "rand": [...]'
+    yield from read_lines(path, case, f'{{"persona": [...], "candidates": {{{names}}}}}')
+
+
+def read_lines(path: Path, record: Callable[[dict], Record], expected: str) -> Iterator[Record]:
+    """Yield the record of each JSON line; `expected` describes a line in the error message."""
     with path.open(encoding='utf-8') as file:
         for number, line in enumerate(file, 1):
             try:
-                found = json.loads(line)
-                lists = [found['candidates'][name] for name in ('label', 'neg', 'similar', 'rand')]
-                yield Case(found['persona'], lists[0][0], *lists[1:])
-            except (ValueError, KeyError, TypeError, IndexError):
-                raise DataError(
-                    f'{path}, line {number}: saw {line[:80]!r}; expected {{"persona": [...], "candidates": {{"label": '
-                    '[...], "neg": [...], "similar": [...], "rand": [...]}}}}'
-                ) from None
+                yield record(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise DataError(f'{path}, line {number}: saw {line[:80]!r}; expected {expected}') from None

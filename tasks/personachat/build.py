@@ -1,67 +1,91 @@
-"""Which files a request needs, and where they are: ParlAI's downloads and checksums, or a local folder."""
+"""Chooses the files of a request: from ParlAI's downloads, which ParlAI checks, or from a local folder."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from parlai.core.opt import Opt
 
 from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.flags import flag, from_opt
 
+PREFIX = 'persona'
 # source -> (ParlAI's builder, folder below the datapath, splits)
 SOURCES = {
     'personachat': ('parlai.tasks.personachat.build', 'Persona-Chat/personachat', ('train', 'valid', 'test')),
     'convai2': ('parlai.tasks.convai2.build', 'ConvAI2', ('train', 'valid')),
 }
-SHOWS = {'self': {'self'}, 'other': {'other'}, 'both': {'self', 'other'}, 'none': set()}
-# For each side of persona, the files to take the turns from, best first: ParlAI's own teachers read the first.
+FORMS = ('original', 'revised')
+PERSONAS = {'self': {'self'}, 'other': {'other'}, 'both': {'self', 'other'}, 'none': set()}  # in a file of this side
+# For each side of persona, the files to take the turns from, best first. ParlAI's own teachers read the first.
 TURNS_FROM = {
     'self': ('self', 'both', 'other', 'none'),
     'other': ('other', 'both', 'self', 'none'),
     'both': ('both', 'self', 'other', 'none'),
     'none': ('none', 'self', 'other', 'both'),
 }
+NO_CANDIDATES_FIRST = ('_no_cands.txt', '.txt')
+
+
+@dataclass(frozen=True)
+class PersonaChat:
+    """Persona-Chat"""
+
+    source: str = flag(
+        'personachat',
+        'release: Persona-Chat (one side of each dialogue, has a test split) or ConvAI2 (both sides)',
+        choices=tuple(SOURCES),
+    )
+    form: str = flag(
+        'original',
+        'persona sentences as the speakers saw them, or rewritten to share fewer words with the dialogue',
+        choices=FORMS,
+    )
+    folder: Path | None = flag(
+        None, "read <split>_<side>_<form>[_no_cands].txt from this folder instead of ParlAI's download"
+    )
 
 
 def paths(opt: Opt, fold: str) -> list[Path]:
-    """The files to read for this split: the first has the turns (and the inline candidates, if asked for)."""
-    builder, folder, splits = SOURCES[opt['persona_source']]
+    """Return the files to read for a split. The first has the turns, and the inline candidates if asked for."""
+    options = from_opt(PersonaChat, opt, PREFIX)
+    builder, below, splits = SOURCES[options.source]
     if fold not in splits:
         raise NoSplit(
-            f'--persona-source {opt["persona_source"]} has no {fold} split; it has {" and ".join(splits)}: '
+            f'--persona-source {options.source} has no {fold} split; it has {" and ".join(splits)}: '
             f'choose one of those with -dt{", or --persona-source personachat" if fold == "test" else ""}'
         )
-    if opt.get('persona_folder'):
-        found = Path(opt['persona_folder']).expanduser()
-        if not found.is_dir():
-            raise DataError(f'--persona-folder {found}: no such folder')
-    else:
+    if options.folder is None:
         import_module(builder).build(opt)
-        found = Path(opt['datapath']) / folder
-    return choose(found, fold, opt['persona_form'], opt['persona_side'], opt['persona_candidates'] == 'inline')
+    elif not options.folder.is_dir():
+        raise DataError(f'--persona-folder {options.folder}: no such folder')
+    folder = options.folder or Path(opt['datapath']) / below
+    return choose(folder, fold, options.form, opt['persona_side'], opt['persona_candidates'] == 'inline')
 
 
 def choose(folder: Path, fold: str, form: str, side: str, inline: bool) -> list[Path]:
-    """The fewest files of `folder` that hold the turns, the candidates if `inline`, and both personas if they can.
+    """Return the fewest files of `folder` with the turns, the candidates if `inline`, and both personas if possible.
 
-    The releases have a file for each side of persona, each with and without candidates; a folder may lack some.
+    The releases have a file for each side of persona, each with and without candidates. A folder may lack some.
     """
-    stems = {name: f'{fold}_{name}_{form}' for name in ('both', 'self', 'other')}
-    stems['none'] = f'{fold}_none_original'  # without personas there is one form only
-    suffixes = ('.txt',) if inline else ('_no_cands.txt', '.txt')
-    turns = [(name, folder / f'{stems[name]}{suffix}') for suffix in suffixes for name in TURNS_FROM[side]]
+
+    def files(side: str, endings: tuple[str, ...]) -> list[Path]:
+        stem = f'{fold}_none_original' if side == 'none' else f'{fold}_{side}_{form}'  # no persona: one form only
+        return [folder / f'{stem}{ending}' for ending in endings]
+
+    endings = ('.txt',) if inline else NO_CANDIDATES_FIRST
+    turns = [(name, path) for ending in endings for name in TURNS_FROM[side] for path in files(name, (ending,))]
     first = next(((name, path) for name, path in turns if path.is_file()), None)
     if first is None:
         raise missing(folder, [path for _, path in turns])
-    chosen, shown = [first[1]], set(SHOWS[first[0]])
+    chosen, known = [first[1]], set(PERSONAS[first[0]])
     for name in ('both', 'self', 'other'):
-        for suffix in ('_no_cands.txt', '.txt'):
-            path = folder / f'{stems[name]}{suffix}'
-            if SHOWS[name] - shown and path.is_file():
+        for path in files(name, NO_CANDIDATES_FIRST):
+            if PERSONAS[name] - known and path.is_file():
                 chosen.append(path)
-                shown |= SHOWS[name]
-    if SHOWS[side] - shown:
-        wanted = [folder / f'{stems[name]}{suffix}' for name in (side, 'both') for suffix in ('_no_cands.txt', '.txt')]
-        raise missing(folder, wanted)
+                known |= PERSONAS[name]
+    if PERSONAS[side] - known:
+        raise missing(folder, [path for name in (side, 'both') for path in files(name, NO_CANDIDATES_FIRST)])
     return chosen
 
 

@@ -1,6 +1,6 @@
-"""Read Persona-Chat and ConvAI2 files (`data.text_format`) into `Dialogue` records. Pure: paths in, records out.
+"""Reads Persona-Chat and ConvAI2 files (`data.text_format`) into `Dialogue` records. Pure: paths in, records out.
 
-Lines with a persona come first in a dialogue and have no reply.
+The persona lines come first in a dialogue and have no reply.
 """
 
 from collections.abc import Iterator
@@ -14,23 +14,22 @@ from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
 
 
 def read_dialogues(path: Path) -> Iterator[Dialogue]:
-    """The dialogues of one file, one at a time; ids are `<split>-<number of the dialogue in the file>`."""
+    """Yield the dialogues of one file; ids are `<split>-<number of the dialogue in the file>`."""
     split = path.name.split('_')[0]
     for number, lines in enumerate(read_episodes(path)):
-        own, lines = persona(lines, YOUR_PERSONA)
-        partners, lines = persona(lines, PARTNERS_PERSONA)
+        own, lines = split_persona(lines, YOUR_PERSONA)
+        partners, lines = split_persona(lines, PARTNERS_PERSONA)
         yield Dialogue(f'{split}-{number}', tuple(turns(lines)), own, partners)
 
 
-def persona(lines: list[Line], mark: str) -> tuple[tuple[str, ...], list[Line]]:
-    """The sentences of the persona whose lines begin with `mark`, and the other lines."""
-    marked = [not line.reply and line.text.startswith(mark) for line in lines]
-    sentences = tuple(line.text[len(mark) :] for line, is_persona in zip(lines, marked, strict=True) if is_persona)
-    return sentences, [line for line, is_persona in zip(lines, marked, strict=True) if not is_persona]
+def split_persona(lines: list[Line], mark: str) -> tuple[tuple[str, ...], list[Line]]:
+    """Return the sentences of the persona whose lines begin with `mark`, and the other lines."""
+    marked = [line for line in lines if not line.reply and line.text.startswith(mark)]
+    return tuple(line.text.removeprefix(mark) for line in marked), [line for line in lines if line not in marked]
 
 
 def read_views(paths: list[Path]) -> Iterator[Dialogue]:
-    """One dialogue from several files of the same split: turns from the first, personas from whichever has them."""
+    """Yield each dialogue, read from several files of the same split: turns from the first, personas from any."""
     for views in zip_longest(*map(read_dialogues, paths)):
         yield merge(views, paths)
 
@@ -41,7 +40,7 @@ def merge(views: tuple[Dialogue | None, ...], paths: list[Path]) -> Dialogue:
         if view is None or first is None:
             short, long = (path, paths[0]) if view is None else (paths[0], path)
             raise DataError(f'{short} has fewer dialogues than {long}: they are not views of the same split')
-        if not alike(first, view):
+        if not same_dialogue(first, view):
             raise DataError(f'dialogue {first.id!r} differs between {paths[0]} and {path}: not views of the same split')
         first = replace(
             first, persona=first.persona or view.persona, partner_persona=first.partner_persona or view.partner_persona
@@ -50,7 +49,7 @@ def merge(views: tuple[Dialogue | None, ...], paths: list[Path]) -> Dialogue:
     return first
 
 
-def alike(one: Dialogue, other: Dialogue) -> bool:
-    """As many turns, and mostly the same words: in the releases "i'm" in one file can be "i am" in another."""
+def same_dialogue(one: Dialogue, other: Dialogue) -> bool:
+    """Tell whether both have as many turns and mostly the same words ("i'm" in one file can be "i am" in another)."""
     words, others = ({w for t in d.turns for w in f'{t.text} {t.reply}'.split()} for d in (one, other))
     return len(one.turns) == len(other.turns) and 2 * len(words & others) > len(words | others)

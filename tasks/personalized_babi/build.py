@@ -1,4 +1,4 @@
-"""Which file a request needs, and where it is: ParlAI's downloads, or a local folder with the same file names."""
+"""Finds the files of a request: ParlAI's downloads, or files of the same names in a local folder."""
 
 from importlib import import_module
 from pathlib import Path
@@ -6,6 +6,10 @@ from pathlib import Path
 from parlai.core.opt import Opt
 
 from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.flags import from_opt
+from parlai_persona.tasks.personalized_babi.options import PREFIX, SIZES, SPLITS, TASKS, Babi
+
+__all__ = ['RELEASES', 'SIZES', 'TASKS', 'candidates_path', 'file_name', 'folder', 'kb_path', 'split_path']
 
 # personalised? -> (ParlAI's builder, folder below the datapath, how file names begin)
 RELEASES = {
@@ -16,21 +20,23 @@ RELEASES = {
     ),
     False: ('parlai.tasks.dialog_babi.build', 'dialog-bAbI/dialog-bAbI-tasks', 'dialog-babi'),
 }
-TASKS = {1: 'API-calls', 2: 'API-refine', 3: 'options', 4: 'info', 5: 'full-dialogs'}
 PLAIN_TASKS = {**TASKS, 4: 'phone-address'}
-SIZES = ('small', 'full')  # of the personalised tasks; the plain ones have one size
-SUFFIXES = {'train': 'trn', 'valid': 'dev', 'test': 'tst'}
+ENDINGS = {split: ending for ending, split in SPLITS.items()}
+
+
+def file_name(personalized: bool, task: int, split: str) -> str:
+    names = TASKS if personalized else PLAIN_TASKS
+    return f'{RELEASES[personalized][2]}-task{task}-{names[task]}-{ENDINGS[split]}.txt'
 
 
 def split_path(opt: Opt, fold: str) -> Path:
-    """The file with the dialogues of a split."""
-    names = TASKS if opt['babi_personalized'] else PLAIN_TASKS
-    task, suffix = opt['babi_task'], SUFFIXES[fold]
-    if fold == 'test' and opt['babi_oov']:
-        suffix += '-OOV'
-    path = folder(opt) / f'{prefix(opt)}-task{task}-{names[task]}-{suffix}.txt'
+    """Return the file with the dialogues of a split."""
+    options = from_opt(Babi, opt, PREFIX)
+    split = 'test-OOV' if fold == 'test' and options.oov else fold
+    path = folder(opt) / file_name(options.personalized, options.task, split)
     if not path.is_file():
-        there = ', '.join(sorted(p.name for p in path.parent.glob(f'{prefix(opt)}-task{task}-*.txt')))
+        others = path.parent.glob(f'{RELEASES[options.personalized][2]}-task{options.task}-*.txt')
+        there = ', '.join(sorted(other.name for other in others))
         raise NoSplit(
             f'{path.parent} has no {path.name}; of this task it has {there or "nothing"}: choose another split with '
             '-dt, or another --babi-task'
@@ -39,38 +45,36 @@ def split_path(opt: Opt, fold: str) -> Path:
 
 
 def kb_path(opt: Opt) -> Path:
-    """The knowledge base: what is known about every restaurant."""
-    return common(opt, f'{prefix(opt)}-kb-all.txt', 'it is needed to look restaurants up')
+    """Return the file of the knowledge base, which has the facts about every restaurant."""
+    return common_file(opt, 'kb-all', 'it is needed to look restaurants up')
 
 
 def candidates_path(opt: Opt) -> Path:
-    """The replies of all tasks, splits and sizes."""
-    return common(opt, f'{prefix(opt)}-candidates.txt', 'do without it by --babi-candidates task')
-
-
-def prefix(opt: Opt) -> str:
-    return RELEASES[opt['babi_personalized']][2]
+    """Return the file with the replies of all tasks, splits and sizes."""
+    return common_file(opt, 'candidates', 'do without it by --babi-candidates task')
 
 
 def folder(opt: Opt) -> Path:
-    """The folder with the dialogues; ParlAI downloads them if they are to come from there."""
-    builder, below, _ = RELEASES[opt['babi_personalized']]
-    if opt.get('babi_folder'):
-        found, option = Path(opt['babi_folder']).expanduser(), '--babi-folder'
+    """Return the folder with the dialogues, after ParlAI has downloaded them if necessary."""
+    options = from_opt(Babi, opt, PREFIX)
+    builder, below, prefix = RELEASES[options.personalized]
+    if options.folder:
+        place, option = options.folder, '--babi-folder'
     else:
         import_module(builder).build(opt)
-        found, option = Path(opt['datapath']) / below, '--babi-size'
-        if opt['babi_personalized']:
-            found /= opt['babi_size']
-    if not found.is_dir():
-        raise DataError(f'{option}: saw no folder {found}, expected one with files {prefix(opt)}-task….txt')
-    return found
+        place, option = Path(opt['datapath']) / below, '--babi-size'
+        if options.personalized:
+            place /= options.size
+    if not place.is_dir():
+        raise DataError(f'{option}: saw no folder {place}, expected one with files {prefix}-task….txt')
+    return place
 
 
-def common(opt: Opt, name: str, advice: str) -> Path:
-    """A file for all tasks: beside the dialogues, or one folder up, as in the personalised release."""
+def common_file(opt: Opt, name: str, advice: str) -> Path:
+    """Return a file for all tasks. It is beside the dialogues, or one folder up as in the personalised release."""
     dialogues = folder(opt)
+    file = f'{RELEASES[from_opt(Babi, opt, PREFIX).personalized][2]}-{name}.txt'
     for place in (dialogues, dialogues.parent):
-        if (place / name).is_file():
-            return place / name
-    raise DataError(f'saw no {name} in {dialogues} nor one folder up; {advice}')
+        if (place / file).is_file():
+            return place / file
+    raise DataError(f'saw no {file} in {dialogues} nor one folder up; {advice}')

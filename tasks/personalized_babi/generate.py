@@ -1,21 +1,22 @@
 """Files of plain bAbI dialogues -> files of personalised ones, which `-t persona:personalized_babi` reads.
 
-Each dialogue is drawn with a generator of its own, seeded by the seed, the task, the split and its number: the same
-on every machine, and not another one when more dialogues are asked for or fewer files.
+Each dialogue has its own random generator, seeded by the seed, the task, the split and its number. So it is the same on
+every machine, whatever else is generated.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from dataclasses import replace
+from itertools import count, cycle, islice
 from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError, Dialogue
 from parlai_persona.data.text_format import Line, read_episodes, shorten
 from parlai_persona.files import draft
-from parlai_persona.tasks.personalized_babi.build import PLAIN_TASKS, RELEASES, TASKS
-from parlai_persona.tasks.personalized_babi.parse import API_CALL, SPLITS, Facts, fact, read_dialogues, read_kb
+from parlai_persona.tasks.personalized_babi.build import RELEASES, file_name
+from parlai_persona.tasks.personalized_babi.options import Request
+from parlai_persona.tasks.personalized_babi.parse import API_CALL, Facts, fact, read_dialogues, read_kb
 from parlai_persona.tasks.personalized_babi.personalize import personalize, plain_act
 from parlai_persona.tasks.personalized_babi.restaurants import (
     IN_KB,
@@ -29,56 +30,17 @@ from parlai_persona.tasks.personalized_babi.simulate import Topics, first_wish, 
 from parlai_persona.tasks.personalized_babi.styles import AGES, GENDERS, WORDINGS, Profile, split_reply, styled
 
 FRESH_DIALOGUES = 1000  # as many as the released files have
-PATIENCE = 5  # seconds without a message
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to generate. `dialogues`: in each file; None: as many as the plain file has, or 1,000 fresh ones."""
-
-    plain: Path
-    output: Path
-    tasks: tuple[int, ...] = tuple(TASKS)
-    splits: tuple[str, ...] = tuple(SPLITS.values())
-    dialogues: int | None = None
-    seed: int = 0
-    fresh: bool = False
-    kb: Path | None = None
-    kb_seed: int = 0
-    lists: bool = True
-
-    def check(self) -> None:
-        for name, values, known in (('task', self.tasks, tuple(TASKS)), ('split', self.splits, tuple(SPLITS.values()))):
-            for value in values:
-                if value not in known:
-                    raise DataError(f'saw the {name} {value!r}, expected some of {", ".join(map(str, known))}')
-        if self.dialogues is not None and self.dialogues < 1:
-            raise DataError(f'--dialogues is {self.dialogues}; it has to be 1 or more')
-        if not self.plain.is_dir():
-            raise DataError(f'--babi {self.plain}: no such folder; expected the plain bAbI dialog tasks in it')
-
-    def path(self, task: int, split: str, personalized: bool) -> Path:
-        folder, names = (self.output, TASKS) if personalized else (self.plain, PLAIN_TASKS)
-        suffix = next(suffix for suffix, name in SPLITS.items() if name == split)
-        return folder / f'{RELEASES[personalized][2]}-task{task}-{names[task]}-{suffix}.txt'
-
-    def common(self, name: str, personalized: bool) -> Path:
-        return (self.output if personalized else self.plain) / f'{RELEASES[personalized][2]}-{name}.txt'
+PATIENCE = 5  # seconds between progress messages
 
 
 def generate(request: Request, report: Callable[[str], None] = lambda message: None) -> list[Path]:
-    """Write the files; the paths of those written. All input is read and checked before the first one is begun."""
-    request.check()
+    """Write the files and return their paths. All input is read and checked before the first file is begun."""
+    if not request.plain.is_dir():
+        raise DataError(f'--babi {request.plain}: no such folder; expected the plain bAbI dialog tasks in it')
     knowledge = Knowledge(read_knowledge(request))
-    files = {request.path(task, split, True): (task, split) for task in request.tasks for split in request.splits}
-    lists = (
-        {
-            request.common('kb-all', True): ''.join(kb_lines(knowledge.facts)),
-            request.common('candidates', True): ''.join(candidate_lines(knowledge)),
-        }
-        if request.lists
-        else {}
-    )
+    jobs = [(task, split) for task in request.tasks for split in request.splits]
+    files = {request.output / file_name(True, task, split): (task, split) for task, split in jobs}
+    lists = list_files(request.output, knowledge) if request.lists else {}
     check_output(files, lists)
     sizes = {job: check_source(request, *job, knowledge) for job in files.values()}
     request.output.mkdir(parents=True, exist_ok=True)
@@ -93,8 +55,14 @@ def generate(request: Request, report: Callable[[str], None] = lambda message: N
     return [*files, *lists]
 
 
+def list_files(folder: Path, knowledge: Knowledge) -> dict[Path, str]:
+    """Return the files beside the dialogues with their contents: knowledge base and candidates."""
+    contents = {'kb-all': kb_lines(knowledge.facts), 'candidates': candidate_lines(knowledge)}
+    return {folder / f'{RELEASES[True][2]}-{name}.txt': ''.join(lines) for name, lines in contents.items()}
+
+
 def read_knowledge(request: Request) -> Facts:
-    path = request.common('kb-all', False)
+    path = request.plain / f'{RELEASES[False][2]}-kb-all.txt'
     if not path.is_file():
         raise DataError(f'--babi {request.plain}: no {path.name} in it; expected the knowledge base of the plain tasks')
     if request.kb and not request.kb.is_file():
@@ -107,26 +75,26 @@ def read_knowledge(request: Request) -> Facts:
 
 
 def check_output(files: Iterable[Path], lists: dict[Path, str]) -> None:
-    """Nothing is overwritten; lists that are there already have to be the same."""
+    """Raise an error if a file exists already, unless it is a list with the same contents."""
     for path in files:
         if path.exists():
-            raise DataError(f'{path} is there already; remove it or choose another --output')
+            raise DataError(f'{path} exists already; remove it or choose another --output')
     for path, text in lists.items():
         if path.exists() and path.read_text(encoding='utf-8') != text:
             raise DataError(
-                f'{path} is there already, and of other restaurants: choose another --output, or the --kb and '
-                '--kb-seed that it was written with'
+                f'{path} exists already, with other restaurants: choose another --output, or the --kb and --kb-seed '
+                'that it was written with'
             )
 
 
 def check_source(request: Request, task: int, split: str, knowledge: Knowledge) -> int:
-    """How many dialogues there are to personalise; an error in them comes up here, before anything is written."""
+    """Return how many dialogues there are to personalise, after checking them: before anything is written."""
     if request.fresh:
         next(fresh(request, task, split, knowledge))
         return FRESH_DIALOGUES
-    path = request.path(task, split, False)
+    path = request.plain / file_name(False, task, split)
     if not path.is_file():
-        there = ', '.join(sorted(found.name for found in request.plain.glob(f'*-task{task}-*.txt')))
+        there = ', '.join(sorted(other.name for other in request.plain.glob(f'*-task{task}-*.txt')))
         raise DataError(
             f'--babi {request.plain}: no {path.name} in it; of task {task} it has {there or "nothing"}: choose '
             'other --tasks or --splits, or --fresh true'
@@ -135,24 +103,20 @@ def check_source(request: Request, task: int, split: str, knowledge: Knowledge) 
 
 
 def dialogues(request: Request, task: int, split: str, knowledge: Knowledge) -> Iterator[Dialogue]:
-    """Personalised dialogues without end: those of the plain file, in its order and from the top again, or new ones."""
+    """Yield personalised dialogues without end: new ones, or those of the plain file in order and then from the top."""
+    plains: Iterable[Dialogue]
     if request.fresh:
         plains = fresh(request, task, split, knowledge)
     else:
-        plains = again_and_again(request.path(task, split, False))
+        plains = cycle(read_dialogues(request.plain / file_name(False, task, split), personalized=False))
     for number, plain in enumerate(plains):
         rng = random.Random(f'{request.seed}/{"fresh" if request.fresh else "plain"}/{task}/{split}/{number}')
         yield personalize(replace(plain, id=f'{split}-{number}'), knowledge, rng)
 
 
-def again_and_again(path: Path) -> Iterator[Dialogue]:
-    while True:
-        yield from read_dialogues(path, personalized=False)
-
-
 def fresh(request: Request, task: int, split: str, knowledge: Knowledge) -> Iterator[Dialogue]:
-    """The users of the plain file's dialogues, if it is there, say which wishes come first in this split."""
-    path = request.path(task, split, False)
+    """Yield new plain dialogues. The first wishes are those of the plain file of this split, if it exists."""
+    path = request.plain / file_name(False, task, split)
     plain = read_dialogues(path, personalized=False) if path.is_file() else ()
     first = {first_wish(dialogue, knowledge) for dialogue in plain}
     topics = Topics.of(knowledge, split.endswith('OOV'), first)
@@ -162,7 +126,7 @@ def fresh(request: Request, task: int, split: str, knowledge: Knowledge) -> Iter
 
 
 def watched(dialogues: Iterable[Dialogue], size: int, label: str, report: Callable[[str], None]) -> Iterator[str]:
-    """The lines of the dialogues; every few seconds a message about how far it is."""
+    """Yield the lines of the dialogues; report every few seconds how many are done."""
     last = time.monotonic()
     for number, dialogue in enumerate(dialogues):
         if time.monotonic() - last > PATIENCE:
@@ -176,11 +140,11 @@ def write(path: Path, lines: Iterable[str]) -> None:
         file.writelines(lines)
 
 
-# ------------------------------------------------------------------------------------------------- what is read
+# ------------------------------------------------------------------------------------------------------- input
 
 
 def check_plain(path: Path, knowledge: Knowledge) -> int:
-    """How many dialogues the file has; the first line that no plain bAbI dialogue would have is an error."""
+    """Count the dialogues of the file; raise an error at the first line that is not in a plain bAbI dialogue."""
     count = 0
     for lines in read_episodes(path):
         count += 1
@@ -202,11 +166,11 @@ def check_plain(path: Path, knowledge: Knowledge) -> int:
 
 
 def check_message(line: Line, told: set[str]) -> str:
-    """What the bot does by the reply; an error if it is none of the plain tasks, or about an unknown restaurant."""
+    """Return the act of the reply; raise an error if the plain tasks have none like it, or without facts before it."""
     if not line.reply:
         raise DataError(
             f'{line.where}: saw {shorten(line.text)!r} without reply, expected a fact about a restaurant or a '
-            'message with a reply (profiles stand in files that are personalised already)'
+            'message with a reply (only personalised files have profiles)'
         )
     try:
         act, slot = plain_act(line.reply)
@@ -214,17 +178,17 @@ def check_message(line: Line, told: set[str]) -> str:
         raise DataError(f'{line.where}: {error}') from None
     for name in filter(None, (slot, split_reply(line.text)[1])):
         if not any(name in (known, f'{known}_phone', f'{known}_address') for known in told):
-            raise DataError(f'{line.where}: saw {name!r}, of which no fact stands before this line')
+            raise DataError(f'{line.where}: saw {name!r}, but no fact about it before this line')
     if act == 'inform' and not slot.endswith(('_phone', '_address')):
         raise DataError(f'{line.where}: saw {shorten(line.reply)!r}, expected a phone number or an address')
     return act
 
 
-# ---------------------------------------------------------------------------------------------- what is written
+# ------------------------------------------------------------------------------------------------------ output
 
 
 def dialogue_lines(dialogue: Dialogue) -> Iterator[str]:
-    """A dialogue in the format of the released files, with the empty line after it."""
+    """Yield the lines of a dialogue in the format of the released files, with the empty line after it."""
     for number, text in enumerate(messages(dialogue), 1):
         yield f'{number} {text}\n'
     yield '\n'
@@ -245,7 +209,7 @@ def kb_lines(facts: Facts) -> Iterator[str]:
 
 
 def candidate_lines(knowledge: Knowledge) -> Iterator[str]:
-    """All that the bot could say to anybody about any restaurant of the knowledge base, each reply once."""
+    """Yield, once each, all replies that the bot could give to anybody about any restaurant of the knowledge base."""
     return (f'1 {reply}\n' for reply in dict.fromkeys(replies(knowledge)))
 
 

@@ -1,15 +1,22 @@
-"""Plain bAbI dialogues -> personalised ones: who the user is decides how the bot talks, suggests and informs.
+"""Plain bAbI dialogues -> personalised ones: the user's profile decides how the bot talks, suggests and informs.
 
-What the user wishes stays as it is in the plain dialogue. Drawn anew: the profile, the order in which facts stand,
-what the user says to suggestions, how they ask for information, and in dialogues about one restaurant its variant.
+The user's wishes stay those of the plain dialogue. Drawn anew are the profile, the order of the facts, the answers to
+suggestions, the questions for information, and in dialogues about one restaurant its variant.
 """
 
 import random
-from dataclasses import replace
 
 from parlai_persona.data.dialogue import DataError, Dialogue, Turn
 from parlai_persona.data.text_format import shorten
-from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, fact, kind, write_facts
+from parlai_persona.tasks.personalized_babi.parse import (
+    API_CALL,
+    SILENCE,
+    fact,
+    put_before,
+    restaurants_told,
+    with_kinds,
+    write_facts,
+)
 from parlai_persona.tasks.personalized_babi.restaurants import SLOTS, Knowledge, variants
 from parlai_persona.tasks.personalized_babi.styles import (
     ACCEPTS,
@@ -25,13 +32,13 @@ from parlai_persona.tasks.personalized_babi.styles import (
     styled,
 )
 
-ACCEPTANCE = 0.25  # probability that the user takes a suggestion; the last one they always take
+ACCEPTANCE = 0.25  # probability that the user accepts a suggestion; they always accept the last one
 NEGOTIATION = ('suggest', 'another', 'book')
 
 
 def personalize(plain: Dialogue, knowledge: Knowledge, rng: random.Random) -> Dialogue:
-    """The plain dialogue as it would be with a user whose profile is drawn here."""
-    bases = list(dict.fromkeys(known[0] for turn in plain.turns for known in map(fact, turn.text.split('\n')) if known))
+    """Return the dialogue with a user whose profile is drawn here."""
+    bases = restaurants_told(plain)
     chooses = any(turn.kind == 'option' for turn in plain.turns)
     shown = show(bases, chooses, rng)
     profile = draw_profile(shown if chooses else [], knowledge, rng)
@@ -53,12 +60,11 @@ def personalize(plain: Dialogue, knowledge: Knowledge, rng: random.Random) -> Di
             if booked and not chooses:
                 lines[-1] = lines[-1].replace(bases[0], booked)
             turns.append(Turn('\n'.join(lines), styled(act, profile) if act in WORDINGS else turn.reply))
-    answered = tuple(replace(turn, kind=kind(turn.reply)) for turn in turns)
-    return Dialogue(plain.id, answered, partner_persona=(profile.line,))
+    return Dialogue(plain.id, with_kinds(turns), partner_persona=(profile.line,))
 
 
 def plain_act(reply: str) -> tuple[str, str]:
-    """What the bot of the plain tasks does by this reply, and the restaurant (or its property) in it."""
+    """Return the act of a reply of the plain tasks, and the restaurant or property in it."""
     if reply.startswith(f'{API_CALL} ') and len(reply.split()) == 1 + len(SLOTS):
         return API_CALL, ''
     wording, slot = split_reply(reply)
@@ -68,7 +74,7 @@ def plain_act(reply: str) -> tuple[str, str]:
 
 
 def show(bases: list[str], chooses: bool, rng: random.Random) -> list[str]:
-    """The restaurants whose facts are told: both variants of each, mixed, to choose from; else one variant."""
+    """Return the restaurants to show: both variants of each, mixed, if the user chooses; else one of each."""
     if not chooses:
         return [rng.choice(variants(base)) for base in bases]
     shown = [name for base in bases for name in variants(base)]
@@ -77,7 +83,7 @@ def show(bases: list[str], chooses: bool, rng: random.Random) -> list[str]:
 
 
 def draw_profile(offered: list[str], knowledge: Knowledge, rng: random.Random) -> Profile:
-    """Each of the six users equally often; to choose restaurants by, also a diet and one of their specialities."""
+    """Draw one of the six users; if restaurants are offered, also a diet and one of their specialities."""
     gender, age = rng.choice(GENDERS), rng.choice(AGES)
     if not offered:
         return Profile(gender, age)
@@ -86,7 +92,7 @@ def draw_profile(offered: list[str], knowledge: Knowledge, rng: random.Random) -
 
 
 def negotiate(profile: Profile, offered: list[str], knowledge: Knowledge, rng: random.Random) -> tuple[str, list[Turn]]:
-    """Suggestions from the best downwards until the user takes one; that one, and what was said."""
+    """Suggest from the best downwards until the user accepts; return that restaurant and the turns."""
     turns = []
     ranked = knowledge.ranked(offered, profile.diet, profile.favourite)
     for name in ranked:
@@ -99,11 +105,7 @@ def negotiate(profile: Profile, offered: list[str], knowledge: Knowledge, rng: r
 
 
 def inform(slot: str, profile: Profile, booked: str, knowledge: Knowledge, rng: random.Random) -> Turn:
-    """In the plain tasks users ask for phone number or address; here for contact details or directions."""
+    """Return a question for contact details or directions, where the plain tasks have phone number or address."""
     wish = 'contact' if slot.endswith('_phone') else 'direction'
     answer = knowledge.contact(booked, profile.age) if wish == 'contact' else knowledge.direction(booked)
     return Turn(rng.choice(QUESTIONS[wish]), styled('inform', profile, answer))
-
-
-def put_before(lines: list[str], turn: Turn) -> Turn:
-    return replace(turn, text='\n'.join([*lines, turn.text]))

@@ -1,16 +1,23 @@
-"""New plain bAbI dialogues on the restaurants of a knowledge base, with the distributions of the released ones.
+"""New plain bAbI dialogues about the restaurants of a knowledge base, with the distributions of the released ones.
 
-Each number of slots in the first request is equally likely, then each choice of that many, then each order; and so
-for changes of mind, questions and wordings. What is said about suggestions is left to `generate.personalize`, which
-draws it in any case: here the first one is taken.
+In the first request each number of slots is equally likely, then each choice of that many, then each order. The same
+holds for changes of mind, questions and wordings. Here the first suggestion is accepted, because `personalize` draws
+the answers to suggestions anew.
 """
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from parlai_persona.data.dialogue import DataError, Dialogue, Turn
-from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, fact, kind, write_facts
+from parlai_persona.tasks.personalized_babi.parse import (
+    API_CALL,
+    SILENCE,
+    put_before,
+    restaurants_told,
+    with_kinds,
+    write_facts,
+)
 from parlai_persona.tasks.personalized_babi.restaurants import (
     NUMBERS,
     OOV_LOCATIONS,
@@ -18,6 +25,7 @@ from parlai_persona.tasks.personalized_babi.restaurants import (
     SLOTS,
     Knowledge,
     Query,
+    bases,
     variants,
 )
 from parlai_persona.tasks.personalized_babi.styles import ACCEPTS, ASKS, plain
@@ -54,7 +62,7 @@ PLAIN_QUESTIONS = {
 }
 IN_REQUEST = {1: (0, 4), 2: (4, 4), 3: (0, 4), 5: (1, 3)}  # task -> fewest and most slots in the first request
 CHANGED = {2: (1, 4), 5: (1, 3)}  # task -> fewest and most changes of mind
-FEWEST_OPTIONS = 3  # restaurants that a query with suggestions returns at least
+FEWEST_OPTIONS = 3  # a query with suggestions returns at least so many restaurants
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,12 @@ class Topics:
     """What the dialogues of a split can be about."""
 
     knowledge: Knowledge
-    first: list[Query]  # what users wish at first; in the released files something else in training than later
-    last: dict[int, list[Query]]  # task -> what they wish at last
+    first: list[Query]  # first wishes; in the released files training has others than valid and test
+    last: dict[int, list[Query]]  # task -> last wishes
 
     @classmethod
     def of(cls, knowledge: Knowledge, oov: bool, first: Iterable[Query] = ()) -> 'Topics':
-        """`oov`: the locations of test-OOV, or the others; `first`: if any are given, only these come first."""
+        """Collect the wishes for the locations of test-OOV (`oov`) or the others; `first` limits the first wishes."""
         menus = [menu for menu in knowledge.menus.items() if (menu[0] in OOV_LOCATIONS) == oov]
         everything = [
             (cuisine, location, number, price)
@@ -94,7 +102,7 @@ class Topics:
 
 
 def reachable(firsts: list[Query], lasts: list[Query], sizes: tuple[int, int]) -> list[Query]:
-    """Those of the last wishes that are so many changes away from one of the first ones."""
+    """Return the last wishes that are a number of changes in the range `sizes` away from a first wish."""
     low, high = sizes
     return [last for last in lasts if any(low <= sum(differences(first, last)) <= high for first in firsts)]
 
@@ -104,31 +112,25 @@ def differences(one: Query, other: Query) -> list[bool]:
 
 
 def first_wish(plain: Dialogue, knowledge: Knowledge) -> Query:
-    """What the user of a plain dialogue wishes at first; where they name a restaurant, what it is like."""
+    """Return the first wish of the user; if they name a restaurant, the wish that this restaurant meets."""
     wishes: dict[str, str] = {}
     for turn in plain.turns:
-        user = turn.text.split('\n')[-1]
-        wishes |= {knowledge.slots[word]: word for word in user.split() if word in knowledge.slots}
+        wishes |= knowledge.wishes(turn.text.split('\n')[-1])
         if len(wishes) == len(SLOTS):
             return tuple(wishes[slot] for slot in SLOTS)
-    told = [known[0] for turn in plain.turns for known in map(fact, turn.text.split('\n')) if known]
+    told = restaurants_told(plain)
     return knowledge.query(variants(told[0])[0]) if told else ()
 
 
-def bases(names: list[str]) -> list[str]:
-    """`resto_x_1`, `resto_x_2` -> `resto_x`, which is what the plain tasks call the two."""
-    return list(dict.fromkeys(name.rpartition('_')[0] for name in names))
-
-
 def simulate(id: str, task: int, topics: Topics, rng: random.Random) -> Dialogue:
-    """A dialogue of one of the five tasks."""
+    """Return a new dialogue of one of the five tasks."""
     turns = [Turn(rng.choice(GREETINGS), plain('greet'))]
     query = rng.choice(topics.last[task])
     if task == 4:
         base = rng.choice(bases(topics.knowledge.answers[query]))
         turns = tell([base], topics.knowledge, turns)
         turns += [Turn(f'{rng.choice(REQUESTS)} at {base}', plain('book')), *ask(base, rng)]
-        return done(id, turns)
+        return Dialogue(id, with_kinds(turns))
     if task in CHANGED:
         first, changed = change_of_mind(query, CHANGED[task], topics, rng)
         turns += request(first, IN_REQUEST[task], rng)
@@ -138,25 +140,25 @@ def simulate(id: str, task: int, topics: Topics, rng: random.Random) -> Dialogue
     if task != 3:
         turns.append(Turn(SILENCE, api_call(query)))
     if task in (3, 5):
-        found = bases(topics.knowledge.answers[query])
-        choice = [Turn(SILENCE, plain('suggest', found[0])), Turn(rng.choice(ACCEPTS), plain('book'))]
+        offered = bases(topics.knowledge.answers[query])
+        choice = [Turn(SILENCE, plain('suggest', offered[0])), Turn(rng.choice(ACCEPTS), plain('book'))]
         if task == 3:
-            turns = [*tell(found, topics.knowledge, turns), *choice]
+            turns = [*tell(offered, topics.knowledge, turns), *choice]
         else:
-            turns += tell(found, topics.knowledge, choice)
+            turns += tell(offered, topics.knowledge, choice)
     if task == 5:
-        turns += [*ask(found[0], rng), Turn(rng.choice(THANKS), plain('more')), Turn(rng.choice(NO_MORE), plain('end'))]
+        turns += [
+            *ask(offered[0], rng),
+            Turn(rng.choice(THANKS), plain('more')),
+            Turn(rng.choice(NO_MORE), plain('end')),
+        ]
     if task == 2:
         turns.append(Turn(rng.choice(THANKS), plain('end')))
-    return done(id, turns)
-
-
-def done(id: str, turns: list[Turn]) -> Dialogue:
-    return Dialogue(id, tuple(replace(turn, kind=kind(turn.reply)) for turn in turns))
+    return Dialogue(id, with_kinds(turns))
 
 
 def change_of_mind(query: Query, sizes: tuple[int, int], topics: Topics, rng: random.Random) -> tuple[Query, list[str]]:
-    """Another query for the user to begin with, and the slots that they change, in the order in which they do."""
+    """Return another query to begin with, and the slots that the user changes, in order."""
     while True:
         changed = rng.sample(SLOTS, rng.randint(*sizes))
         differs = [slot in changed for slot in SLOTS]
@@ -166,7 +168,7 @@ def change_of_mind(query: Query, sizes: tuple[int, int], topics: Topics, rng: ra
 
 
 def request(query: Query, sizes: tuple[int, int], rng: random.Random) -> list[Turn]:
-    """The request with some of the slots, the bot's questions for the others, the search."""
+    """Return the request with some of the slots, the bot's questions for the others, and the search."""
     wished = dict(zip(SLOTS, query, strict=True))
     named = rng.sample(SLOTS, rng.randint(*sizes))
     said = [rng.choice(PHRASES[slot]).format(wished[slot]) for slot in named]
@@ -190,12 +192,12 @@ def api_call(query: Query) -> str:
 
 
 def tell(names: list[str], knowledge: Knowledge, turns: list[Turn]) -> list[Turn]:
-    """The turns with the facts before them. Which, and in what order, is drawn later: the first variant stands in."""
+    """Return the turns with facts before them: those of the first variants, since `personalize` draws the variants."""
     facts = [line for name in names for line in write_facts(name, knowledge.facts[variants(name)[0]])]
-    return [replace(turns[0], text='\n'.join([*facts, turns[0].text])), *turns[1:]]
+    return [put_before(facts, turns[0]), *turns[1:]]
 
 
 def ask(base: str, rng: random.Random) -> list[Turn]:
-    """Questions for phone number and address: one or both, in either order."""
+    """Return questions for phone number and address: one or both, in either order."""
     wishes = rng.choice((('phone',), ('address',), ('phone', 'address'), ('address', 'phone')))
     return [Turn(rng.choice(PLAIN_QUESTIONS[wish]), plain('inform', f'{base}_{wish}')) for wish in wishes]

@@ -1,13 +1,13 @@
-"""The grammar of `persona:sample`: small talk in which what a reply can be known from is known.
+"""The grammar of `persona:sample`: small talk in which each reply depends on a known source.
 
-Two people share four topics; each has a value of their own for each, drawn uniformly and independently. A
-dialogue has eight turns: a greeting, one question about each topic, and three questions in which the partner
-asks what they themselves said before. So, with the inline candidates,
+Two people talk about four topics. For each topic both have a value of their own, drawn uniformly and independently. A
+dialogue has eight turns: a greeting, one question about each topic, and three questions in which the partner asks
+what they said before. So, with the inline candidates,
 
-* a `persona` reply can be known from the persona only: its ten candidates of the right topic are alike
-  else, and the value was drawn independently of everything in the dialogue: without the persona, 1/10;
-* a `history` reply can be known from the dialogue's history only, for the same reason: without it, 1/10;
-* an `open` reply (the greeting) can be told by anyone.
+* a `persona` reply depends on the persona alone. Ten candidates differ only in the value, which nothing else in the
+  dialogue tells: without the persona an agent finds 1/10 of these replies;
+* a `history` reply depends on the history alone: without it an agent finds 1/10 of these replies;
+* an `open` reply (to the greeting) needs neither.
 """
 
 import random
@@ -20,13 +20,13 @@ from parlai_persona.data.dialogue import Dialogue, Turn
 TOPICS_PER_DIALOGUE = 4
 RECALLS_PER_DIALOGUE = 3
 CANDIDATES = 20
-WRONG_PERSON = 5  # candidates that say it of the other speaker
+WRONG_PERSON = 5  # candidates that speak of the wrong person
 SIZES = {'train': 1000, 'valid': 100, 'test': 100}  # dialogues
 
 
 @dataclass(frozen=True)
 class Topic:
-    """Ten values, and the sentences that hold one (`{}`); `answers` are statements in the second person."""
+    """Ten values, and sentences with a place for one (`{}`). `answers` are statements in the second person."""
 
     values: tuple[str, ...]
     lines: tuple[str, ...]
@@ -114,7 +114,7 @@ SENTENCES = {t: [s.format(v) for s in (*t.statements, *t.answers) for v in t.val
 
 
 def ceilings() -> dict[str, Fraction]:
-    """Best possible hits@1 with the inline candidates, for an agent that reads all, no persona, no history, neither."""
+    """Return the best possible hits@1 with the inline candidates, by what an agent reads."""
     turns = 1 + TOPICS_PER_DIALOGUE + RECALLS_PER_DIALOGUE
     guess = Fraction(1, len(TOPICS[0].values))
     blind_persona, blind_history = TOPICS_PER_DIALOGUE * (1 - guess), RECALLS_PER_DIALOGUE * (1 - guess)
@@ -127,7 +127,7 @@ def ceilings() -> dict[str, Fraction]:
 
 
 def dialogues(fold: str, seed: int = 0, count: int | None = None) -> Iterator[Dialogue]:
-    """The dialogues of a split; each depends on the seed, the split and its own number only."""
+    """Yield the dialogues of a split. Each depends only on the seed, the split and its number."""
     for number in range(SIZES[fold] if count is None else count):
         id = f'{fold}-{number}'
         yield write(id, random.Random(f'{seed}/{id}'))
@@ -150,7 +150,10 @@ def write(id: str, rng: random.Random) -> Dialogue:
 
 
 def plan(rng: random.Random) -> list[tuple[str, int]]:
-    """Questions about every topic, and questions back to some of them, each after the partner has told the value."""
+    """Return the order of the questions: one about every topic, later a second one about some of them.
+
+    The partner tells their own value with the first question, so they can ask for it in the second.
+    """
     recalled = rng.sample(range(TOPICS_PER_DIALOGUE), RECALLS_PER_DIALOGUE)
     steps = [*range(TOPICS_PER_DIALOGUE), *recalled]
     rng.shuffle(steps)
@@ -168,30 +171,31 @@ def greet(rng: random.Random) -> Turn:
 
 
 def ask(rng: random.Random, topic: Topic, own: str, partners: str) -> Turn:
-    """The partner tells their value and asks for ours: the reply is in our persona and nowhere else."""
+    """The partner tells their value and asks for ours. The reply is only in our persona."""
     told = rng.choice(topic.statements).format(partners)
     return Turn(f'{told} {rng.choice(topic.questions)}', *choices(rng, topic, 'statements', own), 'persona')
 
 
 def recall(rng: random.Random, topic: Topic, own: str, partners: str) -> Turn:
-    """The partner asks for their own value: the reply is in the history and nowhere else."""
+    """The partner asks for their own value. The reply is only in the history."""
     return Turn(rng.choice(topic.recalls), *choices(rng, topic, 'answers', partners), 'history')
 
 
 def choices(rng: random.Random, topic: Topic, form: str, value: str) -> tuple[str, tuple[str, ...]]:
-    """The reply and its candidates: it with each of the topic's values, the wrong person's, and other topics'.
+    """Return the reply and its candidates: the same sentence with the topic's other values, sentences about the wrong
+    person, and sentences about other topics.
 
-    The wrong person's values are drawn without a look at the right one, so that they do not give it away.
+    The values of the wrong person are drawn independently of the right one, so they do not give it away.
     """
     sentence = rng.choice(getattr(topic, form))
-    alike = [sentence.format(v) for v in topic.values if v != value]
+    same_topic = [sentence.format(v) for v in topic.values if v != value]
     wrong = getattr(topic, 'answers' if form == 'statements' else 'statements')
     others = [rng.choice(wrong).format(v) for v in rng.sample(topic.values, WRONG_PERSON)]
-    others += elsewhere(rng, topic, CANDIDATES - 1 - len(alike) - len(others))
+    others += elsewhere(rng, topic, CANDIDATES - 1 - len(same_topic) - len(others))
     reply = sentence.format(value)
-    return reply, (*alike, *others, reply)
+    return reply, (*same_topic, *others, reply)
 
 
 def elsewhere(rng: random.Random, excluded: Topic | None, count: int) -> list[str]:
-    """`count` different sentences about topics other than this one."""
+    """Draw `count` different sentences about topics other than this one."""
     return rng.sample([s for t in TOPICS if t is not excluded for s in SENTENCES[t]], count)
