@@ -141,6 +141,12 @@ AGENTS = [
         shared=('model', 'dict', 'lines', 'response_encodings'),
     ),
     Entry(
+        'minimal_generator:MinimalAgent',  # of CONTRIBUTING.md
+        'minimal_generator:MinimalAgent',
+        GENERATOR,
+        {**TINY, 'minimal_size': 16},
+    ),
+    Entry(
         'persona:paml',
         'parlai_persona.agents.paml.paml:PamlAgent',
         GENERATOR,

@@ -1,4 +1,4 @@
-"""A small ParlAI task of people who speak, for the tests of `persona:few_shot` and `persona:paml`."""
+"""A small ParlAI task with speakers, for the tests of `persona:few_shot` and `persona:paml`."""
 
 import tempfile
 from pathlib import Path
@@ -77,7 +77,7 @@ def teacher(datatype: str = 'valid', **more):
 
 
 def agent(dictionary, model: str = 'persona:paml', **more):
-    """An untrained one, for evaluation; `dictionary` is a folder."""
+    """Return an untrained agent, for evaluation; `dictionary` is a folder."""
     path = dictionary / 'dict'
     if not path.exists():
         words = sorted(

@@ -1,7 +1,4 @@
-"""`persona:paml` in ParlAI: it learns from people, answers as them, comes back as it was.
-
-And becomes someone at the keyboard.
-"""
+"""`persona:paml` in ParlAI: it learns from people, adapts to them, is saved and resumed, and converses."""
 
 import copy
 import json
@@ -17,7 +14,7 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
-from parlai_persona.agents.paml.parts import alike
+from parlai_persona.agents.paml.people import batches_of_like_length
 from parlai_persona.data.dialogue import DataError
 
 LEARN = {
@@ -36,7 +33,7 @@ LEARN = {
 
 
 def train(folder, steps: int, suffix: str | None = None, **more):
-    """With ParlAI's own loop; the training losses."""
+    """Train with ParlAI's own loop and return the losses."""
     options = {**LEARN, 'model_file': str(folder / 'model'), 'max_train_steps': steps, 'log_every_n_steps': 1, **more}
     loop = TrainLoop(TrainModel.setup_args().parse_kwargs(**paml_tasks.options(**options)))
     losses = [float(log['loss']) for log in loop.train_steps()]
@@ -63,7 +60,7 @@ def evaluate(model_file, **more):
 
 
 def test_it_becomes_everyone(trained):
-    """What people are is in their own dialogues alone: who has not adapted can guess one pet and job of four each."""
+    """Only their own dialogues tell people apart: without adapting, a pet and a job are one guess in four."""
     adapted, plain = evaluate(trained), evaluate(trained, paml_eval_steps=0)
     assert adapted['exs'] == plain['exs'] == 3 * 2 * len(paml_tasks.PEOPLE)
     assert adapted['ppl'] < 0.9 * plain['ppl']
@@ -72,8 +69,8 @@ def test_it_becomes_everyone(trained):
     assert shots['ppl'] == pytest.approx(plain['ppl'])
 
 
-def test_each_reply_comes_with_its_own_figures(trained):
-    """As if the adapted network were asked turn by turn; neither batch mates nor the other folds matter."""
+def test_each_reply_has_metrics_of_its_own(trained):
+    """Reply and loss are those of the adapted network asked turn by turn, whatever else is in batch and folds."""
     agent = load(trained)
     task = paml_tasks.message(paml_tasks.teacher())
     seen = agent.observe(copy.deepcopy(task))
@@ -95,7 +92,7 @@ def test_each_reply_comes_with_its_own_figures(trained):
             assert float(alone['metrics']['loss']) == pytest.approx(float(reply['metrics']['loss']), rel=1e-5)
 
 
-def test_what_is_spent_on_padding_changes_no_loss(trained):
+def test_the_loss_without_padding_is_that_of_parlai(trained):
     agent = load(trained)
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
     turns = task.turns([0, 1, 2])
@@ -104,12 +101,12 @@ def test_what_is_spent_on_padding_changes_no_loss(trained):
     assert nll.mean().item() == pytest.approx(plain.item(), rel=1e-5)
 
 
-def test_parts_of_like_length_by_hand():
-    """Of lengths 9, 10, 30: two parts cost 20 + 30 and twice the batch, one 90 and once."""
+def test_batches_of_like_length_by_hand():
+    """With lengths 9, 10 and 30, two batches cost 20 + 30 and twice the batch cost; one costs 90 and once."""
     turns = [{'text_vec': [0] * length} for length in (30, 9, 10)]
 
     def lengths(batch: float) -> list[list[int]]:
-        return sorted(sorted(len(turn['text_vec']) for turn in part) for part in alike(turns, batch))
+        return sorted(sorted(len(turn['text_vec']) for turn in part) for part in batches_of_like_length(turns, batch))
 
     assert lengths(39) == [[9, 10], [30]] and lengths(41) == [[9, 10, 30]] and lengths(0.5) == [[9], [10], [30]]
 
@@ -154,7 +151,7 @@ def test_learned_rates_are_saved_and_differ(tmp_path):
 
 
 def test_a_plain_generator_adapts_too(tmp_path):
-    """The baseline with fine-tuning: ParlAI's own checkpoint under our name."""
+    """The fine-tuning baseline: ParlAI's own checkpoint, loaded as `persona:paml`."""
     options = {**LEARN, 'model': 'transformer/generator', 'task': paml_tasks.TASK}
     options['model_file'] = str(tmp_path / 'plain')
     options = {name: value for name, value in options.items() if not name.startswith('paml_')}
@@ -167,7 +164,7 @@ def test_a_plain_generator_adapts_too(tmp_path):
 
 
 def test_it_resumes_exactly(tmp_path):
-    """Ten steps are six, and four after an interruption: weights, optimizer and order of people."""
+    """Six steps, an interruption and four steps equal ten steps: weights, optimizer and order of people are back."""
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     losses = train(whole, 10)
     first = train(parts, 6, '.checkpoint')
@@ -260,7 +257,7 @@ def test_other_agents_are_told(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_are_one_big_batch(parlai, tmp_path):
-    """Each worker has half of the people of a step; gradients are averaged. The people are authors of comments."""
+    """Each worker takes half of the people of a step; gradients are averaged. The people are authors of comments."""
     lines = [
         {'persona': [], 'context': f'hello {n}', 'response': f'i am number {who}', 'speaker': f'author {who}'}
         for who in range(8)
@@ -307,7 +304,7 @@ def test_the_preset_is_the_papers(tmp_path):
 
 
 def test_the_presets_for_little_data(tmp_path):
-    """A generator of turns first, which then learns to become people, as the README has it."""
+    """Train a generator on turns, then teach it to adapt, as the README does."""
     plain, people = tmp_path / 'plain', tmp_path / 'people'
     short = ['--max-train-steps', '2', '--warmup-updates', '1', '--no-cuda', '--loglevel', 'error', '--seed', '1']
     TrainModel.main(*short, '-o', 'persona:paml/dialogue', '-t', paml_tasks.TASK, '-mf', str(plain))

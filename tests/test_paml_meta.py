@@ -1,4 +1,4 @@
-"""The gradient of learning to learn, against closed forms, finite differences and plain loops."""
+"""The meta-gradient against closed forms, finite differences and plain loops."""
 
 import copy
 import gc
@@ -20,7 +20,7 @@ ALPHA, STEPS = 0.3, 3
 
 
 def bowl(center: float, tokens: float = 1.0):
-    """½ (θ − center)², a token's; its gradient is θ − center, its second derivative 1."""
+    """Return a loss of ½ (θ − center)² a token; its gradient is θ − center, its second derivative 1."""
     return lambda theta: Nll(tokens * 0.5 * ((theta['x'] - center) ** 2).sum(), tokens)
 
 
@@ -31,7 +31,7 @@ def start(value: float = 2.0):
 @pytest.mark.parametrize('prior', [0.0, 15.0])
 @pytest.mark.parametrize('steps', [0, 1, 4])
 def test_a_quadratic_tells_the_orders_apart(steps, prior):
-    """θ' = a + (1−α)^t (θ−a); dL/dθ = (θ'−b) (1−α)^t, of which first order lacks the last factor.
+    """θ' = a + (1−α)^t (θ−a); dL/dθ = (θ'−b) (1−α)^t; first order lacks the last factor.
 
     A prior of 15 tokens beside 5 makes a quarter of α.
     """
@@ -53,7 +53,7 @@ def test_a_learned_rate_by_hand():
 
 
 def losses(agent):
-    """Of three dialogues of one person."""
+    """Return the losses of the three dialogues of a person."""
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
     return [agent.loss(turns) for turns in task.dialogues]
 
@@ -64,7 +64,7 @@ def joined(several):
 
 @pytest.fixture(params=['persona:paml', 'persona:paml/seq2seq', 'pointer'])
 def double(request, tmp_path, monkeypatch):
-    """A tiny generator in float64 (ParlAI's attention has its softmax in 32 bits, which finite differences feel)."""
+    """A tiny generator in float64 (ParlAI's softmax in 32 bits would disturb finite differences)."""
     torch.manual_seed(3)
     plain = {**vars(torch.nn.functional), 'softmax': lambda x, dim, dtype=None: x.softmax(dim)}
     monkeypatch.setattr(attention, 'F', SimpleNamespace(**plain))
@@ -97,7 +97,7 @@ def test_second_order_is_the_finite_difference(double, steps):
 
 
 def test_first_order_is_the_textbook_loop(double):
-    """Copy the model, take SGD steps on the copy; the gradient there is the meta-gradient."""
+    """Copy the model and take SGD steps on the copy; the gradient there is the first-order meta-gradient."""
     agent = double
     *support, query = losses(agent)
     theta = agent.theta()
@@ -138,7 +138,7 @@ def test_leaving_out_is_adapting_fold_by_fold(double):
 
 @pytest.mark.parametrize('batch', [0, 1])
 def test_folds_together_are_folds_alone(double, batch):
-    """Several steps, of which folds may share the first."""
+    """With several steps too, when folds share only the first one."""
     agent = double
     agent.inner = replace(agent.inner, inner_batch=batch, eval_steps=STEPS, inner_lr=ALPHA)
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
@@ -194,7 +194,7 @@ def test_lent_parameters_reach_all_places_and_are_given_back():
 
 
 def test_memory_is_that_of_one_person(tmp_path):
-    """What autograd keeps at most does not grow with the number of people in a meta-batch."""
+    """The most that autograd keeps does not grow with the number of people in a meta-batch."""
 
     def most(people: int) -> int:
         agent = paml_tasks.agent(tmp_path, datatype='train')

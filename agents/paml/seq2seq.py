@@ -2,11 +2,8 @@
 
 from parlai.agents.seq2seq.seq2seq import Seq2seqAgent as ParlaiSeq2seqAgent
 
-from parlai_persona.agents.paml.parts import TaskDictionary
 from parlai_persona.agents.paml.persona_tasks import PersonaTasks
 
 
 class Seq2seqAgent(PersonaTasks, ParlaiSeq2seqAgent):
-    @classmethod
-    def dictionary_class(cls):
-        return TaskDictionary
+    pass
