@@ -53,11 +53,11 @@ def test_a_terminal_has_one_line_that_gives_way_to_the_log(monkeypatch):
     out = Terminal()
     line = played(out, 2)
     assert out.getvalue() == f'{ERASE}valid: 1% · 10 examples · 10 {ERASE}valid: 2% · 20 examples · 10 '
-    logging.info('something else')
+    logging.error('something else')
     assert out.getvalue().endswith(f'· 10 {ERASE}')
     line.show(1, 1000)
     line.finish()
-    logging.info('something else')
+    logging.error('something else')
     assert out.getvalue().endswith('valid: 100% · 1,000 examples \n') and line.erase not in logging.logger.filters
 
 
