@@ -88,7 +88,7 @@ class Check:
         if act is None:
             yield f'style: saw {said!r}, which is not said to {self.profile.gender} {self.profile.age} users'
         elif act.startswith('ask ') and missing[:1] != [act.removeprefix('ask ')]:
-            yield f'question: saw {said!r}, missing is {missing or "nothing"}'
+            yield f'question: saw {said!r}, expected a question for {missing[0] if missing else "nothing"}'
         elif act == 'search' and missing:
             yield f'call: saw {said!r} without {", ".join(missing)}'
         elif act == 'suggest':
@@ -124,12 +124,12 @@ class Check:
             self.booked = split_reply(user)[1]
             if [self.booked] != self.shown:
                 shown = ', '.join(self.shown) or 'none'
-                yield f'variants: saw {self.booked or "nothing"} booked, told of were {shown}'
+                yield f'variants: saw {self.booked or "nothing"} booked, the facts are about {shown}'
 
     def information(self, user: str, answer: str) -> Iterator[str]:
         wish = next((wish for wish, questions in QUESTIONS.items() if user in questions), None)
         if wish is None or self.booked not in self.knowledge.facts:
-            yield f'information: saw {answer} after {user!r}, booked is {self.booked or "nothing"}'
+            yield f'information: saw {answer} after {user!r}, with {self.booked or "nothing"} booked'
             return
         contact = wish == 'contact'
         right = (
@@ -156,9 +156,9 @@ class Check:
         wished = self.wished()
         offered = {self.knowledge.query(name) for name in shown}
         if any(query[slot] != wished[slot] for query in offered for slot in (0, 1, 3)):
-            yield f'offer: saw {sorted(offered)}, wished was {wished}'
+            yield f'offer: saw {sorted(offered)}, the wish is {wished}'
         elif sorted(shown) != sorted(self.knowledge.answers.get(wished, [])):
-            yield f'party: saw {len(shown)} restaurants for {wished}, the knowledge base has others'
+            yield f'party: saw {len(shown)} restaurants for {wished}, the knowledge base has other ones'
 
     def wished(self) -> Query:
         return tuple(self.wishes.get(slot, '?') for slot in SLOTS)
