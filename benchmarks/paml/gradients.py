@@ -10,9 +10,7 @@ training on the same dialogues), each summed over the same people. No dropout, 3
 results/paml_gradients.csv.
 """
 
-import functools
 import math
-from collections.abc import Iterable
 
 import torch
 from parlai.core.agents import create_agent_from_model_file
@@ -40,10 +38,14 @@ def people(datapath: str, count: int, support: int, split: str) -> list:
     return [teacher.act() for _ in range(count)]
 
 
-def total(lessons: Iterable) -> torch.Tensor:
-    """Return the summed gradient as one vector."""
-    vectors = (torch.cat([gradient.flatten() for gradient in lesson.gradient.values()]) for lesson in lessons)
-    return functools.reduce(torch.Tensor.add_, vectors)
+def summed(theta: dict, losses: list, alpha: float, steps: int, second_order: bool) -> tuple[torch.Tensor, float]:
+    """Return the gradient summed over people as one vector, and the query's loss per token after adapting."""
+    whole, queries = torch.zeros(()), []
+    for support, query in tqdm(losses, f'alpha {alpha}, {steps} steps', leave=False):
+        lesson = learn(theta, [support] * steps, query, dict.fromkeys(theta, alpha), second_order)
+        whole = whole + torch.cat([gradient.flatten() for gradient in lesson.gradient.values()])
+        queries.append(lesson.query)
+    return whole, sum(nll for nll, _ in queries) / sum(tokens for _, tokens in queries)
 
 
 def main() -> None:
@@ -63,26 +65,13 @@ def main() -> None:
     ]
     theta = agent.theta()
 
-    def summed(alpha: float, steps: int, second_order: bool) -> tuple[torch.Tensor, float]:
-        """Return the gradient, and the query's loss per token."""
-        queries = []
-
-        def lessons():
-            for support, query in tqdm(losses, f'alpha {alpha}, {steps} steps', leave=False):
-                lesson = learn(theta, [support] * steps, query, dict.fromkeys(theta, alpha), second_order)
-                queries.append(lesson.query)
-                yield lesson
-
-        vector = total(lessons())
-        return vector, sum(nll for nll, _ in queries) / sum(tokens for _, tokens in queries)
-
-    plain, loss = summed(0.0, 0, False)
+    plain, loss = summed(theta, losses, 0.0, 0, False)
     rows = []
     command = f'python -m benchmarks.paml.gradients --datapath data --model {args.model}'
     command += f' --support {args.support} --split {args.split}'
     for alpha, steps in SETTINGS:
-        exact, after = summed(alpha, steps, True)
-        first, _ = summed(alpha, steps, False)
+        exact, after = summed(theta, losses, alpha, steps, True)
+        first, _ = summed(theta, losses, alpha, steps, False)
         figures = {
             'cosine, second order and first order': cosine(exact, first),
             'cosine, second order and multi-task': cosine(exact, plain),
