@@ -119,8 +119,6 @@ class MemnetAgent(SavesWords):
     def share(self) -> dict[str, Any]:
         return {**super().share(), **{name: getattr(self, name) for name in SHARED}}
 
-    # ---------------------------------------------------------------------------------------- messages
-
     def vectorize(self, obs, history, **_):
         """Add the context, the persona and the label as an `Example`."""
         if 'text' not in obs or obs.is_padding():
@@ -161,8 +159,6 @@ class MemnetAgent(SavesWords):
     def responses(self, replies: list[str]) -> list[Line]:
         return [self.lines['response'](reply) for reply in replies]
 
-    # ---------------------------------------------------------------------------------------- training
-
     def train_step(self, batch: Batch) -> Output | None:
         """Descend on the cross-entropy of each label among its candidates."""
         if not batch.batchsize:
@@ -193,8 +189,6 @@ class MemnetAgent(SavesWords):
             for name, values in metrics.items():
                 counted = values.masked_fill(~has_label, 0.0).tolist()
                 self.record_local_metric(name, AverageMetric.many(counted, has_label.int().tolist()))
-
-    # -------------------------------------------------------------------------------------- evaluation
 
     def eval_step(self, batch: Batch) -> Output | None:
         """Rank candidates of each example, and reply with the best."""
@@ -237,8 +231,6 @@ class MemnetAgent(SavesWords):
         """Return the scores (B, C) of the listed candidates."""
         y = self.response_encodings.encode(self.net, self.responses(cand_vecs.replies))
         return cand_vecs.scores(self.joint(batch), y)
-
-    # -------------------------------------------------------------------------------------- candidates
 
     def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
         """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""

@@ -228,9 +228,6 @@ class MemNet(nn.Module):
         return F.embedding(responses.place, self.response(self.embedding, responses.words, responses.lengths))
 
 
-# ---------------------------------------------------------------------------------------------------- loss
-
-
 def scores_in_batch(u: Tensor, y: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Score each example against the responses of the batch, of all processes together (§4.1).
 
