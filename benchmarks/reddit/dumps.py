@@ -1,4 +1,4 @@
-"""Dumps as large as wanted, from a seed: comments in the public schema, with Zipf authors, threads and words.
+"""Dumps of any size from a seed: comments in the public schema; authors, threads and words follow Zipf's law.
 
 python -m benchmarks.reddit.dumps --comments 5000000 --output dumps/5m.zst
 """
@@ -27,7 +27,7 @@ LINE = (
 
 
 def zipf(rng: np.random.Generator, count: int, size: int, exponent: float = 1.1) -> np.ndarray:
-    """Numbers below `size`, the first the most frequent."""
+    """Draw numbers below `size`, the first the most frequent."""
     shares = 1 / np.arange(1, size + 1) ** exponent
     return np.searchsorted(np.cumsum(shares / shares.sum()), rng.random(count)).clip(max=size - 1)
 
@@ -46,7 +46,7 @@ def sentences(rng: np.random.Generator) -> np.ndarray:
 
 
 def write(output: Path, count: int, seed: int) -> None:
-    """Answers go to one of the last comments of their thread; one in fifty is deleted, in a hundred has an address."""
+    """Write comments that answer one of the last of their thread; 2% are deleted, 1% have an address."""
     rng = np.random.default_rng(seed)
     pool = sentences(rng)
     authors, threads = max(10, count // 15), max(10, count // 20)

@@ -1,9 +1,9 @@
-"""The peer of reddit_pipeline.py: the same rules the way one writes them with pandas, all in memory.
+"""The peer of pipeline.py: the same rules the way one writes them with pandas, all in memory.
 
-    python -m benchmarks.reddit.pandas_pipeline dumps/100k.zst folder
+    python -m benchmarks.reddit.pandas_pipeline dumps/100k.zst folder 20 0.01 key
 
 It does what `parlai persona_reddit build --selection rules --tagger lexicon` does, and writes the same rows. The hashes
-that say which sentences and comments are chosen are taken from the pipeline, as vectorised calls: they cost it little.
+that decide which sentences and comments are chosen come from the pipeline, as vectorised calls: they cost little.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from parlai_persona.tasks.reddit import kernels
-from parlai_persona.tasks.reddit.stage import BOT_NAME, BOTS, GONE, hashes, packed
-from parlai_persona.tasks.reddit.text import Cleaning, clean
-from parlai_persona.tasks.reddit.verbs import verbs
+from parlai_persona.tasks.reddit.pipeline import hashes
+from parlai_persona.tasks.reddit.pipeline.comments import BOT_NAME, BOTS, GONE, clean
+from parlai_persona.tasks.reddit.pipeline.options import Options
+from parlai_persona.tasks.reddit.pipeline.verbs import verbs
 
 TOKEN = re.compile(r'[^\W_]+|[^\w\s]|_|\n')
 SENTENCE = re.compile(r'(?<=[.!?])(?=\s)|\n')
@@ -34,7 +35,7 @@ def shortened(body: str) -> str:
 
 
 def sentences(body: str) -> list[tuple[int, str]]:
-    """Whole sentences of the first 100 tokens, with 4 to 20 tokens, about the writer, with a verb."""
+    """Return whole sentences of the first 100 tokens, with 4 to 20 tokens, about the writer, with a verb."""
     found, left = [], 100
     for place, sentence in enumerate(part for part in SENTENCE.split(body) if part.strip()):
         tokens = tokenize(sentence)
@@ -56,17 +57,15 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     gone = comments.author.isin(GONE) | comments.body.isin(GONE)
     bots = comments.author.isin(BOTS) | comments.author.str.contains(BOT_NAME)
     comments = comments[~gone & ~bots].drop_duplicates('id')
-    comments['body'] = comments.body.apply(lambda body: clean(body, Cleaning()))
+    comments['body'] = comments.body.apply(lambda body: clean(body, Options()))
     comments['text'] = comments.body.apply(shortened)
     comments = comments[comments.text != '']
-    numbers = hashes(comments.id.tolist())
+    numbers = hashes.id_numbers(comments.id.tolist())
     comments['number'] = numbers
-    comments['order'] = kernels.shuffled(numbers, np.zeros(len(numbers), np.int32), 0)
+    comments['order'] = hashes.drawn(numbers, np.zeros(len(numbers), np.int64), 0)
     names, codes = np.unique(comments.author.to_numpy(str), return_inverse=True)
-    data, offsets = packed(names.tolist())
-    secret = np.frombuffer(hashlib.blake2b(key, digest_size=16).digest(), np.uint64)
-    hidden = kernels.keyed(data, offsets[:-1], offsets[1:], secret) >> np.uint64(1)
-    comments['persona_id'] = hidden.astype(np.int64)[codes]
+    secret = hashlib.blake2b(key).digest()
+    comments['persona_id'] = np.array([hashes.author_number(name, secret) for name in names])[codes]
     pairs = comments.assign(parent=comments.parent_id.str.removeprefix('t1_')).merge(
         comments[['id', 'text']].rename(columns={'id': 'parent', 'text': 'context'}), on='parent'
     )
@@ -75,8 +74,8 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     said = comments[['number', 'persona_id', 'order', 'sentences']].explode('sentences').dropna()
     comments = comments.drop(columns=['body', 'sentences'])
     said['place'], said['line'] = said.sentences.str[0].astype(np.int32), said.sentences.str[1]
-    said['hash'] = hashes(said.line.tolist())
-    said['lot'] = kernels.shuffled(said.number.to_numpy(), said.place.to_numpy(), 1)
+    said['hash'] = hashes.sentence_numbers(pa.array(said.line))
+    said['lot'] = hashes.drawn(said.number.to_numpy(), said.place.to_numpy(), 1)
     training = said[said.order >= cuts[1]].sort_values(['lot', 'hash']).drop_duplicates(['persona_id', 'hash'])
     chosen = training.assign(rank=training.groupby('persona_id').cumcount())
     chosen = chosen[chosen['rank'] < most]

@@ -3,11 +3,10 @@
     pip install HanTa
     python -m benchmarks.reddit.verbs --datapath data       # ten seconds; rows go to results/reddit_verbs.csv
 
-Of real sentences that pass rules (i) and (ii), 4 to 20 tokens with I or my among them, a sample is drawn. The lexicon
-decides about rule (iii), in the compiled loops that a build uses; the tagger about (iii) and (iv), by the parts of
-speech that tasks/reddit/tagger.py asks for. The tagger is HanTa (Wartena 2019), whose English model, learned from the
-British National Corpus, comes in its package. It knows contractions as "I 'm" and "do n't", not as our tokens "I ' m"
-and "don ' t": sentences are given to it in its form.
+A sample is drawn from real sentences that pass rules (i) and (ii): 4 to 20 tokens, I or my among them. The lexicon
+decides about rule (iii); the tagger about (iii) and (iv), by the parts of speech that tagger.py asks for. The tagger is
+HanTa (Wartena 2019). Its English model, learned from the British National Corpus, comes in its package. It knows
+contractions as "I 'm" and "do n't", our tokens are "I ' m" and "don ' t": sentences are given to it in its form.
 
 A tagger errs, too: look at the examples before you believe the figures.
 """
@@ -21,11 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.common.record import RESULTS, Row, append, hardware
-from parlai_persona.tasks.reddit import classifier, dump, kernels, stage
-from parlai_persona.tasks.reddit.tagger import accepted
-from parlai_persona.tasks.reddit.verbs import verbs
+from parlai_persona.tasks.reddit.pipeline import classifier, dump
+from parlai_persona.tasks.reddit.pipeline.comments import cleaned
+from parlai_persona.tasks.reddit.pipeline.options import Options
+from parlai_persona.tasks.reddit.pipeline.sentences import ABOUT_ME, has_length, has_word
+from parlai_persona.tasks.reddit.pipeline.stage import Job, Stage
+from parlai_persona.tasks.reddit.pipeline.tagger import accepted
+from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
+from parlai_persona.tasks.reddit.pipeline.verbs import verbs
 
 DUMP = 'reddit/rc_2005-12_to_2006-03.jsonl.gz'  # below the datapath
 EXAMPLES = 10  # shown of each disagreement
@@ -51,30 +56,25 @@ CASES = {  # has it a verb, by lexicon and tagger?
     'verb by neither': (False, False),
 }
 
-Texts = tuple[np.ndarray, np.ndarray, np.ndarray]  # bytes, starts, ends
+
+def comments(path: Path) -> pa.Array:
+    """Return the bodies of a dump as a build reads them: cleaned, without bots."""
+    job = Job(Options(), key=b'')
+    kept, _ = Stage(job).kept(b''.join(dump.blocks(dump.Source(path), 1 << 30)))
+    return cleaned(pa.array([comment.body for comment in kept]), job.options)
 
 
-def comments(path: Path) -> Texts:
-    """The bodies of a dump as a build reads them: cleaned, without bots."""
-    reader = stage.Stage(stage.Job(key=b'', parts=1))
-    block = b'\n'.join(dump.blocks(dump.Source(path), 1 << 30))
-    return reader.cleaned(reader.kept(reader.raw(np.frombuffer(block, np.uint8))))
+def personas(datapath: Path) -> pa.Array:
+    """Return what people wrote as their personas in Persona-Chat."""
+    return pa.array(classifier.persona_sentences({'datapath': str(datapath)}))
 
 
-def personas(datapath: Path) -> Texts:
-    """What people wrote as their personas in Persona-Chat."""
-    data, offsets = stage.packed(classifier.persona_sentences({'datapath': str(datapath)}))
-    return data, offsets[:-1], offsets[1:]
-
-
-def by_lexicon(texts: Texts) -> dict[str, bool]:
-    """The sentences that pass rules (i) and (ii), each once -> whether they have a verb."""
-    words = kernels.Words(dict.fromkeys(verbs(), 1.0))
-    all_of_them, with_verb = (kernels.Reader(words, rule)(*texts) for rule in (kernels.ABOUT_ME, kernels.RULES))
-    kept = set(zip(with_verb.row.tolist(), with_verb.place.tolist(), strict=True))
-    places = zip(all_of_them.row.tolist(), all_of_them.place.tolist(), strict=True)
-    sentences = stage.slices(all_of_them.out, all_of_them.start, all_of_them.end).to_pylist()
-    return dict(zip(sentences, (place in kept for place in places), strict=True))
+def by_lexicon(texts: pa.Array) -> dict[str, bool]:
+    """Return the sentences that pass rules (i) and (ii), each once, with whether they have a verb."""
+    tokens = tokenize(texts)
+    which = np.flatnonzero(has_length(tokens) & has_word(tokens, ABOUT_ME))
+    has_verb = has_word(tokens, verbs())[which].tolist()
+    return dict(zip(tokens.sentences(which).to_pylist(), has_verb, strict=True))
 
 
 class Tagger:
@@ -82,7 +82,7 @@ class Tagger:
         try:
             from HanTa.HanoverTagger import HanoverTagger
         except ImportError:
-            sys.exit('reddit_verbs.py needs the tagger HanTa, no requirement of parlai-persona: pip install HanTa')
+            sys.exit('this benchmark needs the tagger HanTa, no requirement of parlai-persona: pip install HanTa')
         self.name = f'HanTa {version("HanTa")}'
         self.model: Any = HanoverTagger('morphmodel_en.pgz')
 
@@ -150,7 +150,7 @@ def main() -> None:
     args = parser.parse_args()
     tagger = Tagger()
     source = args.dump or args.datapath / DUMP
-    command = f'python {" ".join([Path("benchmarks", Path(sys.argv[0]).name).as_posix(), *sys.argv[1:]])}'
+    command = ' '.join(['python -m benchmarks.reddit.verbs', *sys.argv[1:]])
     corpora = {
         f'Reddit, {source.name}': comments(source),
         'Persona-Chat, personas of the train split': personas(args.datapath),

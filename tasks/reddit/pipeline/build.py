@@ -69,7 +69,8 @@ def build(
     counts['pairs'] = number(pairs.count())
     engine.examples(replace(choice, cuts=cuts(pairs, options, counts['pairs'])))
     write_dictionary(plan.frequent(engine.all(folders.words), 2 * WORDS).to_pyarrow().to_pylist(), folders)
-    about = manifest.describe(folders, options, machine, counts, sources, time.monotonic() - started)
+    about = manifest.describe(folders, options, machine.engine, counts)
+    about |= {'inputs': sources, 'seconds': round(time.monotonic() - started, 1)}
     write_json(folders.data / 'manifest.json', about)
     publish(folders, output, counts)
     return output

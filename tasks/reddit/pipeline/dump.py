@@ -44,8 +44,8 @@ class Source:
 
 
 def find(patterns: list[str]) -> list[Path]:
-    """The files that paths and globs name, in the order of their names."""
-    found: dict[Path, None] = {}
+    """Return the files that paths and globs name, sorted within each."""
+    found: dict[Path, Path] = {}  # resolved -> as named
     for pattern in patterns:
         matched = sorted(Path(path) for path in glob(pattern, recursive=True))
         if not matched:
@@ -53,15 +53,13 @@ def find(patterns: list[str]) -> list[Path]:
         for path in matched:
             if path.is_dir():
                 raise DataError(f'--input {path}: saw a folder; name its files ({path}/*.zst)')
-            found[path] = None
-    same = [name for name in {path.resolve() for path in found} if sum(p.resolve() == name for p in found) > 1]
-    if same:
-        raise DataError(f'--input names {same[0]} more than once, by different paths; name it once')
-    return list(found)
+            if found.setdefault(path.resolve(), path) != path:
+                raise DataError(f'--input names {path.resolve()} more than once, by different paths; name it once')
+    return list(found.values())
 
 
 def blocks(source: Source, size: int) -> Iterator[bytes]:
-    """Whole lines, about `size` bytes at a time. Where a block ends depends on file and size alone."""
+    """Yield whole lines, about `size` bytes at a time. Where a block ends depends on file and size alone."""
     buffer, length = bytearray(2 * size), 0
     with source.path.open('rb') as file:
         for data in decompressed(source, file):
@@ -79,20 +77,21 @@ def blocks(source: Source, size: int) -> Iterator[bytes]:
 
 
 def decompressed(source: Source, file: BinaryIO) -> Iterator[bytes]:
-    """By what the file begins with: names of dumps are not always right."""
+    """Return the contents, piece by piece. The first bytes say how a file is compressed, not its name."""
     pieces = source.pieces(file)
     first = next(pieces, b'')
-    starts: dict[str, tuple[bytes, Callable[[], Any]]] = {
+    formats: dict[str, tuple[bytes, Callable[[], Any]]] = {
         '.gz': (b'\x1f\x8b', lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
         '.bz2': (b'BZh', bz2.BZ2Decompressor),
         '.xz': (b'\xfd7zXZ\0', lzma.LZMADecompressor),
-        '.zst': (b'\x28\xb5\x2f\xfd', zstd),
+        '.zst': (b'\x28\xb5\x2f\xfd', lambda: zstd().ZstdDecompressor(max_window_size=1 << WINDOW).decompressobj()),
     }
-    for magic, start in starts.values():
-        if first.startswith(magic):
-            return members(source, chain([first], pieces), start)
     suffix = source.path.suffix.lower()
-    if suffix in starts:
+    for name, (magic, start) in formats.items():
+        if first.startswith(magic):
+            errors = (OSError, EOFError, zlib.error, lzma.LZMAError, *([zstd().ZstdError] if name == '.zst' else []))
+            return members(source, chain([first], pieces), start, errors)
+    if suffix in formats:
         raise source.cut_off(f'it begins with {first[:8]!r}, which is no {suffix} archive')
     return chain([first], pieces)
 
@@ -104,22 +103,13 @@ def zstd() -> Any:
         raise DataError(
             "reading .zst files needs the package zstandard: pip install 'parlai-persona[reddit]'"
         ) from None
-    return zstandard.ZstdDecompressor(max_window_size=1 << WINDOW).decompressobj()
+    return zstandard
 
 
-def broken() -> tuple[type[Exception], ...]:
-    """What the decompressors raise."""
-    kinds: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError]
-    try:
-        import zstandard
-    except ImportError:
-        return tuple(kinds)
-    return (*kinds, zstandard.ZstdError)
-
-
-def members(source: Source, pieces: Iterator[bytes], start: Callable[[], Any]) -> Iterator[bytes]:
-    """The contents of an archive's parts one after the other: compressed files may be joined to one."""
-    errors = broken()
+def members(
+    source: Source, pieces: Iterator[bytes], start: Callable[[], Any], errors: tuple[type[Exception], ...]
+) -> Iterator[bytes]:
+    """Yield the contents of an archive's members one after the other: compressed files may be joined to one."""
     member = None
     for piece in pieces:
         while piece:
@@ -134,6 +124,6 @@ def members(source: Source, pieces: Iterator[bytes], start: Callable[[], Any]) -
                 break
             piece, member = member.unused_data, None
             if source.path.suffix.lower() != '.zst':
-                piece = piece.lstrip(b'\0')  # padding between parts
+                piece = piece.lstrip(b'\0')  # padding between members
     if member is not None or not source.read:
         raise source.cut_off('it ends in the middle')

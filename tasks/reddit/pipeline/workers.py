@@ -4,11 +4,10 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -22,8 +21,7 @@ BLOCK = 4 << 20  # bytes of lines that are read at once: what is computed of the
 PIECE = 32  # blocks whose comments stand in one file, so that the rows of a part are many
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Where the comments of some blocks of a file go."""
 
     folders: Folders
@@ -33,60 +31,11 @@ class Piece:
     def path(self, folder: Path, suffix: str) -> Path:
         return folder / f'{self.file:05}-{self.place:06}{suffix}'
 
-    @property
     def done(self) -> Path:
         return self.path(self.folders.stage, '.json')
 
 
-def finish_piece(stage: Stage, blocks: list[bytes], piece: Piece) -> None:
-    folder = piece.folders.stage
-    comments = piece.path(folder, storage.SUFFIX if stage.job.sliced else '.parquet')
-    words = piece.path(piece.folders.words, '.parquet')
-    counts, broken = stage(blocks, (piece.file << 18) + piece.place, comments, words)
-    if broken:
-        with draft(piece.path(folder, '.broken')) as unfinished:
-            unfinished.write_bytes(b'\n'.join(broken) + b'\n')
-    write_json(piece.done, {'counts': counts})
-
-
-class ThisProcess:
-    """Finishes a piece when it is submitted."""
-
-    def __init__(self, job: Job):
-        self.stage = Stage(job)
-
-    def submit(self, blocks: list[bytes], piece: Piece) -> None:
-        finish_piece(self.stage, blocks, piece)
-
-    def wait(self) -> None:
-        """Return at once: nothing is under way."""
-
-    def close(self) -> None:
-        """Do nothing: there are no other processes."""
-
-
-class Processes:
-    """Finishes several pieces at a time; has no more blocks in memory than it needs."""
-
-    def __init__(self, job: Job, workers: int):
-        self.workers = workers
-        self.pool = ProcessPoolExecutor(workers, get_context('spawn'), start_worker, (job,))
-        self.waiting: deque[Future] = deque()
-
-    def submit(self, blocks: list[bytes], piece: Piece) -> None:
-        self.waiting.append(self.pool.submit(finish_in_worker, blocks, piece))
-        self.wait(self.workers)
-
-    def wait(self, most: int = 0) -> None:
-        """Return when at most so many pieces are under way."""
-        while len(self.waiting) > most:
-            self.waiting.popleft().result()
-
-    def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
-
-STAGE: Stage  # of a worker process
+STAGE: Stage  # of this process
 
 
 def start_worker(job: Job) -> None:
@@ -94,14 +43,49 @@ def start_worker(job: Job) -> None:
     STAGE = Stage(job)
 
 
-def finish_in_worker(blocks: list[bytes], piece: Piece) -> None:
-    finish_piece(STAGE, blocks, piece)
+def finish_piece(blocks: list[bytes], piece: Piece) -> None:
+    """Write the comments, words, broken lines and, last, the counts of a piece."""
+    folder = piece.folders.stage
+    comments = piece.path(folder, storage.SUFFIX if STAGE.job.sliced else '.parquet')
+    words = piece.path(piece.folders.words, '.parquet')
+    counts, broken = STAGE(blocks, (piece.file << 18) + piece.place, comments, words)
+    if broken:
+        with draft(piece.path(folder, '.broken')) as unfinished:
+            unfinished.write_bytes(b'\n'.join(broken) + b'\n')
+    write_json(piece.done(), {'counts': counts})
+
+
+class Pool:
+    """Finishes pieces: at once in this process, or several at a time in others, with few of them in memory."""
+
+    def __init__(self, job: Job, workers: int):
+        self.workers = workers
+        self.others = ProcessPoolExecutor(workers, get_context('spawn'), start_worker, (job,)) if workers > 1 else None
+        self.waiting: deque[Future] = deque()
+        if self.others is None:
+            start_worker(job)
+
+    def submit(self, blocks: list[bytes], piece: Piece) -> None:
+        if self.others is None:
+            finish_piece(blocks, piece)
+        else:
+            self.waiting.append(self.others.submit(finish_piece, blocks, piece))
+            self.wait(self.workers)
+
+    def wait(self, most: int = 0) -> None:
+        """Return when at most so many pieces are under way."""
+        while len(self.waiting) > most:
+            self.waiting.popleft().result()
+
+    def close(self) -> None:
+        if self.others is not None:
+            self.others.shutdown(cancel_futures=True)
 
 
 def read_dumps(files: list[Path], job: Job, folders: Folders, workers: int) -> None:
     """Read what an earlier run has not read."""
-    pool = ThisProcess(job) if workers == 1 else Processes(job, workers)
     size = sum(path.stat().st_size for path in files)
+    pool = Pool(job, workers)
     try:
         with tqdm(total=size, desc='lines of dumps', unit='B', unit_scale=True) as bar:
             for number, path in enumerate(files):
@@ -110,9 +94,7 @@ def read_dumps(files: list[Path], job: Job, folders: Folders, workers: int) -> N
         pool.close()
 
 
-def read_dump(
-    number: int, path: Path, folders: Folders, pool: ThisProcess | Processes, progress: Callable[[int], Any]
-) -> None:
+def read_dump(number: int, path: Path, folders: Folders, pool: Pool, progress: Callable[[int], Any]) -> None:
     done = folders.stage / f'{number:05}.source'
     source = dump.Source(path)
     if done.exists():
@@ -125,7 +107,7 @@ def read_dump(
         if not some:
             break
         piece = Piece(folders, number, place)
-        if not piece.done.exists():
+        if not piece.done().exists():
             pool.submit(some, piece)
         progress(source.read - before)
         before = source.read
@@ -135,7 +117,7 @@ def read_dump(
 
 def read_alone(number: int, path: Path, job: Job, folders: Folders) -> None:
     """Read a whole file in this process, as a cluster's workers do."""
-    read_dump(number, path, folders, ThisProcess(job), lambda _: None)
+    read_dump(number, path, folders, Pool(job, 1), lambda _: None)
 
 
 def summary(files: list[Path], folders: Folders) -> tuple[Counter[str], list[dict[str, Any]]]:
