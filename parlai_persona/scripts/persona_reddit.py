@@ -1,6 +1,6 @@
-"""`parlai persona_reddit`: personas, contexts and responses out of raw comment dumps; see tasks/reddit/README.md.
+"""`parlai persona_reddit`: make personas, contexts and responses from raw comment dumps; see tasks/reddit/README.md.
 
-Every `parlai` command imports this module: what the command needs is imported when it runs.
+Every `parlai` command imports this module, so what the command needs is imported when it runs.
 """
 
 from parlai.core.params import ParlaiParser
@@ -35,14 +35,14 @@ class PersonaReddit(ParlaiScript):
             '--author-key',
             default=None,
             metavar='FILE',
-            help="secret key of the hash of authors' names, so that several builds name them alike; without it a new "
-            'one that is kept nowhere',
+            help="secret key of the hash of authors' names: builds with the same key give them the same numbers "
+            '(default: a new key that is kept nowhere)',
         )
         add_flags(group, '', Options, Machine)
         return parser
 
     def run(self) -> str:
-        """The path of what was written."""
+        """Return the path of what was written."""
         from pathlib import Path
 
         from parlai_persona.data.dialogue import DataError

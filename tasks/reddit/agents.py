@@ -1,4 +1,4 @@
-"""`-t persona:reddit`: comments answered by people of whom some sentences are known (Mazaré et al. 2018)."""
+"""`-t persona:reddit`: comments and answers, with sentences of the answering person (Mazaré et al. 2018)."""
 
 import copy
 import random
@@ -23,10 +23,10 @@ from parlai_persona.tasks.reddit.parse import CHUNK, Chunk, chunks, read
 class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
     """Streams the shards of a data set that `parlai persona_reddit build` made; an example is an episode.
 
-    In training every worker has pieces of its own, in an order that depends on seed and epoch, each of them shuffled.
+    In training every worker has its own pieces. Their order depends on seed and epoch, and each piece is shuffled.
     """
 
-    SIDE = 'none'  # a persona of a hundred sentences is longer than what agents read of a text
+    SIDE = 'none'  # agents truncate texts to less than a hundred sentences
     COUNT = 100  # sec. 5
 
     @classmethod
@@ -60,7 +60,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
             self.distractors = Distractors(dialogues, opt['persona_candidates_seed'])
 
     def split(self, fold: str) -> list[Chunk]:
-        """The pieces of a split; none of a missing test that nobody asked for."""
+        """Return the pieces of a split; an empty list for a missing test split that nobody asked for."""
         try:
             return chunks(self._get_data_folder(), fold)
         except NoSplit as error:
@@ -68,7 +68,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
             return []
 
     def training_texts(self) -> Iterator[str]:
-        """Of the first pieces of the training split: enough to know how frequent words are."""
+        """Yield texts of the first pieces of the training split: enough to know how frequent words are."""
         for piece in self.split('train')[:10]:
             for dialogue in read(piece):
                 yield dialogue.turns[0].text
@@ -102,7 +102,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
         return 2 * CHUNK
 
     def _enqueue_chunks(self) -> None:
-        """Seeded, where ParlAI draws another order at every start."""
+        """Seed the order of the pieces; ParlAI draws another one at every start."""
         self.epoch += 1
         self.key = epoch_key(self.opt, self.epoch)
         self.fold_chunks.sort()
@@ -110,7 +110,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
         super()._enqueue_chunks()
 
     def get_chunk(self):
-        """As ParlAI's, but for the seed of the order within a piece."""
+        """Do what ParlAI does, but seed the order within a piece."""
         piece, resets = self.chunks.get()
         if piece is None and DatatypeHelper.should_cycle(self.datatype):
             self._enqueue_chunks()

@@ -13,7 +13,7 @@ CHUNK = 20_000  # lines of a JSON-lines file that are read together
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a split that is read at once: a row group of a shard, or some lines."""
+    """A piece of a split that is read at once: a row group of a shard, or some lines of a file."""
 
     path: Path
     count: int
@@ -22,7 +22,7 @@ class Chunk:
 
 
 def chunks(folder: Path, fold: str) -> list[Chunk]:
-    """The pieces of a split, in a fixed order."""
+    """Return the pieces of a split, in a fixed order."""
     if not folder.is_dir():
         raise DataError(
             f'--reddit-data {folder}: saw no such folder; expected one that `parlai persona_reddit build` made, or one '
@@ -42,7 +42,7 @@ def chunks(folder: Path, fold: str) -> list[Chunk]:
 
 
 def shards(folder: Path, fold: str) -> list[Path]:
-    """The files of a split; all of them have to be there."""
+    """Return the files of a split; all of them have to be there."""
     found = sorted(folder.glob(f'{fold}-*.parquet'))
     count = int(found[0].stem.rsplit('-', 1)[1]) if found else 0
     if not found or len(found) != count:
@@ -85,7 +85,7 @@ def read(chunk: Chunk) -> list[Dialogue]:
 
 
 def row_group(chunk: Chunk) -> Iterator[Row]:
-    """Examples with the personas that stand in the neighbouring file."""
+    """Yield examples with their personas, which are in a file beside theirs."""
     fold = chunk.path.name.split('-', 1)[0]
     table = parquet().ParquetFile(chunk.path).read_row_group(chunk.number)
     named = parquet().read_table(chunk.path.with_name('personas' + chunk.path.name[len(fold) :]))

@@ -1,4 +1,4 @@
-"""A split of a data set as JSON lines of persona, context, response and speaker."""
+"""A split of a data set -> JSON lines of persona, context, response and speaker."""
 
 import json
 from pathlib import Path

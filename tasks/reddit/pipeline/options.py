@@ -1,4 +1,4 @@
-"""What can be chosen of a build. Imports nothing heavy: every `parlai` command reads these flags."""
+"""The options of a build. Imports nothing heavy: every `parlai` command reads these flags."""
 
 from dataclasses import dataclass
 
@@ -17,32 +17,28 @@ class Options:
     persona_size: int = flag(100, 'sentences of a persona, at most (N of sec. 3.2)', least=1)
     valid: float = flag(50_000.0, 'examples of the valid split; below 1: a share of all', least=0)
     test: float = flag(50_000.0, 'examples of the test split; below 1: a share of all', least=0)
-    seed: int = flag(0, 'of the choice of splits and sentences')
+    seed: int = flag(0, 'seed of splits and of drawn sentences')
     tagger: str = flag(
-        'auto',
-        "what finds verbs: spaCy's tagger, a lexicon, or auto: spaCy where its model is installed",
-        choices=TAGGERS,
+        'auto', "what finds verbs: spaCy's tagger, a lexicon, or auto: spaCy if its model is installed", choices=TAGGERS
     )
-    spacy_model: str = flag('en_core_web_sm', 'name or folder')
+    spacy_model: str = flag('en_core_web_sm', 'name or folder of the model')
     classifier: str | None = flag(
-        None,
-        'classifier of an earlier build; without it, one learns from Persona-Chat (rules+classifier)',
-        metavar='FILE',
+        None, 'classifier of an earlier build; without it, rules+classifier trains one on Persona-Chat', metavar='FILE'
     )
-    threshold: float = flag(0.0, "score that a sentence needs with rules+classifier: log odds, 0 is 'as likely as not'")
-    bot_rule: bool = flag(True, 'drop authors whose name says that they are bots')
+    threshold: float = flag(0.0, 'log odds that a sentence needs with rules+classifier; 0 means as likely as not')
+    bot_rule: bool = flag(True, 'drop authors with the name of a bot')
     bot_list: str | None = flag(None, 'more authors to drop, one a line', metavar='FILE')
-    drop_urls: bool = flag(True, 'write URL where one stands')
-    drop_emails: bool = flag(True, 'write EMAIL where an address stands')
+    drop_urls: bool = flag(True, 'write URL instead of each')
+    drop_emails: bool = flag(True, 'write EMAIL instead of each address')
     drop_quotes: bool = flag(True, 'leave out lines that quote another comment')
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how; changes nothing in what comes out but the number of files."""
+    """Where and how to build. Only the number of files of the result depends on it."""
 
     engine: str = flag('duckdb', 'duckdb: this machine; spark: a cluster', choices=ENGINES)
     workers: int = flag(2, 'processes', least=1)
-    memory: str = flag('2GB', 'of the duckdb engine; the rest goes to disk')
-    master: str = flag('local[*]', 'of the spark engine')
-    parts: int = flag(0, 'in how many pieces to compute and to write; 0: by the size of the dumps', least=0)
+    memory: str = flag('2GB', 'memory of the duckdb engine; the rest goes to disk')
+    master: str = flag('local[*]', 'master of the spark engine')
+    parts: int = flag(0, 'number of pieces to compute and to write; 0: by the size of the dumps', least=0)

@@ -1,4 +1,4 @@
-"""Rules (iii) and (iv) by a part-of-speech tagger: slower than the lexicon by far, and the paper's way."""
+"""Rules (iii) and (iv) by a part-of-speech tagger, as in the paper; far slower than the lexicon."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Tagger:
         self.model = load(model)
 
     def __call__(self, sentences: Sequence[str]) -> np.ndarray:
-        """Which have a verb, and a noun, pronoun or adjective."""
+        """Tell which sentences have a verb, and a noun, pronoun or adjective."""
         documents = self.model.pipe((CONTRACTION.sub("'", sentence) for sentence in sentences), batch_size=256)
         return np.array([accepted({token.pos_ for token in document}) for document in documents], bool)
 
@@ -48,7 +48,7 @@ def load(model: str) -> Any:
 
 
 def choose(tagger: str, model: str) -> str | None:
-    """The model to tag with, or None for the lexicon."""
+    """Return the model to tag with, or None for the lexicon."""
     if tagger == 'lexicon':
         return None
     try:

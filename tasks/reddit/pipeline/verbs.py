@@ -10,13 +10,13 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Verbs that the lexicon has in their base form alone, and what is left of contractions: I 'm, don 't.
+# The lexicon lists only the base form of these verbs; and the rests of contractions: I 'm, don 't.
 AUXILIARIES = words(
     'am is are was were be been being has have had having do does did will would can could may might must shall should '
     'm s d ve re ll don doesn didn isn aren wasn weren haven hasn hadn won wouldn couldn shouldn cannot dont didnt '
     'doesnt isnt wasnt cant wont im ive ill id gonna wanna gotta'
 )
-# Listed as verbs as well, but nearly always something else.
+# The lexicon lists these as verbs, too, but they are nearly always something else.
 OTHERS = words(
     'a i the in on out up down no well so even back off over my me you it not too now then here there and but or if ok '
     'yes still just very through round near past right only better best last long short clear clean dry cool warm '
@@ -27,7 +27,7 @@ LIKE = frozenset({'like'})  # "I like it" is what personas are made of
 
 
 def verbs() -> frozenset[str]:
-    """Every form of every English verb, in lower case."""
+    """Return every form of every English verb, in lower case."""
     try:
         file = resources.files('lemminflect').joinpath('resources/infl_lu.csv.gz')
         with file.open('rb') as raw, gzip.open(raw, 'rt', encoding='utf-8') as lines:
@@ -40,6 +40,6 @@ def verbs() -> frozenset[str]:
 
 
 def verb_forms(line: str) -> set[str]:
-    """`lemma,part of speech,form,…`, where spellings of a form stand with a slash between."""
+    """Return the forms on a line `lemma,part of speech,form,…`; slashes separate spellings of a form."""
     lemma, part, *forms = line.rstrip('\n').split(',')
     return {lemma, *(spelling for form in forms for spelling in form.split('/'))} - {''} if part == 'verb' else set()
