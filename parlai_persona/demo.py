@@ -24,20 +24,7 @@ TASK = 'persona:sample'
 QUIET = 'error'  # ParlAI logs every option of every run
 # A bag of words is enough for the sample's grammar. The candidates of a message teach the agent to tell values apart
 # (those of the batch would only teach it topics); the tokenizer `re` splits off the full stop of "i live in tokyo.".
-AGENT = {
-    'model': 'persona:memnet',
-    'memnet_encoder': 'bow',
-    'memnet_embedding_size': 64,
-    'dict_tokenizer': 're',
-    'candidates': 'inline',
-    'eval_candidates': 'inline',
-    'optimizer': 'adam',
-    'learningrate': 2e-3,
-    'lr_scheduler': 'none',
-    'gradient_clip': 1.0,
-    'batchsize': 64,
-}
-EPOCHS = 8
+PRESET = 'persona:memnet/sample'
 NO_PERSONA = {'memnet_sentences': 0}  # withholds the persona from the agent; --persona-side concerns only the text
 PERSONA = ('i own a cat.', 'i work as a baker.', 'i live in tokyo.', 'i listen to jazz music.')
 SCRIPT = (
@@ -53,7 +40,7 @@ def main() -> None:
     model_file = str(FOLDER / 'model')
     torch.set_num_threads(1)  # the tensors are small: more threads would wait for each other
     shutil.rmtree(FOLDER, ignore_errors=True)
-    say(f'1. Training {AGENT["model"]} on {TASK}, {SIZES["train"]} generated persona dialogues')
+    say(f'1. Training {PRESET} on {TASK}, {SIZES["train"]} generated persona dialogues')
     train(model_file)
     say('2. Evaluating it on dialogues it has not seen, with the persona and with the persona withheld')
     evaluate(model_file)
@@ -68,14 +55,14 @@ def say(text: str) -> None:
 def train(model_file: str) -> None:
     """Train the agent with ParlAI's loop, as `parlai train_model` does, and show one line of progress."""
     opt = TrainModel.setup_args().parse_kwargs(
-        task=TASK, model_file=model_file, num_epochs=EPOCHS, log_every_n_steps=10, loglevel=QUIET, seed=1, **AGENT
+        init_opt=PRESET, model_file=model_file, log_every_n_steps=10, loglevel=QUIET, seed=1
     )
     logging.set_log_level(QUIET.upper())
     with contextlib.redirect_stderr(io.StringIO()):  # the bar of the dictionary, which takes a second
         loop = TrainLoop(opt)
     line = ProgressLine('train', out=sys.stdout)
     for log in loop.train_steps():
-        share = loop._total_epochs / EPOCHS
+        share = loop._total_epochs / opt['num_epochs']
         if line.due() or share >= 1:
             line.show(share, loop._total_exs, note=f'loss {float(log["loss"]):.3f}')
     line.finish()

@@ -23,6 +23,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
+PATIENCE = 3600  # seconds before a process counts as hung, however slow the machine is
 FIXTURES = Path(__file__).parent / 'fixtures'
 
 
@@ -38,7 +39,7 @@ def parlai(tmp_path):
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
 
     return run
@@ -48,7 +49,7 @@ def parlai(tmp_path):
 def shell(tmp_path):
     """Runs the commands of a page in an empty folder with bash; returns the finished process, which has succeeded."""
 
-    def run(commands: str, input: str) -> subprocess.CompletedProcess:
+    def run(commands: str, input: str = '') -> subprocess.CompletedProcess:
         path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
         done = subprocess.run(
             ['bash', '-euo', 'pipefail', '-c', commands],
@@ -57,7 +58,7 @@ def shell(tmp_path):
             input=input,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done

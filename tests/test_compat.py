@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from conftest import PATIENCE
 
 from parlai_persona import compat
 from parlai_persona.compat import hooks
@@ -457,7 +458,7 @@ def outcomes_without(skipped: str, names) -> dict[str, str]:
         env={**os.environ, hooks.SKIP: skipped},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

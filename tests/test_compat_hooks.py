@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import PATIENCE
 
 from parlai_persona.compat import hooks
 
@@ -124,5 +125,7 @@ def test_a_function_is_replaced_wherever_it_was_imported_by_name(module, monkeyp
 
 def test_arming_the_fixes_imports_no_torch():
     code = 'import sys, parlai_persona; print({"torch", "transformers", "nltk"} & set(sys.modules))'
-    done = subprocess.run([sys.executable, '-c', code], env=os.environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=os.environ, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.stdout.strip() == 'set()', done.stderr

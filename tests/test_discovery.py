@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import FIXTURES
+from conftest import FIXTURES, PATIENCE
 from parlai.core.build_data import modelzoo_path
 from parlai.core.loader import load_agent_module, load_teacher_module, load_world_module
 from parlai.core.opt import Opt
@@ -25,7 +25,7 @@ def python(code: str, cwd, **environment: str) -> subprocess.CompletedProcess:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

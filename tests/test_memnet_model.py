@@ -7,6 +7,7 @@ import socket
 import pytest
 import torch
 import torch.multiprocessing as processes
+from conftest import PATIENCE
 from torch import nn
 
 from parlai_persona.agents.memnet import batches
@@ -212,7 +213,7 @@ def test_two_processes_are_one_big_batch():
     workers = [context.Process(target=worker, args=(number, port, results)) for number in range(2)]
     for process in workers:
         process.start()
-    found = sorted((results.get(timeout=600) for _ in workers), key=lambda one: one[0])
+    found = sorted((results.get(timeout=PATIENCE) for _ in workers), key=lambda one: one[0])
     for process in workers:
         process.join(600)
     net = network()

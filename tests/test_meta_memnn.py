@@ -205,6 +205,11 @@ def test_checkpoints_of_version_0_1_go_on(learned, tmp_path):
     shutil.copy(f'{learned}.opt', tmp_path / 'model.opt')
     torch.save(as_version_0_1(torch.load(learned, weights_only=True)), tmp_path / 'model')
     old = create_agent_from_model_file(str(tmp_path / 'model'), {'datatype': 'train'})
+    # the order in which the optimisers of version 0.1.0 number the parameters
+    assert [list(group) for group in (old.learner.theta, old.learner.eta)] == [
+        ['A_0', 'A_1', 'H', 'W_primary', 'W_related'],
+        ['A_0', 'H', 'w', 'b'],
+    ]
     for steps in range(3):
         assert old.learner.iteration == new.learner.iteration == 6 + steps
         for (name, mine), theirs in zip(old.model.named_parameters(), new.model.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""The README's quick start does what it says; here with one epoch of training instead of its eight."""
+"""The README's quick start and Python example do what the README says; training is shortened."""
 
 import re
 import subprocess
@@ -7,16 +7,32 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def block(language: str) -> str:
+    """Return the block of the README in this language that this file runs."""
+    marked = rf'<!-- tests/test_readme.py runs this block -->\n```{language}\n(.*?)```'
+    found = re.search(marked, (ROOT / 'README.md').read_text(), re.S)
+    assert found, f'README.md has no block of {language} for this test'
+    return found[1]
+
+
+def shortened(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new)
+
+
 def test_the_quick_start_runs(shell):
-    marked = r'<!-- tests/test_readme.py runs this block -->\n```sh\n(.*?)```'
-    block = re.search(marked, (ROOT / 'README.md').read_text(), re.S)
-    assert block
-    commands = block[1].replace('--num-epochs 8', '--num-epochs 1')
-    assert commands != block[1]
+    commands = shortened(block('sh'), 'memnet/sample', 'memnet/sample --num-epochs 1')
     done = shell(commands, 'i am a nurse . where do you live ?\n[EXIT]\n')
     persona = "The model's persona:\n  - i own a cat."
-    for shown in ('your persona: ', 'hits@1_persona', 'persona_f1', persona, '[Memnn]: '):
+    for shown in ('your persona: ', 'hits@1_persona', 'persona_f1', persona, '[Memnet]: '):
         assert shown in done.stdout, f'{shown!r} not in {done.stdout[-3000:]}'
+
+
+def test_the_python_example_runs(shell):
+    program = shortened(block('python'), 'max_train_steps=100', 'max_train_steps=2')
+    done = shell(f"python - <<'END'\n{program}\nEND\n")
+    answers = re.search(r"'label_candidates': (\[.*?\])", program)
+    assert answers and done.stdout.splitlines()[-1] in answers[1]
 
 
 def test_links_lead_somewhere():

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 
 from benchmarks import pages, results
 from benchmarks.common import commands, jobs, record, tables
@@ -449,5 +450,5 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
         assert process.poll() is None, 'the benchmark ended before its command began'
         time.sleep(0.05)
     process.send_signal(sent)
-    assert 'Run the same line again' in process.communicate(timeout=20)[1]
+    assert 'Run the same line again' in process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 1 and 'KeyboardInterrupt' in log.read_text()

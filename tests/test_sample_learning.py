@@ -168,7 +168,7 @@ MEMNN = {
     'batchsize': 64,
     'num_epochs': 9,
 }
-MEMNET = {**demo.AGENT, 'num_epochs': demo.EPOCHS}
+MEMNET = {'init_opt': demo.PRESET}
 
 
 def learn(model_file: str, **options) -> None:

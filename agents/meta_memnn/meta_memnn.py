@@ -194,8 +194,9 @@ class MetaMemnnAgent(TorchAgent):
         words, seed = self.corpus.blocks(), int(torch.randint(2**31, ()))
         learned = self.recipe.mode == 'learned'
         eta = self.weight_model.init({'0': words['0']}, seed + 1) if learned else {}
-        theta = self.dialog_model.init(words, seed)
-        return nn.ModuleDict({'theta': nn.ParameterDict(theta), 'eta': nn.ParameterDict(eta)})
+        groups = {'theta': self.dialog_model.init(words, seed), 'eta': eta}
+        # pairs keep their order, dictionaries are sorted; optimisers number the parameters in that order
+        return nn.ModuleDict({name: nn.ParameterDict(list(group.items())) for name, group in groups.items()})
 
     def prepare_training(self, states: dict[str, Any]) -> None:
         seeds = np.random.SeedSequence(int(torch.randint(2**31, ()))).spawn(len(self.examples) + 1)

@@ -1,6 +1,6 @@
 """`parlai persona_weights`: which related examples a `persona:meta_memnn` learns from, and how that changed.
 
-Every `parlai` command imports this module: what the command needs is imported when it runs.
+Every `parlai` command imports this module, so it imports the rest only when it runs.
 """
 
 from parlai.core.params import ParlaiParser
@@ -9,14 +9,14 @@ from parlai.core.script import ParlaiScript, register_script
 
 @register_script('persona_weights')
 class PersonaWeights(ParlaiScript):
-    """Writes the related examples of a checkpoint with their weights (JSONL), and histograms over training (PNG)."""
+    """Write the related examples of a checkpoint with their weights (JSONL), and histograms over training (PNG)."""
 
     @classmethod
     def setup_args(cls) -> ParlaiParser:
         parser = ParlaiParser(True, True, 'Write the learned weights of related examples')
         group = parser.add_argument_group('Weights')
         group.add_argument(
-            '--weights-output', default=None, metavar='FILE', help='JSONL: a related example and its weight a line'
+            '--weights-output', default=None, metavar='FILE', help='JSONL: one related example with its weight a line'
         )
         group.add_argument(
             '--weights-plot', default=None, metavar='FILE', help='PNG: histograms of the weights over training'
@@ -24,7 +24,7 @@ class PersonaWeights(ParlaiScript):
         return parser
 
     def run(self) -> str:
-        """What was written, in a sentence."""
+        """Return what was written, in a sentence."""
         from parlai_persona.agents.meta_memnn.weights import write
 
         opt = self.opt

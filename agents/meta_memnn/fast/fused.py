@@ -123,7 +123,8 @@ class Softmax:
         """Return it with the losses, (B,). It does not keep them: their history would hold it, in a circle."""
         z = u @ c.T  # (B, C)
         log_p = z.log_softmax(1)
-        return cls(log_p.exp(), u, c, target), -log_p.gather(1, target[:, None]).squeeze(1)
+        values = -log_p.gather(1, target[:, None]).squeeze(1)
+        return cls(log_p.exp_(), u, c, target), values
 
     def backward(self, g: Tensor, wants_c: bool) -> tuple[Tensor, Tensor | None]:
         """Return the gradients at u (B, d) and, if wanted, at c (C, d)."""
@@ -138,10 +139,12 @@ class Softmax:
         """Return the derivatives of the losses, and of what `backward` returned, in the direction (u_dot, c_dot)."""
         z_dot = u_dot @ self.c.T
         if c_dot is not None:
-            z_dot += self.u @ c_dot.T
-        mean = (self.p * z_dot).sum(1, keepdim=True)
-        losses_dot = (mean - z_dot.gather(1, self.target[:, None])).squeeze(1)
-        p_dot = self.p * (z_dot - mean)
+            z_dot.addmm_(self.u, c_dot.T)
+        at_target = z_dot.gather(1, self.target[:, None])
+        p_dot = z_dot.mul_(self.p)  # in place, as these are the largest arrays
+        mean = p_dot.sum(1, keepdim=True)
+        losses_dot = (mean - at_target).squeeze(1)
+        p_dot.addcmul_(self.p, mean, value=-1)
         du_dot, dc_dot = p_dot @ self.c, None
         if c_dot is not None:
             du_dot += self.p @ c_dot - c_dot[self.target]
