@@ -111,13 +111,13 @@ def test_hash_is_the_textbook_one():
     h = ((h ^ ord('a')) * 0x100000001B3) % 2**64
     h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) % 2**64
-    assert hashes.id_numbers(['A', 'a']).tolist() == [(h ^ (h >> 31)) >> 1] * 2
+    assert hashes.id_numbers(pa.array(['A', 'a'])).tolist() == [(h ^ (h >> 31)) >> 1] * 2
 
 
 def test_numbers_of_ids_are_those_of_the_definition():
     ids = ['', 'c0ffee', 'C0FFEE', 'é', '1' * 64]
-    assert hashes.id_numbers(ids).tolist() == [plain.hashed(one) for one in ids]
-    assert hashes.id_numbers([]).tolist() == []
+    assert hashes.id_numbers(pa.array(ids)).tolist() == [plain.hashed(one) for one in ids]
+    assert hashes.id_numbers(pa.array([], pa.string())).tolist() == []
 
 
 def test_numbers_of_authors_need_the_key():

@@ -60,7 +60,7 @@ def build(source: Path, output: Path, most: int, share: float, key: bytes) -> No
     comments['body'] = comments.body.apply(lambda body: clean(body, Options()))
     comments['text'] = comments.body.apply(shortened)
     comments = comments[comments.text != '']
-    numbers = hashes.id_numbers(comments.id.tolist())
+    numbers = hashes.id_numbers(pa.array(comments.id, pa.string()))
     comments['number'] = numbers
     comments['order'] = hashes.drawn(numbers, np.zeros(len(numbers), np.int64), 0)
     names, codes = np.unique(comments.author.to_numpy(str), return_inverse=True)

@@ -15,7 +15,7 @@ from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.personachat.build import paths
 from parlai_persona.tasks.personachat.parse import read_views
 from parlai_persona.tasks.reddit.pipeline import dump
-from parlai_persona.tasks.reddit.pipeline.comments import GONE, cleaned, read_one_by_one
+from parlai_persona.tasks.reddit.pipeline.comments import cleaned, is_gone, read_one_by_one
 from parlai_persona.tasks.reddit.pipeline.options import Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier, has_length
 from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
@@ -64,8 +64,8 @@ def random_sentences(files: Iterable[Path], count: int, options: Options) -> lis
 def first_sentences(path: Path, options: Options) -> list[str]:
     lines = (line for block in dump.blocks(dump.Source(path), 1 << 22) for line in block.split(b'\n'))
     comments, _ = read_one_by_one(islice(lines, LINES))
-    bodies = pa.array([comment.body for comment in comments if comment.body not in GONE], pa.string())
-    tokens = tokenize(cleaned(bodies, options))
+    bodies = comments.column('body')
+    tokens = tokenize(cleaned(bodies.filter(pa.array(~is_gone(bodies))), options))
     return tokens.sentences(np.flatnonzero(has_length(tokens))).to_pylist()
 
 

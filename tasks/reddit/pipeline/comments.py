@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -46,18 +47,18 @@ class Comment(msgspec.Struct, gc=False):
 DECODER = msgspec.json.Decoder(Comment)
 
 
-def read_lines(block: bytes) -> tuple[list[Comment], list[bytes]]:
+def read_lines(block: bytes) -> tuple[pa.RecordBatch, list[bytes]]:
     """Return the comments in a block of lines, and the lines that cannot be read."""
     try:
         comments = DECODER.decode_lines(block)
         if len(comments) == block.rstrip(b'\n').count(b'\n') + 1:  # none stands on two lines
-            return comments, []
+            return columns(comments), []
     except UNREADABLE:
         pass
     return read_one_by_one(block.split(b'\n'))
 
 
-def read_one_by_one(lines: Iterable[bytes]) -> tuple[list[Comment], list[bytes]]:
+def read_one_by_one(lines: Iterable[bytes]) -> tuple[pa.RecordBatch, list[bytes]]:
     comments, broken = [], []
     for line in lines:
         try:
@@ -65,7 +66,17 @@ def read_one_by_one(lines: Iterable[bytes]) -> tuple[list[Comment], list[bytes]]
         except UNREADABLE:
             if line.strip():
                 broken.append(line)
-    return comments, broken
+    return columns(comments), broken
+
+
+def columns(comments: list[Comment]) -> pa.RecordBatch:
+    names = Comment.__struct_fields__
+    texts = [pa.array([getattr(comment, name) for comment in comments], pa.string()) for name in names]
+    return pa.RecordBatch.from_arrays(texts, names)
+
+
+def is_gone(bodies: pa.Array) -> np.ndarray:
+    return pc.is_in(bodies, pa.array(sorted(GONE))).to_numpy(zero_copy_only=False)
 
 
 def is_bot(author: str, bots: frozenset[str], by_name: bool) -> bool:

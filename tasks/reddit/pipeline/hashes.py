@@ -4,7 +4,6 @@ All are below 2**63: Parquet and SQL have no unsigned numbers everywhere.
 """
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +21,15 @@ def mixed(h: np.ndarray) -> np.ndarray:
     return (h ^ (h >> np.uint64(31))) >> ONE
 
 
-def id_numbers(ids: Sequence[str]) -> np.ndarray:
+def id_numbers(ids: pa.Array) -> np.ndarray:
     """Return a hash of each id (FNV-1a, mixed). It decides splits, so it is the same on every machine."""
-    rows = np.array([one.encode().lower() for one in ids], 'S')
-    h = np.full(len(rows), OFFSET)
-    for byte in rows.view(np.uint8).reshape(len(rows), rows.itemsize).T:
-        h = np.where(byte > 0, (h ^ byte) * PRIME, h)
+    _, offsets, content = pc.ascii_lower(ids).buffers()
+    starts = np.frombuffer(offsets, np.int32)[: len(ids) + 1]
+    data, sizes = np.frombuffer(content, np.uint8), np.diff(starts)
+    h = np.full(len(ids), OFFSET)
+    for place in range(sizes.max(initial=0)):
+        rows = np.flatnonzero(sizes > place)
+        h[rows] = (h[rows] ^ data[starts[rows] + place]) * PRIME
     return mixed(h).astype(np.int64)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from parlai_persona.files import draft
 from parlai_persona.tasks.reddit.pipeline import hashes, storage
-from parlai_persona.tasks.reddit.pipeline.comments import BOTS, GONE, Comment, cleaned, is_bot, read_lines
+from parlai_persona.tasks.reddit.pipeline.comments import BOTS, GONE, cleaned, is_bot, is_gone, read_lines
 from parlai_persona.tasks.reddit.pipeline.options import Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier, Rules
 from parlai_persona.tasks.reddit.pipeline.tagger import Tagger
@@ -75,7 +76,7 @@ class Stage:
         tables, word_counts, first = [], [], number << 32
         for block in blocks:
             comments, authors = self.kept(block)
-            tokens = tokenize(cleaned(pa.array([comment.body for comment in comments], pa.string()), self.job.options))
+            tokens = tokenize(cleaned(comments.column('body'), self.job.options))
             tables.append(self.table(comments, authors, tokens, first))
             word_counts.append(tokens.counts())
             first += len(comments)
@@ -89,30 +90,32 @@ class Stage:
             write_parquet(table, output)
         return self.counts, self.broken
 
-    def kept(self, block: bytes) -> tuple[list[Comment], list[int]]:
+    def kept(self, block: bytes) -> tuple[pa.RecordBatch, np.ndarray]:
         """Return the comments that are neither deleted nor a bot's, and their authors' numbers."""
         comments, broken = read_lines(block)
-        numbers = [IS_GONE if comment.body in GONE else self.authors[comment.author] for comment in comments]
+        names = comments.column('author').dictionary_encode()
+        authors = np.array([self.authors[name] for name in names.dictionary.to_pylist()], np.int64)[names.indices]
+        gone = (authors == IS_GONE) | is_gone(comments.column('body'))
+        bots = (authors == IS_BOT) & ~gone
         self.broken += broken
         self.counts.update(lines=len(comments) + len(broken), broken=len(broken))
-        self.counts.update(deleted=numbers.count(IS_GONE), bots=numbers.count(IS_BOT))
-        kept = [comment for comment, number in zip(comments, numbers, strict=True) if number >= 0]
-        return kept, [number for number in numbers if number >= 0]
+        self.counts.update(deleted=int(gone.sum()), bots=int(bots.sum()))
+        keep = ~(gone | bots)
+        return comments.filter(pa.array(keep)), authors[keep]
 
-    def table(self, comments: list[Comment], authors: list[int], tokens: Tokens, first: int) -> pa.Table:
+    def table(self, comments: pa.RecordBatch, authors: np.ndarray, tokens: Tokens, first: int) -> pa.Table:
         """Return a row a comment, as plan.py has them; `at`, from `first` on, tells copies of a comment apart."""
         job, rows = self.job, len(comments)
-        ids = hashes.id_numbers([comment.id for comment in comments])
-        threads = hashes.id_numbers([comment.link_id for comment in comments])
-        parents = [comment.parent_id for comment in comments]
-        answers = np.fromiter((len(parent) > 3 and parent[:3] == 't1_' for parent in parents), bool, rows)
+        ids, threads = (hashes.id_numbers(comments.column(name)) for name in ('id', 'link_id'))
+        answered = pc.replace_substring_regex(comments.column('parent_id'), '^t1_', '')
+        answers = pc.not_equal(answered, comments.column('parent_id')).to_numpy(zero_copy_only=False)
         table = pa.table(
             {
                 'part': pa.array(threads % job.parts, pa.int32()),
                 'at': first + np.arange(rows),
                 'id': ids,
-                'parent': np.where(answers, hashes.id_numbers([parent[3:] for parent in parents]), -1),  # else a post
-                'author': np.array(authors, np.int64),
+                'parent': np.where(answers, hashes.id_numbers(answered), -1),  # -1: it answers a post
+                'author': authors,
                 'order': hashes.drawn(ids, np.zeros(rows, np.int64), job.options.seed),
                 'text': tokens.texts(),
                 'sentences': self.sentences(tokens, ids),

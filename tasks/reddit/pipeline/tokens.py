@@ -78,7 +78,7 @@ def tokenize(texts: pa.Array) -> Tokens:
     for row in np.flatnonzero(counts > LONGEST).tolist():
         kinds[begin[rows[row] + LONGEST] : starts[row + 1]] = SPACE
     limits = np.cumsum(np.concatenate([[0], (end - begin + 1)[keep]]))
-    data = padded(data, kinds, end[keep], limits)
+    data = padded(data[kinds != SPACE], limits)
     rows = np.cumsum(np.concatenate([[0], np.minimum(counts, LONGEST)]))
     found = pc.ascii_lower(strings(data, limits)).dictionary_encode()
     words = [word[:-1] for word in found.dictionary.to_pylist()]
@@ -112,12 +112,11 @@ def sentence_ends(data: np.ndarray, kinds: np.ndarray, begin: np.ndarray) -> np.
     return ends
 
 
-def padded(data: np.ndarray, kinds: np.ndarray, end: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Return tokens with a space after each: the last byte of a token is written twice, and its copy replaced."""
-    copies = (kinds != SPACE).astype(np.intp)
-    copies[end - 1] = 2
-    spaced = np.repeat(data, copies)
-    spaced[limits[1:] - 1] = PAD
+def padded(visible: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Return the bytes of tokens with a space before each limit but the first."""
+    spaced, is_visible = np.full(limits[-1], PAD, np.uint8), np.ones(limits[-1], bool)
+    is_visible[limits[1:] - 1] = False
+    spaced[is_visible] = visible
     return spaced
 
 
