@@ -26,15 +26,17 @@ def embed_story(A, data, n, reply, memory, query):
         for i in range(d):
             memory[j, i] = 0
         for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = words[k]
             for i in range(d):
-                memory[j, i] += A[words[k], i]
+                memory[j, i] += A[word, i]
     for i in range(d):
         query[i] = 0
     for j in range(length, length + 1 + reply):
         row = rows[first + j]
         for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = words[k]
             for i in range(d):
-                query[i] += A[words[k], i]
+                query[i] += A[word, i]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -45,13 +47,15 @@ def unembed_story(dA, data, n, reply, memory, query):
     for j in range(length):
         row = rows[first + j]
         for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = words[k]
             for i in range(d):
-                dA[words[k], i] += memory[j, i]
+                dA[word, i] += memory[j, i]
     for j in range(length, length + 1 + reply):
         row = rows[first + j]
         for k in range(word_start[row], word_start[row] + word_count[row]):
+            word = words[k]
             for i in range(d):
-                dA[words[k], i] += query[i]
+                dA[word, i] += query[i]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
