@@ -1,4 +1,4 @@
-"""What a generator with personas starts from."""
+"""The base of every generator with personas."""
 
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
