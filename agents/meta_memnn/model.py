@@ -89,7 +89,7 @@ def blocks(params: Params, letter: str, words: int) -> Tensor:
 
 
 class MemNN:
-    """What both networks have in common. `fast` uses the compiled loops where it can."""
+    """The common part of both networks. `fast` uses the compiled loops where it can."""
 
     def __init__(self, shape: Shape, fast: bool = True):
         self.shape, self.fast = shape, fast

@@ -22,7 +22,7 @@ class PersonOptions:
 
 
 class PersonConversation(Conversation):
-    """At the start the agent gets a Message with dialogues and nothing to answer."""
+    """A conversation at the start of which the agent gets a Message with dialogues and nothing to answer."""
 
     OPTIONS = PersonOptions
     COMMANDS = {

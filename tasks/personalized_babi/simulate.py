@@ -67,7 +67,7 @@ FEWEST_OPTIONS = 3  # a query with suggestions returns at least so many restaura
 
 @dataclass(frozen=True)
 class Topics:
-    """What the dialogues of a split can be about."""
+    """The wishes and restaurants that the dialogues of a split can be about."""
 
     knowledge: Knowledge
     first: list[Query]  # first wishes; in the released files training has others than valid and test
