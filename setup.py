@@ -1,6 +1,6 @@
 """Build configuration of parlai-persona.
 
-`tasks/`, `agents/` and `zoo/` stand at the root of the repository and install as `parlai_persona.tasks`,
+`tasks/`, `agents/` and `zoo/` are at the root of the repository and install as `parlai_persona.tasks`,
 `parlai_persona.agents` and `parlai_persona.zoo`. `parlai_persona/scripts/` installs as
 `parlai_internal.scripts`. Every `parlai` command imports the modules of this namespace package at its start, so an
 unmodified ParlAI finds this plugin. Mapped packages have to be listed one by one.

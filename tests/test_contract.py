@@ -247,7 +247,7 @@ def test_seed_option(tmp_path):
 
 @clause(*MODELS)
 def test_gradients(entry, trained):
-    """A training step sends a gradient to every parameter, save those that the entry lists, with their reasons."""
+    """A training step sends a gradient to every parameter, except those that the entry lists with their reasons."""
     agent = load(trained(entry).model_file, datatype='train')
     learn(agent)
     missed = {n for n, p in parameters(agent).items() if p.requires_grad and (p.grad is None or not p.grad.any())}

@@ -75,7 +75,7 @@ def test_import_loads_no_torch(tmp_path):
 
 
 def test_python_use(tmp_path):
-    """`import parlai_persona`, then ParlAI's scripts as ever; in either order."""
+    """`import parlai_persona` and ParlAI's scripts work as usual, imported in either order."""
     code = (
         'from parlai.scripts.eval_model import EvalModel\n'
         'import parlai_persona\n'

@@ -197,7 +197,7 @@ def check_ceiling_without_persona(scores: dict[str, float], ceiling: Fraction, g
 @pytest.mark.slow
 def test_an_agent_that_reads_the_persona_beats_the_one_that_does_not(tmp_path):
     """A memory network comes near the ceiling with the persona, and stays under the other one where the persona is
-    withheld, be it from the trained agent or from its training."""
+    withheld, whether from the trained agent or from its training."""
     best: dict[str, Fraction] = grammar.ceilings()
     questions = grammar.SIZES['valid'] * grammar.TOPICS_PER_DIALOGUE
     reader, blind = str(tmp_path / 'reader'), str(tmp_path / 'blind')

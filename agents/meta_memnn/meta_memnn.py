@@ -58,12 +58,12 @@ class Data:
     )
     candidates: str = flag(
         'inline',
-        'what to choose replies from: all candidates that come with the training examples, or their labels',
+        'replies to choose from: all candidates that come with the training examples, or their labels',
         choices=('inline', 'labels'),
     )
     histograms: int = flag(
         500,
-        'keep a histogram of all weights after each so many iterations, for `parlai persona_weights`; 0: never',
+        'iterations between two histograms of all weights, for `parlai persona_weights`; 0: none',
         metavar='ITERATIONS',
     )
 

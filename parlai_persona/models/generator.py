@@ -14,7 +14,7 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     """A `TorchGeneratorAgent` with personas (see `PersonaAgent`) and mixed precision.
 
     Set `PREFIX`, the method's name in its flags, and write `build_model` and `_model_input`; CONTRIBUTING.md has a
-    complete example. It can also stand in front of a generator of ParlAI's.
+    complete example. It can also stand in front of one of ParlAI's generators.
     """
 
     PREFIX: str

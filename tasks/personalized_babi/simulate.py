@@ -62,7 +62,7 @@ PLAIN_QUESTIONS = {
 }
 IN_REQUEST = {1: (0, 4), 2: (4, 4), 3: (0, 4), 5: (1, 3)}  # task -> fewest and most slots in the first request
 CHANGED = {2: (1, 4), 5: (1, 3)}  # task -> fewest and most changes of mind
-FEWEST_OPTIONS = 3  # a query with suggestions returns at least so many restaurants
+FEWEST_OPTIONS = 3  # a query with suggestions returns at least this many restaurants
 
 
 @dataclass(frozen=True)
