@@ -109,7 +109,7 @@ def split(data, kinds, starts):
             out[written], out[written + 1] = byte, PAD
             written += 1
             in_word = kind == WORD
-            if (byte == DOT or byte == EXCLAMATION or byte == QUESTION) and kinds[place + 1] == SPACE:
+            if byte in (DOT, EXCLAMATION, QUESTION) and kinds[place + 1] == SPACE:
                 closes[count - 1] = True
     rows[-1] = count
     limits[count] = written + (count > 0)
