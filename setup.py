@@ -61,6 +61,7 @@ REDDIT = [
     'ibis-framework[duckdb]>=10',
     'lemminflect>=0.2.3',
     'msgspec>=0.18',
+    'numba>=0.61',
     'pyarrow>=15',
     'zstandard>=0.22',
 ]
