@@ -158,7 +158,7 @@ RULES = {
 @pytest.mark.parametrize('name', RULES)
 def test_rules_are_the_definitions(name):
     rules, keep = RULES[name]
-    weights = {'i': 0.5, 'tea': -1.25, 'é': 2.0}
+    weights = {'i': 0.5, 'tea': -1.25, 'é': 2.0, '.': -0.75, '’': 1.5}
     tokens = tokenized(*TEXTS)
     which = np.flatnonzero(rules(tokens))
     scores = Classifier(weights, 0.25).scores(tokens)[which]
