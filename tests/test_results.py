@@ -1,6 +1,5 @@
 """benchmarks/common and benchmarks/results.py: rows are complete and counted once; pages show all; runs resume."""
 
-import argparse
 import json
 import re
 import shlex
@@ -355,8 +354,9 @@ def test_commands_stand_once():
 def job(folder: Path, **changes) -> jobs.Job:
     model = jobs.model_file(folder, 'memnn', 1)
     columns = {'method': 'memnn', 'task': 'persona:x', 'data': 'X, full', 'split': 'valid', 'seed': 1}
-    steps = {'train': ('parlai train',), 'ready': (Path(f'{model}.valid'),), 'evaluate': 'parlai eval'}
-    return jobs.Job(**{**columns, **steps, 'report': model.with_name('rank.json'), **changes})
+    steps = {'train': {'parlai train': Path(f'{model}.valid')}, 'evaluate': 'parlai eval'}
+    told = {'report': model.with_name('rank.json'), 'metrics': ('hits@1', 'ppl_token_*')}
+    return jobs.Job(**{**columns, **steps, **told, **changes})
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The commands that a job runs; a stand-in writes what they would leave."""
     seen = []
 
-    def execute(command: str, log: Path, threads: int, progress: commands.Progress) -> None:
+    def execute(command: str, log: Path, progress: commands.Progress) -> None:
         seen.append(command)
         if 'train' in command:
             log.with_name('model.valid').touch()
@@ -377,7 +377,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run_jobs(path: Path, *todo: jobs.Job) -> None:
-    jobs.run_all(todo, path, ('hits@1', 'ppl_token_*'), 1, 1, allow_dirty=True)
+    jobs.run_all(todo, path, allow_dirty=True)
 
 
 def test_a_job_trains_once_and_is_measured_once(path: Path, tmp_path: Path, executed: list[str]):
@@ -396,7 +396,8 @@ def test_figures_of_two_commands_are_not_mixed(
     path: Path, tmp_path: Path, executed: list[str], capsys: pytest.CaptureFixture
 ):
     run_jobs(path, job(tmp_path))
-    other = job(tmp_path, train=('parlai train --hops 2',))
+    other = job(tmp_path)
+    other = replace(other, train={'parlai train --hops 2': other.train['parlai train']})
     run_jobs(path, other)
     assert 'by another command; remove its rows' in capsys.readouterr().out
     path.unlink()
@@ -415,13 +416,12 @@ def test_a_report_that_is_not_as_expected_writes_no_row(
 
 
 def test_rows_of_the_baselines_have_the_commands_of_today():
-    places = argparse.Namespace(out=Path('runs/baselines'), datapath='data', minutes=10)
     today = {
         (one.method, one.split, one.seed): one.command
         for baseline in baselines.BASELINES
         for evaluation in baseline.evaluations
         for side in baseline.sides
-        for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, places, '')]
+        for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, 'data', '')]
     }
     for measured in record.read(record.RESULTS / 'baselines.csv'):
         assert measured.command == today[measured.method, measured.split, measured.seed]
@@ -433,7 +433,7 @@ def test_rows_of_the_baselines_have_the_commands_of_today():
 def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):
     code = 'import sys; print("what happened"); sys.exit(3)'
     with pytest.raises(SystemExit, match=r'(?s)what happened.*Exit status 3 of: python'):
-        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', 1, commands.Progress(1, lambda: 0))
+        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', commands.Progress(1))
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
@@ -443,7 +443,7 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
     benchmark.write_text(
         f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT)!r})\n'
         'from benchmarks.common import commands\n'
-        f'commands.execute("python {command}", Path({str(log)!r}), 1, commands.Progress(1, lambda: 0))\n'
+        f'commands.execute("python {command}", Path({str(log)!r}), commands.Progress(1))\n'
     )
     process = subprocess.Popen([sys.executable, benchmark], stderr=subprocess.PIPE, text=True)
     while not log.exists() or 'begun' not in log.read_text():

@@ -6,16 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 
 class Progress:
-    """Show one line: `[3/10] memnn, seed 1: train_model 2:10 · 31:02 in all, at most 45 minutes of training to go`."""
+    """Show one line: `[3/10] memnn, seed 1 2:10 · 31:02 in all`."""
 
-    def __init__(self, jobs: int, minutes_left: Callable[[], float]):
-        self.jobs, self.minutes_left = jobs, minutes_left
-        self.title, self.live = '', sys.stdout.isatty()
+    def __init__(self, jobs: int):
+        self.jobs, self.title, self.live = jobs, '', sys.stdout.isatty()
         self.start = self.began = self.shown = time.monotonic()
 
     def begin(self, number: int, title: str) -> None:
@@ -28,20 +26,19 @@ class Progress:
         now = time.monotonic()
         if self.live or now > self.shown + 60:
             self.shown = now
-            line = f'{self.title} {clock(now - self.began)} · {clock(now - self.start)} in all'
-            left = f', at most {self.minutes_left():.0f} minutes of training to go '
-            print(line + left, end='\r' if self.live else '\n', flush=True)
+            line = f'{self.title} {clock(now - self.began)} · {clock(now - self.start)} in all '
+            print(line, end='\r' if self.live else '\n', flush=True)
 
     def done(self, result: str) -> None:
-        print(f'{self.title}: {result} ({clock(time.monotonic() - self.began)}){" " * 60 * self.live}', flush=True)
+        print(f'{self.title}: {result} ({clock(time.monotonic() - self.began)}){" " * 20 * self.live}', flush=True)
 
 
 def clock(seconds: float) -> str:
     return f'{int(seconds) // 60}:{int(seconds) % 60:02}'
 
 
-def execute(command: str, log: Path, threads: int, progress: Progress) -> None:
-    """Run `parlai …` with the console script beside this Python; its output goes to `log`.
+def execute(command: str, log: Path, progress: Progress) -> None:
+    """Run `parlai …` on one thread with the console script beside this Python; its output goes to `log`.
 
     Ctrl-C or SIGTERM also stops the command. ParlAI first finishes a checkpoint that it is writing, and we wait for it.
     """
@@ -49,7 +46,7 @@ def execute(command: str, log: Path, threads: int, progress: Progress) -> None:
         signal.signal(number, signal.default_int_handler)  # also where a shell started us in the background
     name, *arguments = shlex.split(command)
     program = Path(sys.executable).with_name(name)
-    environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('a', encoding='utf-8') as output:
         print(f'$ {command}', file=output, flush=True)

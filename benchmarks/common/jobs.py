@@ -1,14 +1,16 @@
 """Train one model and evaluate it, by stock `parlai` commands, unless its rows are there already."""
 
+import argparse
 import fnmatch
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common import record
 from benchmarks.common.commands import Progress, execute
-from benchmarks.common.record import Row, append, find, hardware
+from benchmarks.common.record import Row, append, hardware, read
 
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
 SCHEDULE = (
@@ -23,9 +25,9 @@ def model_file(out: Path, name: str, seed: int) -> Path:
     return out / f'{name}-{seed}' / 'model'
 
 
-def training(task: str, flags: str, seed: int, minutes: float, model: Path) -> str:
-    """Return the command that trains a model for at most so many minutes, validating after each epoch."""
-    return f'parlai train_model {task} {flags} --seed {seed} --max-train-time {60 * minutes:g} {SCHEDULE} -mf {model}'
+def training(task: str, flags: str, seed: int, model: Path) -> str:
+    """Return the command that trains a model for at most ten minutes, validating after each epoch."""
+    return f'parlai train_model {task} {flags} --seed {seed} --max-train-time 600 {SCHEDULE} -mf {model}'
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,15 @@ class Job:
     data: str
     split: str
     seed: int
-    train: tuple[str, ...]  # commands, each for a model in its own folder
-    ready: tuple[Path, ...]  # the last file that each of them writes: {model}.valid, or a dictionary
+    train: dict[str, Path]  # commands, and the last file that each writes: {model}.valid, or a dictionary
     evaluate: str  # a command that writes a report
     report: Path
-    metrics: tuple[str, ...] = ()  # names or patterns; empty: those that `run_all` is given
+    metrics: tuple[str, ...]  # names or patterns
     examples: int = 0  # how many the split has; 0: not checked
+
+    @property
+    def columns(self) -> tuple[str, str, str, str, int]:
+        return self.method, self.task, self.data, self.split, self.seed
 
     @property
     def title(self) -> str:
@@ -53,28 +58,26 @@ class Job:
         return ' && '.join((*self.train, self.evaluate))
 
     def measured(self, csv: Path) -> bool:
-        same = {'method': self.method, 'task': self.task, 'data': self.data, 'split': self.split, 'seed': self.seed}
-        rows = find(csv, **same)
+        rows = [row for row in read(csv) if row.key[:5] == self.columns]
         if any(row.command != self.command for row in rows):
             print(f'{csv.name} has {self.title} by another command; remove its rows to measure it again')
         return bool(rows)
 
-    def run(self, metrics: Sequence[str], progress: Progress, threads: int) -> list[Row]:
+    def run(self, progress: Progress) -> list[Row]:
         """Train what is not trained yet, evaluate, and return the rows."""
         log = self.report.with_suffix('.log')
-        for command, ready in zip(self.train, self.ready, strict=True):
+        for command, ready in self.train.items():
             claim(ready.parent, command)
             if not ready.exists():
-                execute(command, log, threads, progress)
-        execute(self.evaluate, log, threads, progress)
+                execute(command, log, progress)
+        execute(self.evaluate, log, progress)
         report = json.loads(self.report.read_text(encoding='utf-8'))['report']
         if self.examples and report['exs'] != self.examples:
             sys.exit(f'{self.report}: saw {report["exs"]:.0f} examples, expected {self.examples} for "{self.split}"')
-        names = [name for pattern in self.metrics or metrics for name in fnmatch.filter(report, pattern)]
+        names = [name for pattern in self.metrics for name in fnmatch.filter(report, pattern)]
         if not names:
-            sys.exit(f'{self.report}: saw {", ".join(report)}, expected one of {", ".join(self.metrics or metrics)}')
-        columns = (self.method, self.task, self.data, self.split, self.seed)
-        return [Row(*columns, name, report[name], self.command, hardware=hardware(threads)) for name in names]
+            sys.exit(f'{self.report}: saw {", ".join(report)}, expected one of {", ".join(self.metrics)}')
+        return [Row(*self.columns, name, report[name], self.command, hardware=hardware(1)) for name in names]
 
 
 def claim(folder: Path, command: str) -> None:
@@ -86,17 +89,22 @@ def claim(folder: Path, command: str) -> None:
     note.write_text(command, encoding='utf-8')
 
 
-def run_all(
-    jobs: Sequence[Job], csv: Path, metrics: Sequence[str], threads: int, minutes: float, allow_dirty: bool = False
-) -> None:
-    """Run the jobs that have no rows yet; `minutes` is roughly what one takes."""
+def run_all(jobs: Sequence[Job], csv: Path, allow_dirty: bool = False) -> None:
+    """Run the jobs that have no rows yet."""
     left = [job for job in jobs if not job.measured(csv)]
-    done = 0
-    progress = Progress(len(left), lambda: minutes * (len(left) - done))
-    for job in left:
-        progress.begin(done + 1, job.title)
-        rows = job.run(metrics, progress, threads)
+    progress = Progress(len(left))
+    for number, job in enumerate(left, 1):
+        progress.begin(number, job.title)
+        rows = job.run(progress)
         append(rows, csv, allow_dirty=allow_dirty)
         progress.done(', '.join(f'{row.metric} {row.value:.4g}' for row in rows[:4]))
-        done += 1
     print(f'{len(jobs)} measurements in {csv.name}')
+
+
+def arguments(description: str | None, names: Iterable[str], seeds: Sequence[int]) -> argparse.Namespace:
+    """Parse the command line of a benchmark that runs jobs: what to measure, and with which seeds."""
+    parser = record.parser(description)
+    parser.add_argument('--datapath', required=True, help="ParlAI's data folder; what is missing in it is downloaded")
+    parser.add_argument('--only', nargs='+', choices=[*names], default=[*names], help='these alone (default: all)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=seeds, help='of what is trained (default: %(default)s)')
+    return record.parse_arguments(parser)
