@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.common.record import COMMANDS, RESULTS, Row, command_id, read
+from benchmarks.common.record import COMMANDS, RESULTS, Row, read
 from benchmarks.common.tables import (
     DAGGER,
     Published,
@@ -119,7 +119,7 @@ def page(title: str, tables: tuple[Table, ...], rows: Rows, published: list[Publ
         lines += ['', f'## {table.title}', '', *made] if made else []
     lines += ['', '## How it was measured', '', f'Ids stand for lines of [{COMMANDS}]({COMMANDS}). A command is as it']
     lines += ["was at the row's commit; what has moved since is in [benchmarks](../benchmarks/README.md).", '']
-    return '\n'.join(lines + provenance((row for file in files for row in rows.get(file, [])), command_id)) + '\n'
+    return '\n'.join(lines + provenance(row for file in files for row in rows.get(file, []))) + '\n'
 
 
 def others(files: Iterable[str], tables: tuple[Table, ...], rows: Rows) -> list[Table]:

@@ -76,14 +76,6 @@ def test_a_command_stands_once_and_rows_have_its_id(path: Path):
     assert record.read(path.with_name('y.csv'))[0].command == 'echo "a, b"'
 
 
-def test_a_command_that_is_written_out_is_read_and_then_stored(path: Path):
-    record.append([ROW], path)
-    path.write_text(path.read_text().replace(record.command_id(ROW.command), ROW.command))
-    path.with_name('commands.csv').unlink()
-    assert record.append([row(seed=2)], path) == 1
-    assert record.read_commands(path.parent) == {record.command_id(ROW.command): ROW.command}
-
-
 def test_dirty_rows_need_a_flag(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     dirty = row(commit='abc1234-dirty')
     with pytest.raises(ValueError, match='differs from commit abc1234, .*--allow-dirty'):

@@ -42,14 +42,15 @@ def medians(measured: Mapping[str, list[Figures]]) -> dict[str, Figures]:
 class Report:
     """Prints figures, writes them as rows, and notes which targets are missed."""
 
-    def __init__(self, csv: Path, command: str, allow_dirty: bool):
-        self.csv, self.command, self.allow_dirty = csv, command, allow_dirty
+    def __init__(self, csv: Path, command: str, allow_dirty: bool, seed: int = 0):
+        self.csv, self.command, self.allow_dirty, self.seed = csv, command, allow_dirty, seed
         self.missed: list[str] = []
 
     def add(
-        self, method: str, task: str, data: str, split: str, figures: Mapping[str, float], threads: int = 1
+        self, method: str, task: str, data: str, split: str, figures: Mapping[str, float], threads: int | None = 1
     ) -> None:
-        columns = (method, task, data, split, 0)
+        """Add a row for each figure; threads None: all cores."""
+        columns = (method, task, data, split, self.seed)
         rows = [Row(*columns, *figure, self.command, hardware=hardware(threads)) for figure in figures.items()]
         append(rows, self.csv, replace=True, allow_dirty=self.allow_dirty)
         print(f'{method}, {task}, {data}:', *(f'{row.metric} {row.value:.4g}' for row in rows), sep='\n  ', flush=True)
@@ -65,10 +66,9 @@ class Report:
 
 
 def parlai(command: str, *arguments: str) -> None:
-    """Run a `parlai` command quietly."""
+    """Run a `parlai` command."""
     program = Path(sys.executable).with_name('parlai')
-    words = [program, *command.split(), *arguments, '--loglevel', 'warn']
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([program, *command.split(), *arguments, '--loglevel', 'warn'], check=True)
 
 
 def dictionary(path: Path, task: str, datapath: str) -> None:
