@@ -356,7 +356,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The commands that a job runs; a stand-in writes what they would leave."""
     seen = []
 
-    def execute(command: str, log: Path, progress: commands.Progress) -> None:
+    def execute(command: str, log: Path) -> None:
         seen.append(command)
         if 'train' in command:
             log.with_name('model.valid').touch()
@@ -425,7 +425,7 @@ def test_rows_of_the_baselines_have_the_commands_of_today():
 def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):
     code = 'import sys; print("what happened"); sys.exit(3)'
     with pytest.raises(SystemExit, match=r'(?s)what happened.*Exit status 3 of: python'):
-        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', commands.Progress(1))
+        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt')
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
@@ -435,7 +435,7 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
     benchmark.write_text(
         f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT)!r})\n'
         'from benchmarks.common import commands\n'
-        f'commands.execute("python {command}", Path({str(log)!r}), commands.Progress(1))\n'
+        f'commands.execute("python {command}", Path({str(log)!r}))\n'
     )
     process = subprocess.Popen([sys.executable, benchmark], stderr=subprocess.PIPE, text=True)
     while not log.exists() or 'begun' not in log.read_text():

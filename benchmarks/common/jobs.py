@@ -4,12 +4,13 @@ import argparse
 import fnmatch
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import record
-from benchmarks.common.commands import Progress, execute
+from benchmarks.common.commands import execute
 from benchmarks.common.record import Row, append, hardware, read
 
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
@@ -63,14 +64,14 @@ class Job:
             print(f'{csv.name} has {self.title} by another command; remove its rows to measure it again')
         return bool(rows)
 
-    def run(self, progress: Progress) -> list[Row]:
+    def run(self) -> list[Row]:
         """Train what is not trained yet, evaluate, and return the rows."""
         log = self.report.with_suffix('.log')
         for command, ready in self.train.items():
             claim(ready.parent, command)
             if not ready.exists():
-                execute(command, log, progress)
-        execute(self.evaluate, log, progress)
+                execute(command, log)
+        execute(self.evaluate, log)
         report = json.loads(self.report.read_text(encoding='utf-8'))['report']
         if self.examples and report['exs'] != self.examples:
             sys.exit(f'{self.report}: saw {report["exs"]:.0f} examples, expected {self.examples} for "{self.split}"')
@@ -92,12 +93,13 @@ def claim(folder: Path, command: str) -> None:
 def run_all(jobs: Sequence[Job], csv: Path, allow_dirty: bool = False) -> None:
     """Run the jobs that have no rows yet."""
     left = [job for job in jobs if not job.measured(csv)]
-    progress = Progress(len(left))
     for number, job in enumerate(left, 1):
-        progress.begin(number, job.title)
-        rows = job.run(progress)
+        start = time.monotonic()
+        print(f'[{number}/{len(left)}] {job.title}; log: {job.report.with_suffix(".log")}', flush=True)
+        rows = job.run()
         append(rows, csv, allow_dirty=allow_dirty)
-        progress.done(', '.join(f'{row.metric} {row.value:.4g}' for row in rows[:4]))
+        figures = ', '.join(f'{row.metric} {row.value:.4g}' for row in rows[:4])
+        print(f'    {figures} ({(time.monotonic() - start) / 60:.1f} minutes)', flush=True)
     print(f'{len(jobs)} measurements in {csv.name}')
 
 

@@ -192,10 +192,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def parse_arguments(made: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse the command line; stop before anything is measured if its rows would be refused."""
-    arguments = made.parse_args()
+    arguments, others = parse_known_arguments(made)
+    if others:
+        made.error(f'unrecognized arguments: {" ".join(others)}')
+    return arguments
+
+
+def parse_known_arguments(made: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """Do the same, and return what the parser does not know."""
+    arguments, others = made.parse_known_args()
     if not arguments.allow_dirty and (seen := commit()).endswith(DIRTY):
         made.error(f'the code differs from commit {seen.removesuffix(DIRTY)}: commit it first, or add --allow-dirty')
-    return arguments
+    return arguments, others
 
 
 # ------------------------------------------------------------------------------------------ what columns say

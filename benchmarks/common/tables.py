@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 
 from benchmarks.common.record import Row, command_id, read_cells
 
-T, K = TypeVar('T'), TypeVar('K')
+T = TypeVar('T')
+K = TypeVar('K')
 DAGGER = ' †'  # marks what was measured with uncommitted changes in the code
 PAPER = ', *paper*'  # ends the heading of a column of published figures
 

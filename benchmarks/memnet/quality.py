@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.commands import Progress, execute
+from benchmarks.common.commands import execute
 from benchmarks.common.jobs import Job, arguments, model_file, run_all, training
 from benchmarks.common.record import RESULTS, data_label
 from benchmarks.suite.baselines import BASELINES, training_dialogues
@@ -169,19 +169,16 @@ def tf_idf(side: str, datapath: str) -> Job:
     return Job(method, *columns(REDDIT, datapath), 0, ready, evaluate, report, METRICS)
 
 
-def build_reddit(selections: list[tuple[str, int]], datapath: str) -> None:
-    """Build the Reddit data sets that are not there yet."""
-    progress, datapath = Progress(len(selections)), shlex.quote(datapath)
-    for number, (selection, size) in enumerate(selections, 1):
-        folder = OUT / 'data' / data_folder(selection, size)
-        if not folder.exists():
-            progress.begin(number, f'building {folder.name}')
-            command = (
-                f'parlai persona_reddit build --input {datapath}/{DUMP} --output {folder} --datapath {datapath} '
-                f'--selection {selection} --persona-size {size} --valid 0.1 --test 0.2 --tagger lexicon --parts 1'
-            )
-            execute(command, OUT / 'data' / 'log.txt', progress)
-            progress.done('ready')
+def build_reddit(selection: str, size: int, datapath: str) -> None:
+    """Build a Reddit data set, unless it is there."""
+    folder, datapath = OUT / 'data' / data_folder(selection, size), shlex.quote(datapath)
+    if not folder.exists():
+        print(f'building {folder.name}', flush=True)
+        command = (
+            f'parlai persona_reddit build --input {datapath}/{DUMP} --output {folder} --datapath {datapath} '
+            f'--selection {selection} --persona-size {size} --valid 0.1 --test 0.2 --tagger lexicon --parts 1'
+        )
+        execute(command, OUT / 'data' / 'log.txt')
 
 
 def main() -> None:
@@ -189,7 +186,8 @@ def main() -> None:
     jobs = [tf_idf(side, args.datapath) for side in ('none', 'self') if 'table1' in args.only]
     jobs += [job(*one, seed, args.datapath) for name in args.only for seed in args.seeds for one in TABLES[name]]
     if any(one.task == REDDIT for one in jobs):
-        build_reddit([('rules', 100), *(SELECTIONS if 'table3' in args.only else ())], args.datapath)
+        for selection, size in [('rules', 100), *(SELECTIONS if 'table3' in args.only else ())]:
+            build_reddit(selection, size, args.datapath)
     run_all(jobs, CSV, args.allow_dirty)
 
 

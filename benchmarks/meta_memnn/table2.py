@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--variant', default='', help='a name for runs with other options of the agent')
     parser.add_argument('--results', type=Path, default=record.RESULTS / 'meta_memnn.csv')
-    args, options = parser.parse_known_args()
+    args, options = record.parse_known_arguments(parser)
     if options and not args.variant:
         sys.exit(f'name runs with {" ".join(options)} by --variant: their rows stand beside those of the paper')
     torch.set_num_threads(1)

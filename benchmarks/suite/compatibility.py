@@ -18,6 +18,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 from benchmarks.common.record import ROOT
 from benchmarks.suite.compatibility_matrix import ACTIVITIES, AGENTS, OPTIONS, Command, make_fixtures
@@ -71,7 +72,7 @@ def run_command(arguments: list[str], command: Command, folder: Path, mode: str)
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'CUDA_VISIBLE_DEVICES': ''}
     environment['PARLAI_PERSONA_SKIP_FIXES'] = '' if mode == WITH else 'all'
     with (folder / 'log.txt').open('w+', encoding='utf-8') as log:
-        shared = {'cwd': folder, 'env': environment, 'stdout': log, 'stderr': subprocess.STDOUT}
+        shared: dict[str, Any] = {'cwd': folder, 'env': environment, 'stdout': log, 'stderr': subprocess.STDOUT}
         try:
             done = subprocess.run(
                 [sys.executable, *arguments], input=command.typed, timeout=TIMEOUT, text=True, **shared

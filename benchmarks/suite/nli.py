@@ -61,8 +61,11 @@ def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
     if (folder / 'config.json').exists():
         return
     torch.manual_seed(seed)
-    labels = {'id2label': dict(enumerate(LABELS)), 'label2id': {name: number for number, name in enumerate(LABELS)}}
-    model, tokenizer, _ = pretrained.load('classifier', encoder, flag='--encoder', new_layers=True, **labels)
+    names = dict(enumerate(LABELS))
+    numbers = {name: number for number, name in names.items()}
+    model, tokenizer, _ = pretrained.load(
+        'classifier', encoder, flag='--encoder', new_layers=True, id2label=names, label2id=numbers
+    )
     model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
     plan = batches(pairs, seed)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)
