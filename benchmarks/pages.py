@@ -77,18 +77,7 @@ SUMMARY = {
         ),
         metrics=RANKED,
     ),
-    'memnet_reddit': Table(
-        'memnet',
-        where={'task': 'persona:reddit'},
-        methods=(
-            *(f'{name}{end}' for name in ('ir_baseline', 'memnet bow', 'memnet lstm') for end in (', no persona', '')),
-            *('memnet transformer, no persona', 'memnet transformer', 'memnet transformer, rules, N = 20'),
-            *(f'memnet transformer, rules+classifier, N = {n}' for n in (20, 100)),
-            *('memnet transformer, random-user, N = 100', 'memnet transformer, random-dataset, N = 100'),
-            *('memnet trained on Persona-Chat', 'memnet trained on Reddit, then Persona-Chat'),
-        ),
-        metrics=RANKED,
-    ),
+    'memnet_reddit': Table('memnet', where={'task': 'persona:reddit'}, metrics=RANKED),
     'meta_memnn': Table(
         'meta_memnn',
         MODE,

@@ -15,7 +15,7 @@ import pytest
 from conftest import PATIENCE
 
 from benchmarks import pages, results
-from benchmarks.common import commands, jobs, record, tables
+from benchmarks.common import jobs, record, tables
 from benchmarks.suite import baselines
 
 ROOT = Path(__file__).parents[1]
@@ -425,7 +425,7 @@ def test_rows_of_the_baselines_have_the_commands_of_today():
 def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):
     code = 'import sys; print("what happened"); sys.exit(3)'
     with pytest.raises(SystemExit, match=r'(?s)what happened.*Exit status 3 of: python'):
-        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt')
+        jobs.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt')
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
@@ -434,8 +434,8 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
     command.write_text('import time\nprint("begun", flush=True)\ntime.sleep(60)\n')
     benchmark.write_text(
         f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT)!r})\n'
-        'from benchmarks.common import commands\n'
-        f'commands.execute("python {command}", Path({str(log)!r}))\n'
+        'from benchmarks.common import jobs\n'
+        f'jobs.execute("python {command}", Path({str(log)!r}))\n'
     )
     process = subprocess.Popen([sys.executable, benchmark], stderr=subprocess.PIPE, text=True)
     while not log.exists() or 'begun' not in log.read_text():

@@ -1,5 +1,6 @@
 """Measure the arms of a comparison in turns, so that a slow minute hits all of them, and report the figures."""
 
+import argparse
 import multiprocessing
 import os
 import statistics
@@ -10,9 +11,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import record
 from benchmarks.common.record import Row, append, hardware
 
 Figures = dict[str, float]
+Part = Callable[['Report', argparse.Namespace], None]
 
 
 def child(function: Callable[..., Any], *arguments: Any, threads: int = 1) -> Any:
@@ -65,6 +68,17 @@ class Report:
         sys.exit(f'Missed: {"; ".join(self.missed)}' if self.missed else 0)
 
 
+def run_parts(parts: Mapping[str, Part], parser: argparse.ArgumentParser, csv: Path, command: str) -> None:
+    """Parse the command line, measure all parts or those of `--only`, and end with status 1 if a target is missed."""
+    parser.add_argument('--datapath', default='data', help="ParlAI's data folder")
+    parser.add_argument('--only', choices=parts, nargs='+', default=parts, help='these parts (default: all)')
+    args = record.parse_arguments(parser)
+    report = Report(csv, command, args.allow_dirty)
+    for name in args.only:
+        parts[name](report, args)
+    report.exit()
+
+
 def parlai(command: str, *arguments: str) -> None:
     """Run a `parlai` command."""
     program = Path(sys.executable).with_name('parlai')
@@ -74,5 +88,6 @@ def parlai(command: str, *arguments: str) -> None:
 def dictionary(path: Path, task: str, datapath: str) -> None:
     """Build a lower-cased dictionary with ParlAI's regular expression, unless it is there."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         command = f'build_dict -t {task} --dict-tokenizer re --dict-lower true'
         parlai(command, '--datapath', datapath, '--dict-file', str(path))

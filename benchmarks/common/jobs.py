@@ -1,8 +1,15 @@
-"""Train one model and evaluate it, by stock `parlai` commands, unless its rows are there already."""
+"""Train one model and evaluate it, by stock `parlai` commands, unless its rows are there already.
+
+Ctrl-C stops a command; a later run resumes.
+"""
 
 import argparse
 import fnmatch
 import json
+import os
+import shlex
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -10,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import record
-from benchmarks.common.commands import execute
 from benchmarks.common.record import Row, append, hardware, read
 
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
@@ -79,6 +85,31 @@ class Job:
         if not names:
             sys.exit(f'{self.report}: saw {", ".join(report)}, expected one of {", ".join(self.metrics)}')
         return [Row(*self.columns, name, report[name], self.command, hardware=hardware(1)) for name in names]
+
+
+def execute(command: str, log: Path) -> None:
+    """Run `parlai …` on one thread with the console script beside this Python; its output goes to `log`.
+
+    Ctrl-C or SIGTERM also stops the command. ParlAI first finishes a checkpoint that it is writing, and we wait for it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # also where a shell started us in the background
+    name, *arguments = shlex.split(command)
+    program = Path(sys.executable).with_name(name)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('a', encoding='utf-8') as output:
+        print(f'$ {command}', file=output, flush=True)
+        process = subprocess.Popen([program, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            sys.exit(f'\nStopped during: {command}\nRun the same line again to go on.')
+    if process.returncode:
+        last = ''.join(log.read_text(encoding='utf-8').splitlines(keepends=True)[-15:])
+        sys.exit(f'{last}\nExit status {process.returncode} of: {command}\nAll of its output: {log}')
 
 
 def claim(folder: Path, command: str) -> None:

@@ -16,8 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.commands import execute
-from benchmarks.common.jobs import Job, arguments, model_file, run_all, training
+from benchmarks.common.jobs import Job, arguments, execute, model_file, run_all, training
 from benchmarks.common.record import RESULTS, data_label
 from benchmarks.suite.baselines import BASELINES, training_dialogues
 

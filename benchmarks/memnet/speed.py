@@ -26,7 +26,7 @@ from parlai.scripts.train_model import TrainLoop, TrainModel
 
 import parlai_persona  # noqa: F401
 from benchmarks.common import record
-from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians, parlai
+from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians, parlai, run_parts
 
 CSV = record.RESULTS / 'memnet_speed.csv'
 TASK = 'persona:personachat'
@@ -129,6 +129,7 @@ def index(report: Report, args: argparse.Namespace) -> None:
     """Make the model and the candidates if they are not there, and ask."""
     model, candidates = args.folder / 'model', args.folder / 'candidates.txt'
     if not model.exists():
+        args.folder.mkdir(parents=True, exist_ok=True)
         parlai(BAG_OF_WORDS, '--datapath', args.datapath, '-mf', str(model))
     if not candidates.exists():
         write_candidates(candidates, messages(args.datapath, 'train:ordered'))
@@ -137,20 +138,10 @@ def index(report: Report, args: argparse.Namespace) -> None:
     report.expect(figures['ms, median'] <= MILLISECONDS, f'a median of at most {MILLISECONDS} ms')
 
 
-PARTS = {'train': train, 'index': index}
-
-
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('--datapath', default='data')
     parser.add_argument('--folder', type=Path, default=Path('runs/memnet_speed'), help='models and candidates go there')
-    parser.add_argument('--only', choices=PARTS, nargs='+', default=PARTS)
-    args = record.parse_arguments(parser)
-    args.folder.mkdir(parents=True, exist_ok=True)
-    report = Report(CSV, 'python -m benchmarks.memnet.speed --datapath data', args.allow_dirty)
-    for part in args.only:
-        PARTS[part](report, args)
-    report.exit()
+    run_parts({'train': train, 'index': index}, parser, CSV, 'python -m benchmarks.memnet.speed --datapath data')
 
 
 if __name__ == '__main__':

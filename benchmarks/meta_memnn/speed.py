@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import record
-from benchmarks.common.arms import Figures, Report, child, in_turns, medians
+from benchmarks.common.arms import Figures, Report, child, in_turns, medians, run_parts
 from benchmarks.meta_memnn import peer as memnn_peer
 from benchmarks.meta_memnn.table2 import paper_agent
 from benchmarks.meta_memnn.textbook import Textbook, parameters, twin
@@ -112,7 +112,7 @@ def memory(report: Report, options: argparse.Namespace) -> None:
     report.expect(peaks['meta_memnn'] <= peaks['textbook'], 'no more memory than the textbook')
 
 
-def memory_of(name: str, datapath: Path) -> dict[str, float]:
+def memory_of(name: str, datapath: str) -> dict[str, float]:
     """Return MB at the peak of three iterations: more than before them, and in all. Linux only."""
     torch.set_num_threads(1)
     learner = copied(paper_agent(datapath, 50, SEED).learner)
@@ -152,20 +152,11 @@ def memnn(report: Report, options: argparse.Namespace) -> None:
         report.expect(faster >= MEMNN_FASTER, f'{faster:.1f} times as fast as {name}, {MEMNN_FASTER} wanted')
 
 
-PARTS = {'iteration': iteration, 'memory': memory, 'memnn': memnn}
-
-
 def main() -> None:
-    parser = record.parser(__doc__)
-    parser.add_argument('--datapath', type=Path, default=record.ROOT / 'data')
-    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS)
-    options = record.parse_arguments(parser)
     torch.set_num_threads(1)
+    parts = {'iteration': iteration, 'memory': memory, 'memnn': memnn}
     csv, command = record.RESULTS / 'meta_memnn_speed.csv', 'python -m benchmarks.meta_memnn.speed --datapath data'
-    report = Report(csv, command, options.allow_dirty)
-    for part in options.only:
-        PARTS[part](report, options)
-    report.exit()
+    run_parts(parts, record.parser(__doc__), csv, command)
 
 
 if __name__ == '__main__':

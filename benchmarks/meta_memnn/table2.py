@@ -12,6 +12,7 @@ any time; the same line goes on exactly from the last checkpoint, at most a minu
 
 import argparse
 import itertools
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -34,9 +35,9 @@ RUNS = record.ROOT / 'runs' / 'meta_memnn_table2'
 READING = 'words of training alone'  # rows without this name counted the words of the test set as well
 
 
-def paper_agent(datapath: Path, dialogues: int, seed: int, *options: str) -> MetaMemnnAgent:
+def paper_agent(datapath: str, dialogues: int, seed: int, *options: str) -> MetaMemnnAgent:
     """Return the agent of the paper's preset with these dialogues and options, before its first iteration."""
-    setting = ['--babi-dialogues', str(dialogues), '--babi-seed', str(seed), '--datapath', str(datapath.absolute())]
+    setting = ['--babi-dialogues', str(dialogues), '--babi-seed', str(seed), '--datapath', os.path.abspath(datapath)]
     torch.manual_seed(seed)
     with_model = ['--dict-file', 'unused', '--loglevel', 'warn', *options]  # the dictionary is not written
     agent = create_agent(TrainModel.setup_args().parse_args(['-o', 'persona:meta_memnn', *setting, *with_model]))
@@ -152,7 +153,7 @@ def measure(mode: str, size: int, seed: int, args: argparse.Namespace, options: 
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('--datapath', type=Path, default=record.ROOT / 'data')
+    parser.add_argument('--datapath', default='data')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument('--sizes', nargs='+', type=int, default=SIZES, help='dialogues of train and of valid')
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import record
-from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians
+from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians, run_parts
 from benchmarks.paml.speed_arms import ARMS, BFLOAT16, FOLDS, PEOPLE
 
 CSV = record.RESULTS / 'paml_speed.csv'
@@ -34,6 +34,7 @@ Found = dict[str, Figures]  # by 'arm/how'
 
 def measure(part: str, hows: dict[str, list[str]], args: argparse.Namespace, threads: int = 1) -> Found:
     """Return the medians of a part's arms, each of which is measured in several ways."""
+    dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
     arms = {
         f'{arm}/{how}': partial(child, ARMS[part][arm], args, how, threads=threads)
         for arm, own in hows.items()
@@ -92,22 +93,12 @@ def become(report: Report, args: argparse.Namespace) -> None:
     report.expect(seconds < BECOMING, f'{seconds:.2f} seconds to become someone (target {BECOMING})')
 
 
-PARTS = {'learn': learn, 'fold': fold, 'become': become}
-
-
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('--datapath', default='data')
     parser.add_argument('--learn2learn', type=Path, default=Path('learn2learn-0.2.0'), help='its unpacked source')
     parser.add_argument('--folder', type=Path, default=Path('runs/paml_speed'), help='the dictionary goes there')
-    parser.add_argument('--only', choices=PARTS, nargs='+', default=PARTS)
-    args = record.parse_arguments(parser)
-    args.folder.mkdir(parents=True, exist_ok=True)
-    dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
-    report = Report(CSV, 'python -m benchmarks.paml.speed --datapath data', args.allow_dirty)
-    for part in args.only:
-        PARTS[part](report, args)
-    report.exit()
+    parts, command = {'learn': learn, 'fold': fold, 'become': become}, 'python -m benchmarks.paml.speed --datapath data'
+    run_parts(parts, parser, CSV, command)
 
 
 if __name__ == '__main__':

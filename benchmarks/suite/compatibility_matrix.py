@@ -95,10 +95,12 @@ def evaluate(agent: Agent) -> list[Command]:
 
 def generate(inference: str) -> Callable[[Agent], list[Command]]:
     """Evaluate a generator with one of ParlAI's ways of decoding."""
-    flags = f'--num-examples 12 --batchsize 4 --inference {inference}'
-    return lambda agent: (
-        [Command(agent.use('eval_model', f'-t {agent.task} {flags}'), 'bleu-4')] if agent.kind == 'generator' else []
-    )
+
+    def commands(agent: Agent) -> list[Command]:
+        flags = f'-t {agent.task} --num-examples 12 --batchsize 4 --inference {inference}'
+        return [Command(agent.use('eval_model', flags), 'bleu-4')] if agent.kind == 'generator' else []
+
+    return commands
 
 
 def candidates(agent: Agent) -> list[Command]:
