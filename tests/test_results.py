@@ -262,12 +262,6 @@ def test_a_template_is_filled_in(folder: Path):
             filled(wrong)
 
 
-def test_rows_that_no_table_shows_follow_at_the_end(folder: Path):
-    rows = {'x': record.read(folder / 'x.csv')}
-    text = results.page('X', (tables.Table('x', where={'method': 'chance'}, title='Chance'),), rows, [])
-    assert '## More rows of x.csv' in text and '| memnn | hits@1 | 3 | 0.3000 ± 0.1000 |' in text
-
-
 def test_numbers():
     shown = {0.25: '0.2500', 34.5067: '34.51', 1234.5: '1234', 0.00004: '4.0e-05', 0: '0.0000', float('inf'): 'inf'}
     assert {value: tables.number(value, 4) for value in shown} == shown
@@ -313,9 +307,12 @@ def test_results_fit_on_a_few_screens():
 
 
 def test_every_row_is_in_a_table_of_its_page():
-    for title, shown in pages.PAGES.values():
-        rows = {table.file: record.read(record.RESULTS / f'{table.file}.csv') for table in shown}
-        assert not [table.title for table in results.others(rows, shown, rows)], title
+    files = results.read_all(record.RESULTS)
+    assert not results.unnamed(files)
+    shown_by = [table for _, shown in pages.PAGES.values() for table in shown]
+    for file, rows in files.items():
+        shown = {one.row.key for table in shown_by if table.file == file for one in tables.select(rows, table)}
+        assert [row for row in rows if row.key not in shown] == [], file
 
 
 def test_figures_in_sentences_come_from_rows():

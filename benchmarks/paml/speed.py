@@ -19,28 +19,28 @@ Arms take turns, each in its own process. Rows go to results/paml_speed.csv. Exi
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from benchmarks.common import record
 from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians, run_parts
-from benchmarks.paml.speed_arms import ARMS, BFLOAT16, FOLDS, PEOPLE
+from benchmarks.paml import speed_arms as arms
+from benchmarks.paml.speed_arms import BFLOAT16, FOLDS, PEOPLE
 
 CSV = record.RESULTS / 'paml_speed.csv'
 TURNS = 3
 LEARN2LEARN, SECOND_ORDER, FOLD_BY_FOLD, BECOMING = 2.0, 2.2, 5.0, 2.0  # targets: three ratios, and seconds
+PRECISIONS = [f'{how}{amp}' for how in FOLDS for amp in ('', BFLOAT16)]
 Found = dict[str, Figures]  # by 'arm/how'
+Arm = Callable[[argparse.Namespace, str], Figures]
 
 
-def measure(part: str, hows: dict[str, list[str]], args: argparse.Namespace, threads: int = 1) -> Found:
-    """Return the medians of a part's arms, each of which is measured in several ways."""
+def measure(calls: dict[str, tuple[Arm, str]], args: argparse.Namespace, threads: int = 1) -> Found:
+    """Return the medians of arms, each with how it is measured."""
     dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
-    arms = {
-        f'{arm}/{how}': partial(child, ARMS[part][arm], args, how, threads=threads)
-        for arm, own in hows.items()
-        for how in own
-    }
-    return medians(in_turns(arms, TURNS))
+    children = {name: partial(child, arm, args, how, threads=threads) for name, (arm, how) in calls.items()}
+    return medians(in_turns(children, TURNS))
 
 
 def add(report: Report, found: Found, data: str, threads: int = 1) -> None:
@@ -50,7 +50,9 @@ def add(report: Report, found: Found, data: str, threads: int = 1) -> None:
 
 def learn(report: Report, args: argparse.Namespace) -> None:
     ways = ['second', 'first', f'second{BFLOAT16}']
-    found = measure('learn', {'ours': ways, 'learn2learn': ways}, args)
+    calls = {f'ours/{how}': (arms.learn_ours, how) for how in ways}
+    calls |= {f'learn2learn/{how}': (arms.learn_peer, how) for how in ways}
+    found = measure(calls, args)
 
     def times(ours: str, theirs: str, name: str = 'seconds') -> float:
         return found[theirs][name] / found[ours][name]
@@ -74,7 +76,9 @@ def learn(report: Report, args: argparse.Namespace) -> None:
 
 def fold(report: Report, args: argparse.Namespace) -> None:
     """Compare losses, which have to be the same, and times."""
-    found = measure('fold', {'ours': [*FOLDS, *(f'{how}{BFLOAT16}' for how in FOLDS)], 'fold by fold': [*FOLDS]}, args)
+    calls = {f'ours/{how}': (arms.fold_ours, how) for how in PRECISIONS}
+    calls |= {f'fold by fold/{how}': (arms.fold_peer, how) for how in FOLDS}
+    found = measure(calls, args)
     for how in FOLDS:
         peer = found[f'fold by fold/{how}']
         for arm, tolerance in ((f'ours/{how}', 1e-3), (f'ours/{how}{BFLOAT16}', 1e-2)):
@@ -87,7 +91,7 @@ def fold(report: Report, args: argparse.Namespace) -> None:
 
 
 def become(report: Report, args: argparse.Namespace) -> None:
-    found = measure('become', {'ours': [*FOLDS, *(f'{how}{BFLOAT16}' for how in FOLDS)]}, args, threads=2)
+    found = measure({f'ours/{how}': (arms.become_ours, how) for how in PRECISIONS}, args, threads=2)
     add(report, found, 'five dialogues of a new person', threads=2)
     seconds = found['ours/one step']['seconds']
     report.expect(seconds < BECOMING, f'{seconds:.2f} seconds to become someone (target {BECOMING})')

@@ -173,10 +173,3 @@ def become_ours(args: argparse.Namespace, how: str) -> Figures:
     agent.observe({'text': 'hello , how are you ?', 'episode_done': False})
     agent.act()
     return {'seconds': adapted, 'seconds to the first answer': time.monotonic() - start}
-
-
-ARMS: dict[str, dict[str, Callable[[argparse.Namespace, str], Figures]]] = {
-    'learn': {'ours': learn_ours, 'learn2learn': learn_peer},
-    'fold': {'ours': fold_ours, 'fold by fold': fold_peer},
-    'become': {'ours': become_ours},
-}

@@ -19,8 +19,8 @@ what is finished.
 """
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS, data_label
@@ -45,8 +45,7 @@ ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'
 BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation false'
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     name: str  # as in RESULTS.md
     folder: str
     shots: tuple[int, ...]

@@ -9,8 +9,8 @@ what is finished and resumes a training from its last checkpoint.
 """
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
@@ -29,8 +29,7 @@ WORDS = ('f1', 'bleu-4', *PERSONA, 'distinct_raw_1', 'distinct_raw_2')
 PERPLEXITY = ('ppl_word', 'ppl_token_*')
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     name: str
     metrics: tuple[str, ...]
     flags: str = ''
@@ -53,8 +52,7 @@ RANK_BY_LIKELIHOOD = Evaluation(  # takes 20 decodings an example, so only a par
 )
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     name: str
     agent: str
     evaluations: tuple[Evaluation, ...]
