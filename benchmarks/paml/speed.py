@@ -33,10 +33,10 @@ TURNS = 3
 LEARN2LEARN, SECOND_ORDER, FOLD_BY_FOLD, BECOMING = 2.0, 2.2, 5.0, 2.0  # targets: three ratios, and seconds
 PRECISIONS = [f'{how}{amp}' for how in FOLDS for amp in ('', BFLOAT16)]
 Found = dict[str, Figures]  # by 'arm/how'
-Arm = Callable[[argparse.Namespace, str], Figures]
+Calls = dict[str, tuple[Callable[[argparse.Namespace, str], Figures], str]]  # by 'arm/how', too
 
 
-def measure(calls: dict[str, tuple[Arm, str]], args: argparse.Namespace, threads: int = 1) -> Found:
+def measure(calls: Calls, args: argparse.Namespace, threads: int = 1) -> Found:
     """Return the medians of arms, each with how it is measured."""
     dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
     children = {name: partial(child, arm, args, how, threads=threads) for name, (arm, how) in calls.items()}
@@ -50,7 +50,7 @@ def add(report: Report, found: Found, data: str, threads: int = 1) -> None:
 
 def learn(report: Report, args: argparse.Namespace) -> None:
     ways = ['second', 'first', f'second{BFLOAT16}']
-    calls = {f'ours/{how}': (arms.learn_ours, how) for how in ways}
+    calls: Calls = {f'ours/{how}': (arms.learn_ours, how) for how in ways}
     calls |= {f'learn2learn/{how}': (arms.learn_peer, how) for how in ways}
     found = measure(calls, args)
 
@@ -76,7 +76,7 @@ def learn(report: Report, args: argparse.Namespace) -> None:
 
 def fold(report: Report, args: argparse.Namespace) -> None:
     """Compare losses, which have to be the same, and times."""
-    calls = {f'ours/{how}': (arms.fold_ours, how) for how in PRECISIONS}
+    calls: Calls = {f'ours/{how}': (arms.fold_ours, how) for how in PRECISIONS}
     calls |= {f'fold by fold/{how}': (arms.fold_peer, how) for how in FOLDS}
     found = measure(calls, args)
     for how in FOLDS:
@@ -91,7 +91,8 @@ def fold(report: Report, args: argparse.Namespace) -> None:
 
 
 def become(report: Report, args: argparse.Namespace) -> None:
-    found = measure({f'ours/{how}': (arms.become_ours, how) for how in PRECISIONS}, args, threads=2)
+    calls: Calls = {f'ours/{how}': (arms.become_ours, how) for how in PRECISIONS}
+    found = measure(calls, args, threads=2)
     add(report, found, 'five dialogues of a new person', threads=2)
     seconds = found['ours/one step']['seconds']
     report.expect(seconds < BECOMING, f'{seconds:.2f} seconds to become someone (target {BECOMING})')
