@@ -42,6 +42,12 @@ def medians(measured: Mapping[str, list[Figures]]) -> dict[str, Figures]:
     }
 
 
+def memory(name: str) -> int:
+    """Return a size of this process in kB, as Linux names it: VmRSS (now) or VmHWM (at its peak)."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 class Report:
     """Prints figures, writes them as rows, and notes which targets are missed."""
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import record
-from benchmarks.common.arms import Figures, Report, child, in_turns, medians, run_parts
+from benchmarks.common.arms import Figures, Report, child, in_turns, medians, memory, run_parts
 from benchmarks.meta_memnn import peer as memnn_peer
 from benchmarks.meta_memnn.table2 import paper_agent
 from benchmarks.meta_memnn.textbook import Textbook, parameters, twin
@@ -102,7 +102,7 @@ def iteration(report: Report, options: argparse.Namespace) -> None:
     report.expect(faster >= TEXTBOOK_FASTER, f'{faster:.1f} times as fast as the textbook, {TEXTBOOK_FASTER} wanted')
 
 
-def memory(report: Report, options: argparse.Namespace) -> None:
+def growth(report: Report, options: argparse.Namespace) -> None:
     """Measure each arm in a process of its own."""
     peaks = {}
     for name in ('meta_memnn', 'textbook'):
@@ -121,15 +121,11 @@ def memory_of(name: str, datapath: str) -> dict[str, float]:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
-    before = status_mb('VmRSS')
+    before = memory('VmRSS')
     for _ in range(3):
         subject.iterate()
-    return {'peak_MB': status_mb('VmHWM') - before, 'process_MB': status_mb('VmHWM')}
-
-
-def status_mb(name: str) -> float:
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+    peak = memory('VmHWM')
+    return {'peak_MB': (peak - before) / 1024, 'process_MB': peak / 1024}
 
 
 def memnn(report: Report, options: argparse.Namespace) -> None:
@@ -154,7 +150,7 @@ def memnn(report: Report, options: argparse.Namespace) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    parts = {'iteration': iteration, 'memory': memory, 'memnn': memnn}
+    parts = {'iteration': iteration, 'memory': growth, 'memnn': memnn}
     csv, command = record.RESULTS / 'meta_memnn_speed.csv', 'python -m benchmarks.meta_memnn.speed --datapath data'
     run_parts(parts, record.parser(__doc__), csv, command)
 

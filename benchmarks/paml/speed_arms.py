@@ -16,7 +16,7 @@ from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
 
 import parlai_persona  # noqa: F401
-from benchmarks.common.arms import Figures
+from benchmarks.common.arms import Figures, memory
 
 PEOPLE = 16
 BFLOAT16 = ' in bfloat16'
@@ -112,12 +112,7 @@ def timed(iteration: Callable[[], Any]) -> Figures:
     before = memory('VmRSS')
     start = time.process_time()
     iteration()
-    return {'seconds': time.process_time() - start, 'memory (GB)': memory('VmHWM'), 'at rest (GB)': before}
-
-
-def memory(name: str) -> float:
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1e6
+    return {'seconds': time.process_time() - start, 'memory (GB)': memory('VmHWM') / 1e6, 'at rest (GB)': before / 1e6}
 
 
 # -------------------------------------------------------------------------- the arms of `fold` and `become`

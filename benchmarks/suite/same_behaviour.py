@@ -104,7 +104,8 @@ def commands(datapath: str) -> Iterator[tuple[str, str]]:
 def reddit(python: str, folder: Path, dump: Path) -> Found:
     """Return the rows of all splits and how often each occurs: everything but the names of authors."""
     parlai, rows = str(Path(python).with_name('parlai')), []
-    run(parlai, folder, 'persona_reddit', 'build', '--input', str(dump), '--output', 'reddit')
+    shares = ('--valid', '0.1', '--test', '0.1')
+    run(parlai, folder, 'persona_reddit', 'build', '--input', str(dump), '--output', 'reddit', *shares)
     for split in ('train', 'valid', 'test'):
         where = ('--input', 'reddit', '--output', f'{split}.jsonl', '--split', split)
         run(parlai, folder, 'persona_reddit', 'export', *where)
