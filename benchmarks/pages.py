@@ -77,18 +77,7 @@ SUMMARY = {
         ),
         metrics=RANKED,
     ),
-    'memnet_reddit': Table(
-        'memnet',
-        where={'task': 'persona:reddit'},
-        methods=(
-            *(f'{name}{end}' for name in ('ir_baseline', 'memnet bow', 'memnet lstm') for end in (', no persona', '')),
-            *('memnet transformer, no persona', 'memnet transformer', 'memnet transformer, rules, N = 20'),
-            *(f'memnet transformer, rules+classifier, N = {n}' for n in (20, 100)),
-            *('memnet transformer, random-user, N = 100', 'memnet transformer, random-dataset, N = 100'),
-            *('memnet trained on Persona-Chat', 'memnet trained on Reddit, then Persona-Chat'),
-        ),
-        metrics=RANKED,
-    ),
+    'memnet_reddit': Table('memnet', where={'task': 'persona:reddit'}, metrics=RANKED),
     'meta_memnn': Table(
         'meta_memnn',
         MODE,
@@ -119,63 +108,61 @@ SUMMARY = {
 
 # ------------------------------------------------------------- results/<page>.md: its title, CSV files and tables
 
-PAGES: dict[str, tuple[str, tuple[Table, ...]]] = {
-    'baselines': (
+BABI_TABLES = {
+    'Accuracy, test split': ('test', 'accuracy'),
+    'Share of dialogues without a mistake, test split': ('test', 'dialogue_accuracy'),
+    'Accuracy, valid split (chooses the checkpoint)': ('valid', 'accuracy'),
+}
+
+
+def page(title: str, *tables: Table) -> tuple[str, tuple[Table, ...]]:
+    return title, tables
+
+
+PAGES = {
+    'baselines': page(
         "ParlAI's own agents on Persona-Chat",
-        (Table('baselines', ('method', 'part'), VALIDATED, title='2,072 training dialogues, valid split'),),
+        Table('baselines', ('method', 'part'), VALIDATED, title='2,072 training dialogues, valid split'),
     ),
-    'memnet': (
+    'memnet': page(
         'persona:memnet',
-        (
-            Table('memnet', where={'task': 'persona:personachat'}, title='Persona-Chat, valid split'),
-            Table('memnet', where={'task': 'persona:reddit'}, title='Reddit, test split'),
-            Table('memnet', where={'task': 'persona:sample'}, title='The embedded sample, valid split'),
-        ),
+        Table('memnet', where={'task': 'persona:personachat'}, title='Persona-Chat, valid split'),
+        Table('memnet', where={'task': 'persona:reddit'}, title='Reddit, test split'),
+        Table('memnet', where={'task': 'persona:sample'}, title='The embedded sample, valid split'),
     ),
-    'meta_memnn': (
+    'meta_memnn': page(
         'persona:meta_memnn on personalised bAbI',
-        tuple(
-            Table('meta_memnn', MODE, BABI | {'split': split}, (), (metric,), **SIZES, title=title)
-            for split, metric, title in (
-                ('test', 'accuracy', 'Accuracy, test split'),
-                ('test', 'dialogue_accuracy', 'Share of dialogues without a mistake, test split'),
-                ('valid', 'accuracy', 'Accuracy, valid split (chooses the checkpoint)'),
-            )
+        *(
+            Table('meta_memnn', MODE, BABI | {'split': split}, metrics=(metric,), **SIZES, title=title)
+            for title, (split, metric) in BABI_TABLES.items()
         ),
     ),
-    'meta_memnn_mnist': (
-        'Digits with wrong labels',
-        (Table('meta_memnn_mnist', RATES, DIGITS, title='MNIST, test split'),),
+    'meta_memnn_mnist': page(
+        'Digits with wrong labels', Table('meta_memnn_mnist', RATES, DIGITS, title='MNIST, test split')
     ),
-    'nli': (
+    'nli': page(
         'Classifiers of entailment, the judges of consistency',
-        (Table('nli', ('method', 'data', 'split'), title='Dialogue NLI'),),
+        Table('nli', ('method', 'data', 'split'), title='Dialogue NLI'),
     ),
-    'paml': (
+    'paml': page(
         'persona:paml',
-        (
-            Table('paml', ADAPTATION, FEW_SHOT, title='People of the valid split, after adapting to k dialogues'),
-            Table('paml', where={'method': 'Human'}, title='Replies of people'),
-            Table('paml_gradients', STEPS, GRADIENTS, title='Meta-gradient and gradient of multi-task training'),
-        ),
+        Table('paml', ADAPTATION, FEW_SHOT, title='People of the valid split, after adapting to k dialogues'),
+        Table('paml', where={'method': 'Human'}, title='Replies of people'),
+        Table('paml_gradients', STEPS, GRADIENTS, title='Meta-gradient and gradient of multi-task training'),
     ),
-    'reddit': (
+    'reddit': page(
         'The Reddit pipeline',
-        (
-            Table('reddit_pipeline', ('method', 'data'), title='Costs'),
-            Table('reddit_verbs', ('data', 'metric'), title='Does a sentence have a verb? Lexicon against tagger'),
-        ),
+        Table('reddit_pipeline', ('method', 'data'), title='Costs'),
+        Table('reddit_verbs', ('data', 'metric'), title='Does a sentence have a verb? Lexicon against tagger'),
     ),
-    'speed': (
+    'speed': page(
         'Speed of the three agents',
-        (
-            Table('memnet_speed', COMPARISON, title='persona:memnet'),
-            Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
-            Table('paml_speed', COMPARISON, title='persona:paml'),
-        ),
+        Table('memnet_speed', COMPARISON, title='persona:memnet'),
+        Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
+        Table('paml_speed', COMPARISON, title='persona:paml'),
     ),
-    'startup': (
+    'startup': page(
         'What the plugin adds to the start of a command',
-        (Table('startup', ('metric',), across='method', heading='`{}`', title='Interleaved runs, seconds'),),
+        Table('startup', ('metric',), across='method', heading='`{}`', title='Interleaved runs, seconds'),
     ),
 }

@@ -10,8 +10,8 @@ RESULTS.md is `results_template.txt` with its `{{…}}` filled in:
     {{unmatched TASK}}                          published figures of a task that stand beside no row of ours
     {{rows}}, {{dirty}}                         how many rows there are, and how many have a dirty commit
 
-The pages are the tables of `pages.PAGES`. Rows that none of them shows follow at the end of the page, so every row
-appears. Published figures come from results/paper.csv.
+The pages are the tables of `pages.PAGES`; a test fails if a row is in none of them. Published figures come from
+results/paper.csv.
 """
 
 import argparse
@@ -21,17 +21,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.common.record import COMMANDS, RESULTS, Row, command_id, read
-from benchmarks.common.tables import (
-    DAGGER,
-    Published,
-    Table,
-    markdown,
-    mean_and_deviation,
-    provenance,
-    read_published,
-    select,
-)
+from benchmarks.common.record import COMMANDS, RESULTS, Row, read
+from benchmarks.common.tables import DAGGER, Published, Table, markdown, mean_and_deviation, provenance, read_published
 from benchmarks.pages import PAGES, SUMMARY
 
 PAPER = 'paper.csv'
@@ -111,28 +102,15 @@ def value(rows: Iterable[Row], metric: str, *conditions: str) -> str:
 
 
 def page(title: str, tables: tuple[Table, ...], rows: Rows, published: list[Published]) -> str:
-    """Return a page with all rows of the CSV files that its tables name."""
+    """Return a page of tables, and how all rows of their CSV files were measured."""
     files = dict.fromkeys(table.file for table in tables)
     lines = [GENERATED, f'# {title}', '', *LEGEND.splitlines()]
-    for table in (*tables, *others(files, tables, rows)):
+    for table in tables:
         made = markdown(table, rows.get(table.file, []), published, digits=4)
         lines += ['', f'## {table.title}', '', *made] if made else []
     lines += ['', '## How it was measured', '', f'Ids stand for lines of [{COMMANDS}]({COMMANDS}). A command is as it']
     lines += ["was at the row's commit; what has moved since is in [benchmarks](../benchmarks/README.md).", '']
-    return '\n'.join(lines + provenance((row for file in files for row in rows.get(file, [])), command_id)) + '\n'
-
-
-def others(files: Iterable[str], tables: tuple[Table, ...], rows: Rows) -> list[Table]:
-    """Return a table for each file that has rows which no other table shows."""
-    rest = []
-    for file in files:
-        own = rows.get(file, [])
-        shown = {one.row.key for table in tables if table.file == file for one in select(own, table)}
-        methods = dict.fromkeys(row.method for row in own if row.key not in shown)
-        if methods:
-            columns = ('task', 'data', 'split', 'method', 'metric')
-            rest.append(Table(file, columns, methods=tuple(methods), title=f'More rows of {file}.csv'))
-    return rest
+    return '\n'.join(lines + provenance(row for file in files for row in rows.get(file, []))) + '\n'
 
 
 def unnamed(rows: Rows) -> dict[str, tuple[str, tuple[Table, ...]]]:

@@ -1,9 +1,13 @@
 """The textbook implementation that the benchmark times gives the same numbers; and the benchmark's turns."""
 
+import os
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.common import arms
 from benchmarks.meta_memnn import speed
 from benchmarks.meta_memnn.textbook import Textbook
 from parlai_persona.agents.meta_memnn.batches import Bags, StoryTable
@@ -64,6 +68,12 @@ def test_a_difference_is_seen():
 
 def test_arms_take_turns():
     seen = []
-    times = speed.interleave({'a': lambda: seen.append('a'), 'b': lambda: seen.append('b')}, turns=3)
+    times = arms.in_turns({name: partial(speed.timed, partial(seen.append, name)) for name in 'ab'}, turns=3, warm=1)
     assert ''.join(seen) == 'baabbaab'
-    assert set(times) == {'a', 'b'} and all(taken.wall >= 0 for taken in times.values())
+    assert all(len(own) == 3 and taken['wall_s'] >= 0 for own in times.values() for taken in own)
+    assert arms.medians({'a': [{'s': 3.0}, {'s': 1.0}, {'s': 1.5}]}) == {'a': {'s': 1.5}}
+
+
+def test_a_child_is_a_process_of_its_own_with_so_many_threads(monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')  # and put back afterwards
+    assert arms.child(os.getenv, 'OMP_NUM_THREADS', threads=3) == '3' and arms.child(os.getpid) != os.getpid()

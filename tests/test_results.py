@@ -1,6 +1,5 @@
 """benchmarks/common and benchmarks/results.py: rows are complete and counted once; pages show all; runs resume."""
 
-import argparse
 import json
 import re
 import shlex
@@ -16,7 +15,7 @@ import pytest
 from conftest import PATIENCE
 
 from benchmarks import pages, results
-from benchmarks.common import commands, jobs, record, tables
+from benchmarks.common import jobs, record, tables
 from benchmarks.suite import baselines
 
 ROOT = Path(__file__).parents[1]
@@ -75,14 +74,6 @@ def test_a_command_stands_once_and_rows_have_its_id(path: Path):
     assert {line.split(',', 1)[1] for line in stored[1:]} == {ROW.command, '"echo ""a, b"""'}
     assert path.read_text().count(record.command_id(ROW.command)) == 2 and ROW.command not in path.read_text()
     assert record.read(path.with_name('y.csv'))[0].command == 'echo "a, b"'
-
-
-def test_a_command_that_is_written_out_is_read_and_then_stored(path: Path):
-    record.append([ROW], path)
-    path.write_text(path.read_text().replace(record.command_id(ROW.command), ROW.command))
-    path.with_name('commands.csv').unlink()
-    assert record.append([row(seed=2)], path) == 1
-    assert record.read_commands(path.parent) == {record.command_id(ROW.command): ROW.command}
 
 
 def test_dirty_rows_need_a_flag(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
@@ -271,12 +262,6 @@ def test_a_template_is_filled_in(folder: Path):
             filled(wrong)
 
 
-def test_rows_that_no_table_shows_follow_at_the_end(folder: Path):
-    rows = {'x': record.read(folder / 'x.csv')}
-    text = results.page('X', (tables.Table('x', where={'method': 'chance'}, title='Chance'),), rows, [])
-    assert '## More rows of x.csv' in text and '| memnn | hits@1 | 3 | 0.3000 ± 0.1000 |' in text
-
-
 def test_numbers():
     shown = {0.25: '0.2500', 34.5067: '34.51', 1234.5: '1234', 0.00004: '4.0e-05', 0: '0.0000', float('inf'): 'inf'}
     assert {value: tables.number(value, 4) for value in shown} == shown
@@ -322,9 +307,12 @@ def test_results_fit_on_a_few_screens():
 
 
 def test_every_row_is_in_a_table_of_its_page():
-    for title, shown in pages.PAGES.values():
-        rows = {table.file: record.read(record.RESULTS / f'{table.file}.csv') for table in shown}
-        assert not [table.title for table in results.others(rows, shown, rows)], title
+    files = results.read_all(record.RESULTS)
+    assert not results.unnamed(files)
+    shown_by = [table for _, shown in pages.PAGES.values() for table in shown]
+    for file, rows in files.items():
+        shown = {one.row.key for table in shown_by if table.file == file for one in tables.select(rows, table)}
+        assert [row for row in rows if row.key not in shown] == [], file
 
 
 def test_figures_in_sentences_come_from_rows():
@@ -355,8 +343,9 @@ def test_commands_stand_once():
 def job(folder: Path, **changes) -> jobs.Job:
     model = jobs.model_file(folder, 'memnn', 1)
     columns = {'method': 'memnn', 'task': 'persona:x', 'data': 'X, full', 'split': 'valid', 'seed': 1}
-    steps = {'train': ('parlai train',), 'ready': (Path(f'{model}.valid'),), 'evaluate': 'parlai eval'}
-    return jobs.Job(**{**columns, **steps, 'report': model.with_name('rank.json'), **changes})
+    steps = {'train': {'parlai train': Path(f'{model}.valid')}, 'evaluate': 'parlai eval'}
+    told = {'report': model.with_name('rank.json'), 'metrics': ('hits@1', 'ppl_token_*')}
+    return jobs.Job(**{**columns, **steps, **told, **changes})
 
 
 @pytest.fixture
@@ -364,7 +353,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The commands that a job runs; a stand-in writes what they would leave."""
     seen = []
 
-    def execute(command: str, log: Path, threads: int, progress: commands.Progress) -> None:
+    def execute(command: str, log: Path) -> None:
         seen.append(command)
         if 'train' in command:
             log.with_name('model.valid').touch()
@@ -377,7 +366,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run_jobs(path: Path, *todo: jobs.Job) -> None:
-    jobs.run_all(todo, path, ('hits@1', 'ppl_token_*'), 1, 1, allow_dirty=True)
+    jobs.run_all(todo, path, allow_dirty=True)
 
 
 def test_a_job_trains_once_and_is_measured_once(path: Path, tmp_path: Path, executed: list[str]):
@@ -396,7 +385,8 @@ def test_figures_of_two_commands_are_not_mixed(
     path: Path, tmp_path: Path, executed: list[str], capsys: pytest.CaptureFixture
 ):
     run_jobs(path, job(tmp_path))
-    other = job(tmp_path, train=('parlai train --hops 2',))
+    other = job(tmp_path)
+    other = replace(other, train={'parlai train --hops 2': other.train['parlai train']})
     run_jobs(path, other)
     assert 'by another command; remove its rows' in capsys.readouterr().out
     path.unlink()
@@ -415,13 +405,12 @@ def test_a_report_that_is_not_as_expected_writes_no_row(
 
 
 def test_rows_of_the_baselines_have_the_commands_of_today():
-    places = argparse.Namespace(out=Path('runs/baselines'), datapath='data', minutes=10)
     today = {
         (one.method, one.split, one.seed): one.command
         for baseline in baselines.BASELINES
         for evaluation in baseline.evaluations
         for side in baseline.sides
-        for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, places, '')]
+        for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, 'data', '')]
     }
     for measured in record.read(record.RESULTS / 'baselines.csv'):
         assert measured.command == today[measured.method, measured.split, measured.seed]
@@ -433,7 +422,7 @@ def test_rows_of_the_baselines_have_the_commands_of_today():
 def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture):
     code = 'import sys; print("what happened"); sys.exit(3)'
     with pytest.raises(SystemExit, match=r'(?s)what happened.*Exit status 3 of: python'):
-        commands.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt', 1, commands.Progress(1, lambda: 0))
+        jobs.execute(f'python -c {shlex.quote(code)}', tmp_path / 'log.txt')
 
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
@@ -442,8 +431,8 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
     command.write_text('import time\nprint("begun", flush=True)\ntime.sleep(60)\n')
     benchmark.write_text(
         f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT)!r})\n'
-        'from benchmarks.common import commands\n'
-        f'commands.execute("python {command}", Path({str(log)!r}), 1, commands.Progress(1, lambda: 0))\n'
+        'from benchmarks.common import jobs\n'
+        f'jobs.execute("python {command}", Path({str(log)!r}))\n'
     )
     process = subprocess.Popen([sys.executable, benchmark], stderr=subprocess.PIPE, text=True)
     while not log.exists() or 'begun' not in log.read_text():

@@ -1,14 +1,23 @@
-"""Train one model and evaluate it, by stock `parlai` commands, unless its rows are there already."""
+"""Train one model and evaluate it, by stock `parlai` commands, unless its rows are there already.
 
+Ctrl-C stops a command; a later run resumes.
+"""
+
+import argparse
 import fnmatch
 import json
+import os
+import shlex
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common.commands import Progress, execute
-from benchmarks.common.record import Row, append, find, hardware
+from benchmarks.common import record
+from benchmarks.common.record import Row, append, hardware, read
 
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
 SCHEDULE = (
@@ -23,9 +32,9 @@ def model_file(out: Path, name: str, seed: int) -> Path:
     return out / f'{name}-{seed}' / 'model'
 
 
-def training(task: str, flags: str, seed: int, minutes: float, model: Path) -> str:
-    """Return the command that trains a model for at most so many minutes, validating after each epoch."""
-    return f'parlai train_model {task} {flags} --seed {seed} --max-train-time {60 * minutes:g} {SCHEDULE} -mf {model}'
+def training(task: str, flags: str, seed: int, model: Path) -> str:
+    """Return the command that trains a model for at most ten minutes, validating after each epoch."""
+    return f'parlai train_model {task} {flags} --seed {seed} --max-train-time 600 {SCHEDULE} -mf {model}'
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,15 @@ class Job:
     data: str
     split: str
     seed: int
-    train: tuple[str, ...]  # commands, each for a model in its own folder
-    ready: tuple[Path, ...]  # the last file that each of them writes: {model}.valid, or a dictionary
+    train: dict[str, Path]  # commands, and the last file that each writes: {model}.valid, or a dictionary
     evaluate: str  # a command that writes a report
     report: Path
-    metrics: tuple[str, ...] = ()  # names or patterns; empty: those that `run_all` is given
+    metrics: tuple[str, ...]  # names or patterns
     examples: int = 0  # how many the split has; 0: not checked
+
+    @property
+    def columns(self) -> tuple[str, str, str, str, int]:
+        return self.method, self.task, self.data, self.split, self.seed
 
     @property
     def title(self) -> str:
@@ -53,28 +65,51 @@ class Job:
         return ' && '.join((*self.train, self.evaluate))
 
     def measured(self, csv: Path) -> bool:
-        same = {'method': self.method, 'task': self.task, 'data': self.data, 'split': self.split, 'seed': self.seed}
-        rows = find(csv, **same)
+        rows = [row for row in read(csv) if row.key[:5] == self.columns]
         if any(row.command != self.command for row in rows):
             print(f'{csv.name} has {self.title} by another command; remove its rows to measure it again')
         return bool(rows)
 
-    def run(self, metrics: Sequence[str], progress: Progress, threads: int) -> list[Row]:
+    def run(self) -> list[Row]:
         """Train what is not trained yet, evaluate, and return the rows."""
         log = self.report.with_suffix('.log')
-        for command, ready in zip(self.train, self.ready, strict=True):
+        for command, ready in self.train.items():
             claim(ready.parent, command)
             if not ready.exists():
-                execute(command, log, threads, progress)
-        execute(self.evaluate, log, threads, progress)
+                execute(command, log)
+        execute(self.evaluate, log)
         report = json.loads(self.report.read_text(encoding='utf-8'))['report']
         if self.examples and report['exs'] != self.examples:
             sys.exit(f'{self.report}: saw {report["exs"]:.0f} examples, expected {self.examples} for "{self.split}"')
-        names = [name for pattern in self.metrics or metrics for name in fnmatch.filter(report, pattern)]
+        names = [name for pattern in self.metrics for name in fnmatch.filter(report, pattern)]
         if not names:
-            sys.exit(f'{self.report}: saw {", ".join(report)}, expected one of {", ".join(self.metrics or metrics)}')
-        columns = (self.method, self.task, self.data, self.split, self.seed)
-        return [Row(*columns, name, report[name], self.command, hardware=hardware(threads)) for name in names]
+            sys.exit(f'{self.report}: saw {", ".join(report)}, expected one of {", ".join(self.metrics)}')
+        return [Row(*self.columns, name, report[name], self.command, hardware=hardware(1)) for name in names]
+
+
+def execute(command: str, log: Path) -> None:
+    """Run `parlai …` on one thread with the console script beside this Python; its output goes to `log`.
+
+    Ctrl-C or SIGTERM also stops the command. ParlAI first finishes a checkpoint that it is writing, and we wait for it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # also where a shell started us in the background
+    name, *arguments = shlex.split(command)
+    program = Path(sys.executable).with_name(name)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('a', encoding='utf-8') as output:
+        print(f'$ {command}', file=output, flush=True)
+        process = subprocess.Popen([program, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            sys.exit(f'\nStopped during: {command}\nRun the same line again to go on.')
+    if process.returncode:
+        last = ''.join(log.read_text(encoding='utf-8').splitlines(keepends=True)[-15:])
+        sys.exit(f'{last}\nExit status {process.returncode} of: {command}\nAll of its output: {log}')
 
 
 def claim(folder: Path, command: str) -> None:
@@ -86,17 +121,23 @@ def claim(folder: Path, command: str) -> None:
     note.write_text(command, encoding='utf-8')
 
 
-def run_all(
-    jobs: Sequence[Job], csv: Path, metrics: Sequence[str], threads: int, minutes: float, allow_dirty: bool = False
-) -> None:
-    """Run the jobs that have no rows yet; `minutes` is roughly what one takes."""
+def run_all(jobs: Sequence[Job], csv: Path, allow_dirty: bool = False) -> None:
+    """Run the jobs that have no rows yet."""
     left = [job for job in jobs if not job.measured(csv)]
-    done = 0
-    progress = Progress(len(left), lambda: minutes * (len(left) - done))
-    for job in left:
-        progress.begin(done + 1, job.title)
-        rows = job.run(metrics, progress, threads)
+    for number, job in enumerate(left, 1):
+        start = time.monotonic()
+        print(f'[{number}/{len(left)}] {job.title}; log: {job.report.with_suffix(".log")}', flush=True)
+        rows = job.run()
         append(rows, csv, allow_dirty=allow_dirty)
-        progress.done(', '.join(f'{row.metric} {row.value:.4g}' for row in rows[:4]))
-        done += 1
+        figures = ', '.join(f'{row.metric} {row.value:.4g}' for row in rows[:4])
+        print(f'    {figures} ({(time.monotonic() - start) / 60:.1f} minutes)', flush=True)
     print(f'{len(jobs)} measurements in {csv.name}')
+
+
+def arguments(description: str | None, names: Iterable[str], seeds: Sequence[int]) -> argparse.Namespace:
+    """Parse the command line of a benchmark that runs jobs: what to measure, and with which seeds."""
+    parser = record.parser(description)
+    parser.add_argument('--datapath', required=True, help="ParlAI's data folder; what is missing in it is downloaded")
+    parser.add_argument('--only', nargs='+', choices=[*names], default=[*names], help='these alone (default: all)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=seeds, help='of what is trained (default: %(default)s)')
+    return record.parse_arguments(parser)

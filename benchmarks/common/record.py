@@ -17,24 +17,20 @@ import fcntl
 import hashlib
 import os
 import platform
-import re
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
+from parlai_persona.files import draft
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'results'
 COMMANDS = 'commands.csv'
-CODE = (
-    '*.py',
-    '*.opt',
-    'pyproject.toml',
-    'requirements.lock',
-)  # changes here make a tree dirty; results and prose don't
+# Changes here make a tree dirty; results and prose do not.
+CODE = ('*.py', '*.opt', 'pyproject.toml', 'requirements.lock')
 DIRTY = '-dirty'
 
 # Published sizes: corpus -> split -> (dialogues, examples). ConvAI2 has both sides of each dialogue.
@@ -94,16 +90,16 @@ def read_cells(path: Path, header: list[str]) -> Iterator[tuple[list[str], str]]
 
 
 def parse_row(cells: list[str], commands: dict[str, str], where: str) -> Row:
-    """Return a row with its command in full; a command that is written out instead of an id is kept."""
+    """Return a row with its command in full."""
     texts = dict(zip(HEADER, cells, strict=True))
     command = texts.pop('command')
-    if re.fullmatch('[0-9a-f]{8}', command) and command not in commands:
+    if command not in commands:
         raise ValueError(f'{where}: the command {command} is not in {COMMANDS}: add it there or remove the line')
     try:
         seed, value = int(texts.pop('seed')), float(texts.pop('value'))
     except ValueError as error:
         raise ValueError(f'{where}: expected numbers as seed and value: {error}') from None
-    return Row(seed=seed, value=value, command=commands.get(command, command), **texts)
+    return Row(seed=seed, value=value, command=commands[command], **texts)
 
 
 def read_commands(folder: Path) -> dict[str, str]:
@@ -160,19 +156,10 @@ def write(rows: list[Row], path: Path) -> None:
 
 def write_table(header: list[str], lines: Iterable[Iterable[str]], path: Path) -> None:
     """Replace a CSV file as a whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8', newline='') as file:
-            table = csv.writer(file, lineterminator='\n')
-            table.writerow(header)
-            table.writerows(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with draft(path) as part, part.open('w', encoding='utf-8', newline='') as file:
+        csv.writer(file, lineterminator='\n').writerows([header, *lines])
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -205,10 +192,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def parse_arguments(made: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse the command line; stop before anything is measured if its rows would be refused."""
-    arguments = made.parse_args()
+    arguments, others = parse_known_arguments(made)
+    if others:
+        made.error(f'unrecognized arguments: {" ".join(others)}')
+    return arguments
+
+
+def parse_known_arguments(made: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """Do the same, and return what the parser does not know."""
+    arguments, others = made.parse_known_args()
     if not arguments.allow_dirty and (seen := commit()).endswith(DIRTY):
         made.error(f'the code differs from commit {seen.removesuffix(DIRTY)}: commit it first, or add --allow-dirty')
-    return arguments
+    return arguments, others
 
 
 # ------------------------------------------------------------------------------------------ what columns say
@@ -239,12 +234,11 @@ def git(*arguments: str) -> str:
     return subprocess.run(('git', *arguments), cwd=ROOT, capture_output=True, check=True, text=True).stdout.strip()
 
 
-def hardware(threads: int | None = None, device: str = '') -> str:
-    """Return e.g. 'Intel Xeon …, 1 thread on 2 cores', after the name of the GPU if one was used."""
+def hardware(threads: int | None = None) -> str:
+    """Return e.g. 'Intel Xeon …, 1 thread on 2 cores'; without `threads` all cores were used."""
     cores = os.cpu_count() or 1
-    used = cores if threads is None else threads
-    text = f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
-    return f'{device}; {text}' if device else text
+    used = threads or cores
+    return f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
 
 
 def cpu_name() -> str:

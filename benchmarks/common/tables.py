@@ -1,21 +1,19 @@
 """Make Markdown tables of rows, with the published figures of the same measure beside them."""
 
-import csv
 import math
 import re
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from benchmarks.common.record import Row
+from benchmarks.common.record import Row, command_id, read_cells
 
+T = TypeVar('T')
+K = TypeVar('K')
 DAGGER = ' †'  # marks what was measured with uncommitted changes in the code
-ORDER = (  # of metrics; others follow in the order of the file
-    *('hits@1', 'hits@3', 'hits@5', 'hits@10', 'mrr', 'ppl', 'ppl_word', 'f1', 'bleu-4'),
-    *('persona_recall', 'persona_precision', 'persona_f1', 'persona_f1_mean', 'persona_used', 'persona_cover_train'),
-    *('distinct_raw_1', 'distinct_raw_2', 'interdistinct-1', 'interdistinct-2'),
-)
+PAPER = ', *paper*'  # ends the heading of a column of published figures
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,7 @@ class Published:
 
 
 def read_published(path: Path) -> list[Published]:
-    if not path.exists():
-        return []
-    columns = [column.name for column in fields(Published)]
-    with path.open(encoding='utf-8', newline='') as lines:
-        table = csv.DictReader(lines)
-        if table.fieldnames != columns:
-            raise ValueError(f'{path}: saw the columns {table.fieldnames}, expected {columns}')
-        return [Published(**cells) for cells in table]
+    return [Published(*cells) for cells, _ in read_cells(path, [column.name for column in fields(Published)])]
 
 
 @dataclass(frozen=True)
@@ -71,8 +62,7 @@ class Table:
     title: str = ''
 
 
-@dataclass(frozen=True)
-class Selected:
+class Selected(NamedTuple):
     """A row that belongs to a table, with the cells that it can show."""
 
     row: Row
@@ -87,47 +77,45 @@ def select(rows: Iterable[Row], table: Table) -> list[Selected]:
         wanted = not table.metrics or row.metric in table.metrics
         if all(matches) and wanted and (not table.methods or row.method in table.methods):
             groups = {name: text or '' for match in matches if match for name, text in match.groupdict().items()}
-            chosen.append(Selected(row, {name: str(getattr(row, name)) for name in ('seed', *TEXTS)} | groups))
+            chosen.append(Selected(row, {name: str(value) for name, value in vars(row).items()} | groups))
     if table.methods:
         chosen.sort(key=lambda one: table.methods.index(one.row.method))
     return chosen
 
 
-TEXTS = ('method', 'task', 'data', 'split', 'metric')
+def grouped(things: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
+    for thing in things:
+        groups.setdefault(key(thing), []).append(thing)
+    return groups
 
 
 def markdown(table: Table, rows: Iterable[Row], published: list[Published], digits: int) -> list[str]:
     """Return the lines of a table, with the sources of its published figures below; none if it has no rows."""
     selected = select(rows, table)
-    if not selected:
-        return []
-    headings = ordered_headings(selected, table)
-    lines: dict[tuple[str, ...], list[Selected]] = {}
-    for one in selected:
-        lines.setdefault(tuple(one.cells[name] for name in table.columns), []).append(one)
     body = []
     sources: dict[str, None] = {}
-    beside = set()  # headings with a published figure
-    for labels, own in lines.items():
+    for labels, own in grouped(selected, lambda one: tuple(one.cells[name] for name in table.columns)).items():
         cells = dict(zip(table.columns, labels, strict=True))
         cells[table.columns[0]] += DAGGER if any(one.row.dirty for one in own) else ''
-        cells['seeds'] = count_range([len(values) for values in by_heading(own, table).values()])
-        for heading, values in by_heading(own, table).items():
+        seeds = grouped(own, lambda one: heading_of(one, table))
+        cells['seeds'] = count_range([len(values) for values in seeds.values()])
+        for heading, values in seeds.items():
             cells[heading] = mean_and_deviation([one.row.value for one in values], digits)
             for figure in published if table.paper else ():
                 if figure.same_measure(values[0].row):
-                    cells[f'{heading}, *paper*'] = figure.shown
+                    cells[heading + PAPER] = figure.shown
                     sources[figure.source] = None
-                    beside.add(heading)
         body.append(cells)
-    columns = [*table.columns, 'seeds']
-    columns += [name for one in headings for name in (one, f'{one}, *paper*') if name == one or one in beside]
+    columns = [*table.columns, 'seeds', *(name for one in headings(selected, table) for name in (one, one + PAPER))]
     notes = [f'*paper*: {source}' for source in sources]
-    return [*grid(columns, body), *([''] + ['  \n'.join(notes)] if notes else [])]
+    return [*grid(columns, body), *(['', '  \n'.join(notes)] if notes else [])]
 
 
 def grid(columns: list[str], body: list[dict[str, str]]) -> list[str]:
     """Return a Markdown table; numbers stand to the right, and columns without any cell are left out."""
+    if not body:
+        return []
     columns = [name for name in columns if any(cells.get(name) for cells in body)]
     numeric = [all(re.match(r'[-\d.–]|inf|nan|$', cells.get(name, '')) for cells in body) for name in columns]
     marks = ['---:' if is_number else '---' for is_number in numeric]
@@ -142,23 +130,15 @@ def heading_of(one: Selected, table: Table) -> str:
     return ', '.join(parts) or 'value'
 
 
-def by_heading(selected: Iterable[Selected], table: Table) -> dict[str, list[Selected]]:
-    groups: dict[str, list[Selected]] = {}
-    for one in selected:
-        groups.setdefault(heading_of(one, table), []).append(one)
-    return groups
+def headings(selected: list[Selected], table: Table) -> list[str]:
+    """Return the headings by value of `across` (as numbers where they are), then by the table's metrics."""
 
-
-def ordered_headings(selected: list[Selected], table: Table) -> list[str]:
-    """Return the headings by value of `across` (as numbers where they are), then by metric."""
-    order = table.metrics or ORDER
-
-    def key(one: Selected) -> tuple[float, int]:
+    def place(one: Selected) -> tuple[float, int]:
         across = one.cells[table.across].replace(',', '') if table.across else ''
-        metric = order.index(one.row.metric) if one.row.metric in order else len(order)
+        metric = table.metrics.index(one.row.metric) if table.metrics else 0
         return float(across) if across.isdigit() else 0.0, metric
 
-    return [*by_heading(sorted(selected, key=key), table)]
+    return [*grouped(sorted(selected, key=place), lambda one: heading_of(one, table))]
 
 
 # ------------------------------------------------------------------------------------------------- numbers
@@ -193,13 +173,10 @@ def count_range(counts: list[int]) -> str:
 # ------------------------------------------------------------------------------------------------ provenance
 
 
-def provenance(rows: Iterable[Row], command_id: Callable[[str], str]) -> list[str]:
+def provenance(rows: Iterable[Row]) -> list[str]:
     """Return a table of how each method was measured: commands, commits, hardware and dates."""
-    methods: dict[str, list[Row]] = {}
-    for row in rows:
-        methods.setdefault(row.method, []).append(row)
     body = []
-    for method, own in methods.items():
+    for method, own in grouped(rows, lambda row: row.method).items():
         cells = {'method': method + (DAGGER if any(row.dirty for row in own) else '')}
         cells['seeds'] = ', '.join(sorted({str(row.seed) for row in own}))
         cells['commands'] = ' '.join(dict.fromkeys(command_id(row.command) for row in own))

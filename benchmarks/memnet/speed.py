@@ -13,88 +13,76 @@ those of a trained model. Exit status 1 if a target is missed.
 """
 
 import argparse
-import json
 import random
 import statistics
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from benchmarks.common import record
-from benchmarks.common.arms import child, dictionary, in_turns, parlai
-from benchmarks.common.record import RESULTS, Row, append, hardware
+from parlai.core.agents import create_agent_from_model_file
+from parlai.core.params import ParlaiParser
+from parlai.core.teachers import create_task_agent_from_taskname
+from parlai.scripts.train_model import TrainLoop, TrainModel
 
-CSV = RESULTS / 'memnet_speed.csv'
+import parlai_persona  # noqa: F401
+from benchmarks.common import record
+from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians, parlai, run_parts
+
+CSV = record.RESULTS / 'memnet_speed.csv'
 TASK = 'persona:personachat'
 COUNT, QUERIES = 1_000_000, 200
-WARM, STEPS, TURNS = 3, 12, 3
+WARM, STEPS, TURNS, BATCH = 3, 12, 3, 64
 FASTER, MILLISECONDS = 2.0, 50.0  # targets: times the biencoder's rate, median of a search
-COMMON = {
-    'task': TASK,
-    'batchsize': 64,
-    'dict_tokenizer': 're',
-    'dict_lower': True,
-    'optimizer': 'adamax',
-    'learningrate': 8e-4,
-    'lr_scheduler': 'none',
-    'gradient_clip': 1.0,
-    'candidates': 'batch',
-    'eval_candidates': 'inline',
-    'seed': 1,
-    'persona_candidates': 'none',
-    'loglevel': 'error',
+TRAINING = (
+    f'-t {TASK} -bs {BATCH} --dict-tokenizer re --dict-lower true --optimizer adamax -lr 8e-4 --lr-scheduler none '
+    '--gradient-clip 1 --candidates batch --eval-candidates inline --seed 1 --persona-candidates none --loglevel error'
+)
+BIENCODER = (
+    '-m transformer/biencoder --embedding-size 300 --ffn-size 1200 --n-layers 4 --n-heads 6 --share-encoders false '
+    '--reduction-type mean --label-truncate 100'
+)
+MINE = 'persona:memnet'
+ARMS = {  # what it reads, and its flags
+    MINE: ('persona and last message', '-m persona:memnet --persona-side none'),
+    'biencoder': ('persona and all messages', f'{BIENCODER} --text-truncate 360'),
+    'biencoder, last message': (
+        'last message',
+        f'{BIENCODER} --text-truncate 100 --history-size 1 --persona-side none',
+    ),
 }
-BIENCODER = {
-    'model': 'transformer/biencoder',
-    'embedding_size': 300,
-    'ffn_size': 1200,
-    'n_layers': 4,
-    'n_heads': 6,
-    'share_encoders': False,
-    'reduction_type': 'mean',
-    'label_truncate': 100,
-}
-ARMS = {
-    'persona:memnet': {'model': 'persona:memnet', 'persona_side': 'none'},
-    'biencoder': {**BIENCODER, 'text_truncate': 360},
-    'biencoder, last message': {**BIENCODER, 'text_truncate': 100, 'history_size': 1, 'persona_side': 'none'},
-}
-READS = {
-    'persona:memnet': 'persona and last message',
-    'biencoder': 'persona and all messages',
-    'biencoder, last message': 'last message',
-}
+BAG_OF_WORDS = (
+    f'train_model -m persona:memnet -t {TASK} --memnet-encoder bow --persona-side none --dict-tokenizer re '
+    '--dict-lower true -bs 128 --max-train-steps 400'
+)
 
 
-def train_arm(arm: str, folder: Path, datapath: str) -> dict[str, float]:
-    """Train in this process; return examples a second of CPU time."""
-    from parlai.scripts.train_model import TrainLoop, TrainModel
-
-    import parlai_persona  # noqa: F401
-
-    options = {**COMMON, **ARMS[arm], 'datapath': datapath, 'dict_file': str(folder / 'dictionary')}
-    opt = TrainModel.setup_args().parse_kwargs(**options)
-    loop = TrainLoop(opt)
+def learn(arm: str, folder: Path, datapath: str) -> Figures:
+    """Return examples a second of CPU time."""
+    flags = [
+        *TRAINING.split(),
+        *ARMS[arm][1].split(),
+        '--datapath',
+        datapath,
+        '--dict-file',
+        str(folder / 'dictionary'),
+    ]
+    loop = TrainLoop(TrainModel.setup_args().parse_args(flags))
     for step in range(WARM + STEPS):
         if step == WARM:
             start = time.process_time()
         loop.world.parley()
-    return {'examples/s/core': STEPS * opt['batchsize'] / (time.process_time() - start)}
+    return {'examples/s/core': STEPS * BATCH / (time.process_time() - start)}
 
 
-def train(args: argparse.Namespace) -> bool:
-    """Compare the arms; return whether the target is met."""
+def train(report: Report, args: argparse.Namespace) -> None:
     dictionary(args.folder / 'dictionary', TASK, args.datapath)
-    where = ('--folder', str(args.folder), '--datapath', args.datapath)
-    found = in_turns(list(ARMS), TURNS, lambda arm: child('benchmarks.memnet.speed', '--arm', arm, *where, threads=1))
-    rates = {arm: figures['examples/s/core'] for arm, figures in found.items()}
-    mine = rates['persona:memnet']
+    arms = {arm: partial(child, learn, arm, args.folder, args.datapath) for arm in ARMS}
+    rates = {arm: figures['examples/s/core'] for arm, figures in medians(in_turns(arms, TURNS)).items()}
     for arm, rate in rates.items():
-        figures = {'examples/s/core': rate, 'times slower than memnet': mine / rate}
-        append_rows(arm, f'reads {READS[arm]}', figures, 1, args)
-    times = mine / rates['biencoder']
-    print(f'{times:.1f} times as many examples a second as the biencoder (target {FASTER})')
-    return times >= FASTER
+        figures = {'examples/s/core': rate, 'times slower than memnet': rates[MINE] / rate}
+        report.add(arm, 'memnet speed', f'reads {ARMS[arm][0]}', 'all', figures)
+    times = rates[MINE] / rates['biencoder']
+    report.expect(times >= FASTER, f'{times:.1f} times as many examples a second as the biencoder (target {FASTER})')
 
 
 # ------------------------------------------------------------------------------------------------- index
@@ -113,22 +101,13 @@ def write_candidates(path: Path, messages: list[dict]) -> None:
 
 
 def messages(datapath: str, fold: str) -> list[dict]:
-    from parlai.core.params import ParlaiParser
-    from parlai.core.teachers import create_task_agent_from_taskname
-
-    import parlai_persona  # noqa: F401
-
     line = ['-t', TASK, '-dt', fold, '--datapath', datapath, '--persona-side', 'none', '--loglevel', 'error']
     teacher = create_task_agent_from_taskname(ParlaiParser(True, False).parse_args(line))[0]
     return [teacher.act() for _ in range(teacher.num_examples())]
 
 
-def index_arm(folder: Path, datapath: str) -> dict[str, float]:
+def answer(folder: Path, datapath: str) -> Figures:
     """Return the milliseconds from a message to its answer, and the seconds until the first question."""
-    from parlai.core.agents import create_agent_from_model_file
-
-    import parlai_persona  # noqa: F401
-
     start = time.monotonic()
     options = {'datatype': 'valid', 'interactive_mode': True, 'loglevel': 'error'}
     candidates = {'memnet_candidates': str(folder / 'candidates.txt')}
@@ -142,51 +121,27 @@ def index_arm(folder: Path, datapath: str) -> dict[str, float]:
         start = time.perf_counter()
         agent.act()
         taken.append(1000 * (time.perf_counter() - start))
-    return {
-        'ms, median': statistics.median(taken),
-        'ms, 95 %': sorted(taken)[int(0.95 * len(taken))],
-        'seconds to start': built,
-    }
+    slow = sorted(taken)[int(0.95 * len(taken))]
+    return {'ms, median': statistics.median(taken), 'ms, 95 %': slow, 'seconds to start': built}
 
 
-def index(args: argparse.Namespace) -> bool:
-    """Make the model and the candidates if they are not there, and ask; return whether the target is met."""
+def index(report: Report, args: argparse.Namespace) -> None:
+    """Make the model and the candidates if they are not there, and ask."""
     model, candidates = args.folder / 'model', args.folder / 'candidates.txt'
     if not model.exists():
-        flags = '--memnet-encoder bow --persona-side none --dict-tokenizer re --dict-lower true -bs 128'
-        command = f'train_model -m persona:memnet -t {TASK} {flags} --max-train-steps 400'
-        parlai(*command.split(), '--datapath', args.datapath, '-mf', str(model))
+        args.folder.mkdir(parents=True, exist_ok=True)
+        parlai(BAG_OF_WORDS, '--datapath', args.datapath, '-mf', str(model))
     if not candidates.exists():
         write_candidates(candidates, messages(args.datapath, 'train:ordered'))
-    where = ('--folder', str(args.folder), '--datapath', args.datapath)
-    figures = child('benchmarks.memnet.speed', '--arm', 'index', *where)
-    append_rows('persona:memnet, exact', f'{COUNT:,} candidates', figures, 2, args)
-    print(figures)
-    return figures['ms, median'] <= MILLISECONDS
-
-
-def append_rows(method: str, data: str, figures: dict[str, float], threads: int, args: argparse.Namespace) -> None:
-    command = 'python -m benchmarks.memnet.speed --datapath data'
-    columns = (method, 'memnet speed', data, 'all', 0)
-    rows = [Row(*columns, name, value, command, hardware=hardware(threads)) for name, value in figures.items()]
-    append(rows, CSV, replace=True, allow_dirty=args.allow_dirty)
+    figures = child(answer, args.folder, args.datapath, threads=2)
+    report.add('persona:memnet, exact', 'memnet speed', f'{COUNT:,} candidates', 'all', figures, threads=2)
+    report.expect(figures['ms, median'] <= MILLISECONDS, f'a median of at most {MILLISECONDS} ms')
 
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('--datapath', default='data')
     parser.add_argument('--folder', type=Path, default=Path('runs/memnet_speed'), help='models and candidates go there')
-    parser.add_argument('--only', choices=('train', 'index'), nargs='+', default=['train', 'index'])
-    parser.add_argument('--arm', choices=(*ARMS, 'index'), help=argparse.SUPPRESS)  # measure in this process
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    if args.arm:
-        measure = (args.folder, args.datapath)
-        print(json.dumps(index_arm(*measure) if args.arm == 'index' else train_arm(args.arm, *measure)))
-        return
-    record.parse_arguments(parser)
-    met = [{'train': train, 'index': index}[part](args) for part in args.only]
-    sys.exit(not all(met))
+    run_parts({'train': train, 'index': index}, parser, CSV, 'python -m benchmarks.memnet.speed --datapath data')
 
 
 if __name__ == '__main__':

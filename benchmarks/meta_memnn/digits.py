@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.common.record import ROOT
+
 CLASSES = 10
 SHARE = 0.75  # of the labels are wrong
 SPLIT, WRONG, START, STEP_2, STEP_3, HELD, FIXED, CHANGING = range(8)  # uses of randomness, for `random`

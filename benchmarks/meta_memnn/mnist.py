@@ -12,8 +12,8 @@ stand in for MNIST, 8 x 8 pixels.
 """
 
 import argparse
+import itertools
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from benchmarks.common import record
-from benchmarks.common.commands import clock
-from benchmarks.meta_memnn.digits import (
-    CHANGING,
-    CLASSES,
-    FIXED,
-    HELD,
-    START,
-    STEP_2,
-    STEP_3,
-    Batch,
-    Digits,
-    Tasks,
-    random,
-    read_digits,
-)
+from benchmarks.meta_memnn import digits as data
+from benchmarks.meta_memnn.digits import Batch, Digits, Tasks, random
 from parlai_persona.agents.meta_memnn import meta
 from parlai_persona.agents.meta_memnn.weights import draw, pyplot
 
@@ -69,16 +57,18 @@ class Recipe:
 
 def start(seed: int, use: int, inputs: int, **shapes: tuple[int, ...]) -> dict[str, Tensor]:
     """Draw the parameters of a linear map: uniform within 1 / sqrt(number of inputs)."""
-    drawn = {name: random(seed, START, use, n).uniform(-1, 1, shape) for n, (name, shape) in enumerate(shapes.items())}
+    drawn = {
+        name: random(seed, data.START, use, n).uniform(-1, 1, shape) for n, (name, shape) in enumerate(shapes.items())
+    }
     return {name: torch.tensor(values / inputs**0.5, dtype=torch.float32) for name, values in drawn.items()}
 
 
 def start_theta(seed: int, pixels: int) -> dict[str, Tensor]:
-    return start(seed, 0, pixels, W=(pixels, CLASSES), b=(1, CLASSES))
+    return start(seed, 0, pixels, W=(pixels, data.CLASSES), b=(1, data.CLASSES))
 
 
 def start_eta(seed: int, pixels: int) -> dict[str, Tensor]:
-    return start(seed, 1, pixels + CLASSES + 2, image=(pixels, 1), label=(CLASSES,), right=(2,), b=(1,))
+    return start(seed, 1, pixels + data.CLASSES + 2, image=(pixels, 1), label=(data.CLASSES,), right=(2,), b=(1,))
 
 
 def accuracy(theta: meta.Params, x: Tensor, y: Tensor) -> float:
@@ -106,24 +96,20 @@ class Training:
         self.theta_optimizer = torch.optim.Adam(self.theta.values(), lr=recipe.alpha)
         self.eta_optimizer = torch.optim.Adam(self.eta.values(), lr=recipe.gamma)
         self.mean = tasks.digits.x.mean(0) * float(recipe.images == 'centred')
-        self.fixed = torch.from_numpy(random(tasks.seed, FIXED).random(len(tasks.train), np.float32))
+        self.fixed = torch.from_numpy(random(tasks.seed, data.FIXED).random(len(tasks.train), np.float32))
         self.given = torch.zeros(recipe.iterations, 2, 2)  # in step 2: [wrong, right][sum of weights, number]
         self.histograms: list[dict[str, Any]] = []
         self.best, self.kept = -1.0, self.theta  # the best theta on validation
 
     def train(self, every: int = 50) -> 'Training':
-        recipe, tasks, total, began = self.recipe, self.tasks, self.recipe.iterations, time.monotonic()
-        draws = zip(*(tasks.batches(use, recipe.batch) for use in (STEP_2, STEP_3, HELD)), strict=True)
+        recipe, tasks, total = self.recipe, self.tasks, self.recipe.iterations
+        draws = zip(*(tasks.batches(use, recipe.batch) for use in (data.STEP_2, data.STEP_3, data.HELD)), strict=True)
         moments = {round(part * total) for part in MOMENTS if recipe.mode == 'learned'}
-        for number in range(total + 1):
+        for number in tqdm(range(total + 1), f'{recipe.mode}, seed {tasks.seed}', mininterval=5):
             if number in moments:
                 self.histograms += self.count_weights(number)
             if number % every == 0 or number == total:
                 self.validate()
-            if number and number % (20 * every) == 0:
-                spent = time.monotonic() - began
-                progress = f'{recipe.mode}, seed {tasks.seed}: {number}/{total} best valid {self.best:.4f}'
-                print(f'{progress} · {clock(spent)}, {clock(spent / number * (total - number))} to go', flush=True)
             if number < total:
                 self.iterate(number, *next(draws))
         return self
@@ -154,7 +140,7 @@ class Training:
         if mode == 'random_fixed':
             return self.fixed[places]
         if mode == 'random_changing':
-            return torch.from_numpy(random(self.tasks.seed, CHANGING, number).random(len(places), np.float32))
+            return torch.from_numpy(random(self.tasks.seed, data.CHANGING, number).random(len(places), np.float32))
         return batch.right.float() if mode == 'oracle' else torch.ones(len(places))
 
     def validate(self) -> None:
@@ -188,10 +174,9 @@ def step(optimizer: torch.optim.Optimizer, params: dict[str, Tensor], grads: dic
 
 
 def run(digits: Digits, recipe: Recipe, seed: int, args: argparse.Namespace) -> None:
-    data = digits.name + (', a wrong label is the next digit' if args.wrong == 'next' else '')
-    key = (f'meta_memnn mnist {recipe.method()}', 'mnist', data, 'test', seed)
-    names = ('method', 'task', 'data', 'split', 'seed')
-    if not args.figure and record.find(args.results, **dict(zip(names, key, strict=True))):
+    corpus = digits.name + (', a wrong label is the next digit' if args.wrong == 'next' else '')
+    key = (f'meta_memnn mnist {recipe.method()}', 'mnist', corpus, 'test', seed)
+    if not args.figure and any(row.key[:5] == key for row in record.read(args.results)):
         return
     training = Training(recipe, Tasks(digits, seed, args.wrong)).train()
     figures = training.figures()
@@ -201,13 +186,12 @@ def run(digits: Digits, recipe: Recipe, seed: int, args: argparse.Namespace) -> 
     options = {'modes': recipe.mode, 'seeds': seed, **recipe.changes()}
     options |= {'wrong': args.wrong} if args.wrong != 'any' else {}
     command = ' '.join(['python -m benchmarks.meta_memnn.mnist', *(f'--{k} {v}' for k, v in options.items())])
-    record.append(
-        (record.Row(*key, *figure, command, hardware=record.hardware(1)) for figure in figures.items()), args.results
-    )
+    rows = [record.Row(*key, *figure, command, hardware=record.hardware(1)) for figure in figures.items()]
+    record.append(rows, args.results, allow_dirty=args.allow_dirty)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument('--folder', type=Path, help="of MNIST's idx files; if not given, data/mnist")
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
@@ -217,16 +201,15 @@ def main() -> None:
             parser.add_argument(f'--{name}', type=type(value), default=value, help='see Recipe')
     parser.add_argument('--figure', type=Path, help='PNG: histograms of the learned weights of the last seed')
     parser.add_argument('--results', type=Path, default=record.RESULTS / 'meta_memnn_mnist.csv')
-    args = parser.parse_args()
+    args = record.parse_arguments(parser)
     torch.set_num_threads(1)
     recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe()) if name != 'mode'})
     try:
         if args.figure:
             pyplot()  # says so at once if it is not installed
-        digits = read_digits(args.folder)
-        for mode in args.modes:
-            for seed in args.seeds:
-                run(digits, replace(recipe, mode=mode), seed, args)
+        digits = data.read_digits(args.folder)
+        for mode, seed in itertools.product(args.modes, args.seeds):
+            run(digits, replace(recipe, mode=mode), seed, args)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ list of candidates. Its network differs: four tables of embeddings instead of tw
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ FLAGS = (
 )
 
 
-def arguments(folder: Path, datapath: Path, replies: Sequence[str]) -> list[str]:
+def arguments(folder: Path, datapath: str, replies: Sequence[str]) -> list[str]:
     """Return what follows `parlai train_model`. The dictionary and the list of candidates are kept in `folder`."""
     listed = folder / 'replies.txt'
     listed.write_text(''.join(f'{reply}\n' for reply in replies), encoding='utf-8')
-    named = {'fixed-candidates-path': listed, 'datapath': datapath.absolute(), 'model-file': folder / 'memnn'}
+    named = {'fixed-candidates-path': listed, 'datapath': os.path.abspath(datapath), 'model-file': folder / 'memnn'}
     return [*FLAGS.split(), *(word for name, path in named.items() for word in (f'--{name}', str(path)))]
 
 

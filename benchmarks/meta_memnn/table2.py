@@ -11,7 +11,8 @@ any time; the same line goes on exactly from the last checkpoint, at most a minu
 """
 
 import argparse
-import signal
+import itertools
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,21 +23,21 @@ import numpy as np
 import torch
 from parlai.core.agents import create_agent
 from parlai.scripts.train_model import TrainModel
+from tqdm import tqdm
 
 from benchmarks.common import record
-from benchmarks.common.commands import clock
 from parlai_persona.agents.meta_memnn.learner import MODES, PRIMARY
 from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
 from parlai_persona.files import draft
 
-ROOT = Path(__file__).resolve().parents[2]
-SIZES = (50, 100, 150)
+SIZES, VALIDATE = (50, 100, 150), 50  # dialogues; iterations from one validation to the next
+RUNS = record.ROOT / 'runs' / 'meta_memnn_table2'
 READING = 'words of training alone'  # rows without this name counted the words of the test set as well
 
 
-def paper_agent(datapath: Path, dialogues: int, seed: int, *options: str) -> MetaMemnnAgent:
+def paper_agent(datapath: str, dialogues: int, seed: int, *options: str) -> MetaMemnnAgent:
     """Return the agent of the paper's preset with these dialogues and options, before its first iteration."""
-    setting = ['--babi-dialogues', str(dialogues), '--babi-seed', str(seed), '--datapath', str(datapath.absolute())]
+    setting = ['--babi-dialogues', str(dialogues), '--babi-seed', str(seed), '--datapath', os.path.abspath(datapath)]
     torch.manual_seed(seed)
     with_model = ['--dict-file', 'unused', '--loglevel', 'warn', *options]  # the dictionary is not written
     agent = create_agent(TrainModel.setup_args().parse_args(['-o', 'persona:meta_memnn', *setting, *with_model]))
@@ -48,13 +49,13 @@ def paper_agent(datapath: Path, dialogues: int, seed: int, *options: str) -> Met
 class Run:
     """The training of one agent, and its best parameters on validation so far."""
 
-    KEPT = ('options', 'best', 'when', 'seconds')
+    KEPT = ('options', 'best', 'when')
 
     def __init__(self, agent: MetaMemnnAgent, checkpoint: Path, options: Sequence[str] = ()):
         """`options` are what is trained: no other training goes on from its checkpoint."""
         self.agent, self.checkpoint, self.options = agent, checkpoint, list(options)
         self.valid = agent.corpus.table(PRIMARY, (one.example for one in self.read('valid')))
-        self.best, self.when, self.seconds = -1.0, 0, 0.0
+        self.best, self.when = -1.0, 0
         self.kept = self.parameters()
         if checkpoint.exists():
             self.resume()
@@ -100,22 +101,16 @@ class Run:
 
     def train(self, iterations: int, every: int, title: str) -> None:
         learner, saved = self.agent.learner, time.monotonic()
-        while learner.iteration < iterations:
-            start = time.monotonic()
-            seen = learner.iterate()
-            done = learner.iteration
-            if done % every == 0 or done == iterations:
+        start = learner.iteration
+        progress = tqdm(range(start, iterations), title, initial=start, total=iterations, mininterval=5)
+        for done in progress:
+            learner.iterate()
+            if (done + 1) % every == 0 or done + 1 == iterations:
                 self.validate()
-            now = time.monotonic()
-            self.seconds += now - start
-            if done % every == 0 and (sys.stdout.isatty() or done % (5 * every) == 0):
-                losses = ' '.join(f'{name} {value:.3f}' for name, value in seen.items())
-                left = self.seconds / done * (iterations - done)
-                progress = f'{title}: {done}/{iterations} best valid {self.best:.3f} {losses}'
-                print(f'{progress} · {clock(self.seconds)}, {clock(left)} to go', flush=True)
-            if now > saved + 60:
+                progress.set_postfix_str(f'best valid {self.best:.3f}')
+            if time.monotonic() > saved + 60:
                 self.save()
-                saved = now
+                saved = time.monotonic()
         self.save()
 
     def test(self) -> dict[tuple[str, str], float]:
@@ -136,52 +131,42 @@ def measure(mode: str, size: int, seed: int, args: argparse.Namespace, options: 
     method = f'{mode} ({", ".join(filter(None, (args.variant, READING)))})'
     agent = paper_agent(args.datapath, size, seed, '--meta-memnn-mode', mode, *options)
     name = f'{mode}-{args.variant.replace(" ", "_")}-{size}-{seed}.pt'
-    run = Run(agent, ROOT / 'runs' / 'meta_memnn_table2' / name, options)
+    run = Run(agent, RUNS / name, options)
     # pre-training comes on top; joint batches hold 3 to 9 % of primary examples, so they get ten times the number
     iterations = args.iterations * (10 if mode == 'joint' else 1)
     iterations += agent.recipe.pretraining if mode == 'pretrain' else 0
     title = f'{method}, {size} dialogues, seed {seed}'
-    run.train(iterations, args.validate_every, title)
-    if args.no_test:
-        return
+    run.train(iterations, VALIDATE, title)
     figures = run.test()
-    print(
-        f'{title}: best at {run.when}; ' + ', '.join(f'{" ".join(k)} {v:.4f}' for k, v in figures.items()), flush=True
-    )
+    found = ', '.join(f'{" ".join(name)} {value:.4f}' for name, value in figures.items())
+    print(f'{title}: best at {run.when}; {found}', flush=True)
     command = f'python -m benchmarks.meta_memnn.table2 --modes {mode} --sizes {size} --seeds {seed}'
     command = ' '.join([f'{command} --iterations {args.iterations}', *options])
     command += f' --variant "{args.variant}"' if args.variant else ''
     key = (f'meta_memnn {method}', 'personalized_babi:3', f'{size} dialogues')
     rows = [
-        record.Row(*key, split, seed, metric, float(value), command, hardware=record.hardware(args.threads))
+        record.Row(*key, split, seed, metric, float(value), command, hardware=record.hardware(1))
         for (split, metric), value in figures.items()
     ]
-    record.append(rows, args.results)
+    record.append(rows, args.results, allow_dirty=args.allow_dirty)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--datapath', type=Path, default=ROOT / 'data')
+    parser = record.parser(__doc__)
+    parser.add_argument('--datapath', default='data')
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument('--sizes', nargs='+', type=int, default=SIZES, help='dialogues of train and of valid')
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument('--iterations', type=int, default=2000)
-    parser.add_argument('--validate-every', type=int, default=50)
-    parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--variant', default='', help='a name for runs with other options of the agent')
     parser.add_argument('--results', type=Path, default=record.RESULTS / 'meta_memnn.csv')
-    parser.add_argument('--no-test', action='store_true', help='stop after training: no look at the test set, no rows')
-    args, options = parser.parse_known_args()
+    args, options = record.parse_known_arguments(parser)
     if options and not args.variant:
         sys.exit(f'name runs with {" ".join(options)} by --variant: their rows stand beside those of the paper')
-    torch.set_num_threads(args.threads)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    torch.set_num_threads(1)
     try:
-        for mode in args.modes:
-            for size in args.sizes:
-                for seed in args.seeds:
-                    measure(mode, size, seed, args, options)
+        for mode, size, seed in itertools.product(args.modes, args.sizes, args.seeds):
+            measure(mode, size, seed, args, options)
     except KeyboardInterrupt:
         sys.exit('\nStopped. The same line goes on from the last checkpoint.')
 

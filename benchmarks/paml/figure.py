@@ -52,11 +52,6 @@ def draw(path: Path) -> None:
     print(f'wrote {path}')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--output', type=Path, default=PAGE)
-    draw(parser.parse_args().output)
-
-
 if __name__ == '__main__':
-    main()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    draw(PAGE)

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 import parlai_persona  # noqa: F401
 from benchmarks.common import record
-from benchmarks.common.record import RESULTS, Row, append
+from benchmarks.common.arms import Report
+from benchmarks.common.record import RESULTS
 from parlai_persona.agents.paml.meta import learn
 
-CSV = RESULTS / 'paml_gradients.csv'
 SETTINGS = [(alpha, steps) for steps in (1, 3) for alpha in (0.01, 0.1, 0.3, 1.0)]
 
 
@@ -64,11 +64,10 @@ def main() -> None:
         for fold in task.folds[:1]
     ]
     theta = agent.theta()
-
-    plain, loss = summed(theta, losses, 0.0, 0, False)
-    rows = []
     command = f'python -m benchmarks.paml.gradients --datapath data --model {args.model}'
     command += f' --support {args.support} --split {args.split}'
+    report = Report(RESULTS / 'paml_gradients.csv', command, args.allow_dirty, seed=1)
+    plain, loss = summed(theta, losses, 0.0, 0, False)
     for alpha, steps in SETTINGS:
         exact, after = summed(theta, losses, alpha, steps, True)
         first, _ = summed(theta, losses, alpha, steps, False)
@@ -78,10 +77,8 @@ def main() -> None:
             'cosine, first order and multi-task': cosine(first, plain),
             'perplexity after / before': math.exp(after - loss),
         }
-        print(alpha, steps, {name: round(value, 4) for name, value in figures.items()}, flush=True)
         data = f'{args.people} people, {args.support} dialogues to adapt to, alpha {alpha}, {steps} steps'
-        rows += [Row('PAML', 'persona:few_shot', data, args.split, 1, *figure, command) for figure in figures.items()]
-    append(rows, CSV, replace=True, allow_dirty=args.allow_dirty)
+        report.add('PAML', 'persona:few_shot', data, args.split, figures, threads=None)
 
 
 def cosine(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -20,104 +20,90 @@ Arms take turns, each in its own process. Rows go to results/paml_speed.csv. Exi
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common import record
-from benchmarks.common.arms import Figures, child, dictionary, in_turns
-from benchmarks.common.record import RESULTS, Row, append, hardware
+from benchmarks.common.arms import Figures, Report, child, dictionary, in_turns, medians, run_parts
+from benchmarks.paml import speed_arms as arms
 from benchmarks.paml.speed_arms import BFLOAT16, FOLDS, PEOPLE
 
-CSV = RESULTS / 'paml_speed.csv'
+CSV = record.RESULTS / 'paml_speed.csv'
 TURNS = 3
-TARGETS = {'learn2learn': 2.0, 'second order': 2.2, 'fold by fold': 5.0, 'seconds to become someone': 2.0}
-DATA = {
-    'learn': f'meta-iteration of {PEOPLE} people',
-    'fold': 'a fold of leave-one-out',
-    'become': 'five dialogues of a new person',
-}
-Arms = dict[str, Figures]
+LEARN2LEARN, SECOND_ORDER, FOLD_BY_FOLD, BECOMING = 2.0, 2.2, 5.0, 2.0  # targets: three ratios, and seconds
+PRECISIONS = [f'{how}{amp}' for how in FOLDS for amp in ('', BFLOAT16)]
+Found = dict[str, Figures]  # by 'arm/how'
+Calls = dict[str, tuple[Callable[[argparse.Namespace, str], Figures], str]]  # by 'arm/how', too
 
 
-def compare_learning(found: Arms) -> tuple[Arms, bool]:
-    """Return ratios to add to the measured figures, and whether targets are met."""
+def measure(calls: Calls, args: argparse.Namespace, threads: int = 1) -> Found:
+    """Return the medians of arms, each with how it is measured."""
+    dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
+    children = {name: partial(child, arm, args, how, threads=threads) for name, (arm, how) in calls.items()}
+    return medians(in_turns(children, TURNS))
+
+
+def add(report: Report, found: Found, data: str, threads: int = 1) -> None:
+    for arm, figures in found.items():
+        report.add(arm, 'paml speed', data, 'all', figures, threads)
+
+
+def learn(report: Report, args: argparse.Namespace) -> None:
+    ways = ['second', 'first', f'second{BFLOAT16}']
+    calls: Calls = {f'ours/{how}': (arms.learn_ours, how) for how in ways}
+    calls |= {f'learn2learn/{how}': (arms.learn_peer, how) for how in ways}
+    found = measure(calls, args)
 
     def times(ours: str, theirs: str, name: str = 'seconds') -> float:
         return found[theirs][name] / found[ours][name]
 
+    half = f'ours/second{BFLOAT16}'
+    slower, larger = (times('ours/second', 'learn2learn/second', name) for name in ('seconds', 'memory (GB)'))
+    second_order = times('ours/first', 'ours/second')
     ratios = {
-        'learn2learn, times slower': times('ours/second', 'learn2learn/second'),
+        'learn2learn, times slower': slower,
         'learn2learn, times slower (first order)': times('ours/first', 'learn2learn/first'),
-        'learn2learn, times slower (both in bfloat16)': times(
-            f'ours/second{BFLOAT16}', f'learn2learn/second{BFLOAT16}'
-        ),
-        'learn2learn in 32 bits, times slower than ours in bfloat16': times(
-            f'ours/second{BFLOAT16}', 'learn2learn/second'
-        ),
-        'learn2learn, times the memory': times('ours/second', 'learn2learn/second', 'memory (GB)'),
-        'second order, times first order': times('ours/first', 'ours/second'),
+        'learn2learn, times slower (both in bfloat16)': times(half, f'learn2learn/second{BFLOAT16}'),
+        'learn2learn in 32 bits, times slower than ours in bfloat16': times(half, 'learn2learn/second'),
+        'learn2learn, times the memory': larger,
+        'second order, times first order': second_order,
     }
-    good = ratios['learn2learn, times slower'] >= TARGETS['learn2learn'] and ratios['learn2learn, times the memory'] > 1
-    return {'ours': ratios}, good and ratios['second order, times first order'] <= TARGETS['second order']
+    add(report, {**found, 'ours': ratios}, f'meta-iteration of {PEOPLE} people')
+    report.expect(slower >= LEARN2LEARN, f'learn2learn {slower:.2f} times slower (target {LEARN2LEARN})')
+    report.expect(larger > 1, f'learn2learn {larger:.2f} times the memory (target 1)')
+    report.expect(second_order <= SECOND_ORDER, f'second order {second_order:.2f} times first (target {SECOND_ORDER})')
 
 
-def compare_folds(found: Arms) -> tuple[Arms, bool]:
-    ratios, good = {}, True
-    for steps in FOLDS:
-        peer = found[f'fold by fold/{steps}']
-        for arm, tolerance in ((f'ours/{steps}', 1e-3), (f'ours/{steps}{BFLOAT16}', 1e-2)):
-            if abs(found[arm]['nll'] / peer['nll'] - 1) > tolerance:
-                sys.exit(f'{arm} measures another loss: {found[arm]["nll"]} and {peer["nll"]}')
-            times = peer['seconds'] / found[arm]['seconds']
-            ratios[arm] = {'fold by fold, times slower': times}
-            good = good and (not arm.endswith(BFLOAT16) or times >= TARGETS['fold by fold'])
-    return ratios, good
+def fold(report: Report, args: argparse.Namespace) -> None:
+    """Compare losses, which have to be the same, and times."""
+    calls: Calls = {f'ours/{how}': (arms.fold_ours, how) for how in PRECISIONS}
+    calls |= {f'fold by fold/{how}': (arms.fold_peer, how) for how in FOLDS}
+    found = measure(calls, args)
+    for how in FOLDS:
+        peer = found[f'fold by fold/{how}']
+        for arm, tolerance in ((f'ours/{how}', 1e-3), (f'ours/{how}{BFLOAT16}', 1e-2)):
+            mine = found[arm]
+            if abs(mine['nll'] / peer['nll'] - 1) > tolerance:
+                sys.exit(f'{arm} measures another loss: {mine["nll"]} and {peer["nll"]}')
+            mine['fold by fold, times slower'] = times = peer['seconds'] / mine['seconds']
+        report.expect(times >= FOLD_BY_FOLD, f'{arm}: fold by fold {times:.1f} times slower (target {FOLD_BY_FOLD})')
+    add(report, found, 'a fold of leave-one-out')
 
 
-def compare_becoming(found: Arms) -> tuple[Arms, bool]:
-    return {}, found['ours/one step']['seconds'] < TARGETS['seconds to become someone']
-
-
-EACH = [f'{name}{amp}' for name in FOLDS for amp in ('', BFLOAT16)]
-PARTS: dict[str, tuple[list[str], Callable[[Arms], tuple[Arms, bool]]]] = {
-    'learn': (
-        [f'{name}/{how}' for name in ('ours', 'learn2learn') for how in ('second', 'first', f'second{BFLOAT16}')],
-        compare_learning,
-    ),
-    'fold': ([*(f'ours/{how}' for how in EACH), *(f'fold by fold/{name}' for name in FOLDS)], compare_folds),
-    'become': ([f'ours/{how}' for how in EACH], compare_becoming),
-}
-
-
-def measure(part: str, args: argparse.Namespace) -> bool:
-    """Measure the arms of a part, write rows, and return whether its targets are met."""
-    arms, compare = PARTS[part]
-    where = ('--datapath', args.datapath, '--folder', str(args.folder), '--learn2learn', str(args.learn2learn))
-    threads = 2 if part == 'become' else 1
-    module, command = 'benchmarks.paml.speed_arms', 'python -m benchmarks.paml.speed --datapath data'
-    found = in_turns(arms, TURNS, lambda arm: child(module, '--part', part, '--arm', arm, *where, threads=threads))
-    ratios, good = compare(found)
-    rows = [
-        Row(arm, 'paml speed', DATA[part], 'all', 0, metric, value, command, hardware=hardware(threads))
-        for arm, figures in (*found.items(), *ratios.items())
-        for metric, value in figures.items()
-    ]
-    for row in rows:
-        print(f'{row.method}: {row.metric} {row.value:.4g}')
-    append(rows, CSV, replace=True, allow_dirty=args.allow_dirty)
-    return good
+def become(report: Report, args: argparse.Namespace) -> None:
+    calls: Calls = {f'ours/{how}': (arms.become_ours, how) for how in PRECISIONS}
+    found = measure(calls, args, threads=2)
+    add(report, found, 'five dialogues of a new person', threads=2)
+    seconds = found['ours/one step']['seconds']
+    report.expect(seconds < BECOMING, f'{seconds:.2f} seconds to become someone (target {BECOMING})')
 
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('--datapath', default='data')
     parser.add_argument('--learn2learn', type=Path, default=Path('learn2learn-0.2.0'), help='its unpacked source')
-    parser.add_argument('--folder', type=Path, default=Path('runs/paml_speed'))
-    parser.add_argument('--only', choices=[*PARTS], nargs='+', default=[*PARTS])
-    args = record.parse_arguments(parser)
-    args.folder.mkdir(parents=True, exist_ok=True)
-    dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
-    met = [measure(part, args) for part in args.only]
-    sys.exit(not all(met))
+    parser.add_argument('--folder', type=Path, default=Path('runs/paml_speed'), help='the dictionary goes there')
+    parts, command = {'learn': learn, 'fold': fold, 'become': become}, 'python -m benchmarks.paml.speed --datapath data'
+    run_parts(parts, parser, CSV, command)
 
 
 if __name__ == '__main__':

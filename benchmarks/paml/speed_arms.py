@@ -1,12 +1,8 @@
-"""The arms of `speed.py`: each runs in its own process and prints its figures as JSON.
-
-python -m benchmarks.paml.speed_arms --part learn --arm ours/second --datapath data --folder runs/paml_speed
-"""
+"""The arms of `speed.py`, which calls each in a process of its own with the arguments of its command line."""
 
 import argparse
 import copy
 import importlib
-import json
 import sys
 import time
 import types
@@ -20,30 +16,15 @@ from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
 
 import parlai_persona  # noqa: F401
-from benchmarks.common.arms import Figures
+from benchmarks.common.arms import Figures, memory
 
 PEOPLE = 16
 BFLOAT16 = ' in bfloat16'
-SIZE = {
-    'model': 'persona:paml',
-    'n_layers': 6,
-    'n_heads': 4,
-    'embedding_size': 300,
-    'ffn_size': 300,
-    'variant': 'prelayernorm',
-    'dropout': 0.0,
-    'dict_lower': True,
-    'dict_tokenizer': 're',
-    'optimizer': 'adam',
-    'learningrate': 3e-4,
-    'gradient_clip': 2.0,
-    'lr_scheduler': 'none',
-    'paml_inner_lr': 0.01,
-    'loglevel': 'error',
-    'seed': 1,
-    'label_truncate': 40,
-    'n_positions': 1024,
-}
+SIZE = (
+    '-t persona:few_shot -m persona:paml --n-layers 6 --n-heads 4 --embedding-size 300 --ffn-size 300 --dropout 0 '
+    '--variant prelayernorm --dict-lower true --dict-tokenizer re --optimizer adam -lr 3e-4 --gradient-clip 2 '
+    '--lr-scheduler none --paml-inner-lr 0.01 --label-truncate 40 --n-positions 1024 --seed 1 --loglevel error'
+)
 FOLDS = {  # one step measures all folds of a person; for the others one or two folds tell what each costs
     'one step': {'paml_inner_batch': 0, 'paml_eval_steps': 1},
     'five steps': {'paml_inner_batch': 0, 'paml_eval_steps': 5, 'few_shot_folds': 2},
@@ -53,8 +34,9 @@ FOLDS = {  # one step measures all folds of a person; for the others one or two 
 
 def agent_and_people(args: argparse.Namespace, datatype: str, count: int, **more: Any) -> tuple[Any, list]:
     """Return the agent, and its observations of the first people."""
-    where = {'task': 'persona:few_shot', 'datapath': args.datapath, 'datatype': datatype}
-    opt = TrainModel.setup_args().parse_kwargs(**SIZE, **where, dict_file=str(args.folder / 'dictionary'), **more)
+    more = {'datatype': datatype, 'datapath': args.datapath, 'dict_file': args.folder / 'dictionary', **more}
+    flags = [word for name, value in more.items() for word in (f'--{name.replace("_", "-")}', str(value))]
+    opt = TrainModel.setup_args().parse_args([*SIZE.split(), *flags])
     torch.manual_seed(opt['seed'])
     agent, teacher = create_agent(opt), create_task_agent_from_taskname(opt)[0]
     return agent, [agent.clone().observe(teacher.act()) for _ in range(count)]
@@ -130,12 +112,7 @@ def timed(iteration: Callable[[], Any]) -> Figures:
     before = memory('VmRSS')
     start = time.process_time()
     iteration()
-    return {'seconds': time.process_time() - start, 'memory (GB)': memory('VmHWM'), 'at rest (GB)': before}
-
-
-def memory(name: str) -> float:
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1e6
+    return {'seconds': time.process_time() - start, 'memory (GB)': memory('VmHWM') / 1e6, 'at rest (GB)': before / 1e6}
 
 
 # -------------------------------------------------------------------------- the arms of `fold` and `become`
@@ -191,26 +168,3 @@ def become_ours(args: argparse.Namespace, how: str) -> Figures:
     agent.observe({'text': 'hello , how are you ?', 'episode_done': False})
     agent.act()
     return {'seconds': adapted, 'seconds to the first answer': time.monotonic() - start}
-
-
-ARMS: dict[str, dict[str, Callable[[argparse.Namespace, str], Figures]]] = {
-    'learn': {'ours': learn_ours, 'learn2learn': learn_peer},
-    'fold': {'ours': fold_ours, 'fold by fold': fold_peer},
-    'become': {'ours': become_ours},
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--part', required=True, choices=[*ARMS])
-    parser.add_argument('--arm', required=True, help='name/how')
-    parser.add_argument('--datapath', required=True)
-    parser.add_argument('--folder', type=Path, required=True, help='has the dictionary')
-    parser.add_argument('--learn2learn', type=Path, help='its unpacked source')
-    args = parser.parse_args()
-    name, how = args.arm.split('/')
-    print(json.dumps(ARMS[args.part][name](args, how)))
-
-
-if __name__ == '__main__':
-    main()

@@ -18,14 +18,11 @@ Every step is a stock `parlai` command, and each row names its commands. After C
 what is finished.
 """
 
-import argparse
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.common import record
-from benchmarks.common.jobs import Job, model_file, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS, data_label
 
 CSV = RESULTS / 'paml.csv'
@@ -33,6 +30,7 @@ METRICS = (
     *('ppl_fold', 'ppl', 'bleu_fold', 'bleu_corpus', 'consistency_fold', 'consistency'),
     *('persona_f1', 'distinct_raw_2'),
 )
+OUT, NLI = Path('runs/paml'), 'runs/nli/minilm'
 DATA = data_label('Persona-Chat', 2072)
 PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'
 SEEDS, SHOTS, ALL = (1, 2, 3), (1, 3, 5, 10), 10
@@ -47,8 +45,7 @@ ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'
 BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation false'
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     name: str  # as in RESULTS.md
     folder: str
     shots: tuple[int, ...]
@@ -72,68 +69,57 @@ METHODS = {
 }
 
 
-def training(method: Method, seed: int, args: argparse.Namespace) -> dict[str, Path]:
+def training(method: Method, seed: int, datapath: str) -> dict[str, Path]:
     """Return the commands that train the model of a method, and the file that each leaves."""
-    where = f'--datapath {shlex.quote(args.datapath)} {BOTH}'
-    start = model_file(args.out, 'persona' if method.folder == 'persona' else 'dialogue', seed)
+    where = f'--datapath {shlex.quote(datapath)} {BOTH}'
+    start = model_file(OUT, 'persona' if method.folder == 'persona' else 'dialogue', seed)
     side = '--persona-side self --text-truncate 160' if method.folder == 'persona' else '--persona-side none'
     options = f'--paml-amp true --seed {seed}'
     plain = f'parlai train_model -o persona:paml/dialogue {where} {side} {options} -mf {start}'
     commands = {plain: Path(f'{start}.valid')}
     if method.meta is not None:
-        model = model_file(args.out, method.folder, seed)
+        model = model_file(OUT, method.folder, seed)
         options = f'--paml-eval-steps 1 {options} --init-model {start} --dict-file {start}.dict'
         meta = f'parlai train_model -o persona:paml/people {where} {method.meta} {options} -mf {model}'
         commands[meta] = Path(f'{model}.valid')
     return commands
 
 
-def evaluation(name: str, seed: int, shots: int, args: argparse.Namespace) -> tuple[str, Path]:
-    """Return the command that evaluates a method after adapting to so many dialogues, and its report."""
+def job(name: str, seed: int, shots: int, datapath: str) -> Job:
+    """Return what evaluates a method after adapting to so many dialogues; without k in its title: as in Table 1."""
     method = METHODS[name]
-    model = model_file(args.out, method.folder, seed)
+    model = model_file(OUT, method.folder, seed)
     report = model.with_name(f'{name}-{shots}-shots.json')
-    return (
-        f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} '
-        f'-dt valid --datapath {shlex.quote(args.datapath)} --persona-candidates none -mf {model} '
-        f'--persona-nli {args.nli} -bs 1 {BEAM} {method.flags} --report-filename {report}'
-    ), report
-
-
-def jobs(names: list[str], args: argparse.Namespace) -> Iterator[Job]:
-    """Yield the jobs; a method without k in its title adapts to as many dialogues as it can, as in Table 1."""
-    for seed in args.seeds:
-        for name in names:
-            method = METHODS[name]
-            train = training(method, seed, args)
-            for shots in reversed(method.shots):
-                title = method.name if shots == method.shots[-1] else f'{method.name}, k = {shots}'
-                split = 'valid, first dialogue of each person'
-                steps = (tuple(train), tuple(train.values()))
-                yield Job(title, PEOPLE, DATA, split, seed, *steps, *evaluation(name, seed, shots, args))
-
-
-def human(args: argparse.Namespace) -> Job:
-    report = args.out / 'human.json'
     evaluate = (
-        f'parlai eval_model -m repeat_label -t {PLAIN} -dt valid --datapath {shlex.quote(args.datapath)} '
-        f'--persona-candidates none --persona-nli {args.nli} --report-filename {report}'
+        f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} '
+        f'-dt valid --datapath {shlex.quote(datapath)} --persona-candidates none -mf {model} '
+        f'--persona-nli {NLI} -bs 1 {BEAM} {method.flags} --report-filename {report}'
     )
-    return Job('Human', PLAIN, DATA, 'valid', 0, (), (), evaluate, report)
+    title = method.name if shots == method.shots[-1] else f'{method.name}, k = {shots}'
+    split, train = 'valid, first dialogue of each person', training(method, seed, datapath)
+    return Job(title, PEOPLE, DATA, split, seed, train, evaluate, report, METRICS)
+
+
+def human(datapath: str) -> Job:
+    report = OUT / 'human.json'
+    evaluate = (
+        f'parlai eval_model -m repeat_label -t {PLAIN} -dt valid --datapath {shlex.quote(datapath)} '
+        f'--persona-candidates none --persona-nli {NLI} --report-filename {report}'
+    )
+    return Job('Human', PLAIN, DATA, 'valid', 0, {}, evaluate, report, METRICS)
 
 
 def main() -> None:
-    parser = record.parser(__doc__)
-    parser.add_argument('--datapath', required=True, help="ParlAI's data folder")
-    parser.add_argument('--only', nargs='+', choices=['human', *METHODS], default=['human', *METHODS])
-    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='these alone (default: %(default)s)')
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: %(default)s)')
-    parser.add_argument('--nli', default='runs/nli/minilm', help='classifier (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('runs/paml'), help='for models (default: %(default)s)')
-    args = record.parse_arguments(parser)
-    chosen = [human(args)] if 'human' in args.only else []
-    chosen += jobs([name for name in args.only if name != 'human'], args)
-    run_all(chosen, CSV, METRICS, args.threads, minutes=15, allow_dirty=args.allow_dirty)
+    args = arguments(__doc__, ['human', *METHODS], SEEDS)
+    jobs = [human(args.datapath)] if 'human' in args.only else []
+    jobs += [
+        job(name, seed, shots, args.datapath)
+        for seed in args.seeds
+        for name in args.only
+        if name != 'human'
+        for shots in reversed(METHODS[name].shots)
+    ]
+    run_all(jobs, CSV, args.allow_dirty)
 
 
 if __name__ == '__main__':

@@ -8,22 +8,20 @@ Every step is a stock `parlai` command, and each row names its commands. After C
 what is finished and resumes a training from its last checkpoint.
 """
 
-import argparse
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 
 import parlai_persona  # noqa: F401  tells ParlAI about persona:
-from benchmarks.common import record
-from benchmarks.common.jobs import SCHEDULE as SCHEDULE
-from benchmarks.common.jobs import Job, model_file, run_all, training
+from benchmarks.common.jobs import Job, arguments, model_file, run_all, training
 from benchmarks.common.record import PUBLISHED, RESULTS, data_label, split_label
 
 TASK = 'persona:personachat'
 CORPUS = 'Persona-Chat'
+OUT = Path('runs/baselines')
 
 RANKING = ('hits@1', 'hits@3', 'hits@5', 'hits@10', 'mrr')
 PERSONA = ('persona_recall', 'persona_precision', 'persona_f1', 'persona_used', 'persona_cover_train')
@@ -31,12 +29,10 @@ WORDS = ('f1', 'bleu-4', *PERSONA, 'distinct_raw_1', 'distinct_raw_2')
 PERPLEXITY = ('ppl_word', 'ppl_token_*')
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     name: str
     metrics: tuple[str, ...]
     flags: str = ''
-    batch: int = 64
     examples: int = PUBLISHED[CORPUS]['valid'][1]
 
 
@@ -56,8 +52,7 @@ RANK_BY_LIKELIHOOD = Evaluation(  # takes 20 decodings an example, so only a par
 )
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     name: str
     agent: str
     evaluations: tuple[Evaluation, ...]
@@ -112,29 +107,24 @@ BASELINES = (
 )
 
 
-def job(baseline: Baseline, evaluation: Evaluation, side: str, seed: int, args: argparse.Namespace, data: str) -> Job:
+def job(baseline: Baseline, evaluation: Evaluation, side: str, seed: int, datapath: str, data: str) -> Job:
     """Return what trains a baseline with or without the persona, and evaluates it."""
-    model = model_file(args.out, f'{baseline.name}-{side}', seed)
-    task = f'-t {TASK} --datapath {shlex.quote(args.datapath)} --persona-side {side}'
-    agent = f'-mf {model}' if baseline.train else f'-m {baseline.agent}'
-    command, ready = '', Path(f'{model}.{"dict" if baseline.dictionary else "valid"}')
+    model = model_file(OUT, f'{baseline.name}-{side}', seed)
+    task = f'-t {TASK} --datapath {shlex.quote(datapath)} --persona-side {side}'
+    agent, train = f'-mf {model}', {}
+    if baseline.train:
+        train[training(task, f'-m {baseline.agent} {baseline.train}', seed, model)] = Path(f'{model}.valid')
+    else:
+        agent = f'-m {baseline.agent}'
     if baseline.dictionary:
-        command = f'parlai build_dict {task} --dict-tokenizer re --dict-file {ready}'
-        agent += f' --dict-file {ready}'
-    elif baseline.train:
-        command = training(task, f'-m {baseline.agent} {baseline.train}', seed, args.minutes, model)
-    train = {command: ready} if command else {}
+        train[f'parlai build_dict {task} --dict-tokenizer re --dict-file {model}.dict'] = Path(f'{model}.dict')
+        agent += f' --dict-file {model}.dict'
     report = model.with_name(f'{evaluation.name}.json')
     flags = f'{evaluation.flags} ' if evaluation.flags else ''
-    evaluate = f'parlai eval_model {task} -dt valid {agent} {flags}-bs {evaluation.batch} --report-filename {report}'
+    evaluate = f'parlai eval_model {task} -dt valid {agent} {flags}-bs 64 --report-filename {report}'
     method = baseline.name if side == 'self' else f'{baseline.name}, no persona'
     split = split_label(CORPUS, 'valid', evaluation.examples)
-    return Job(
-        *(method, TASK, data, split, seed),
-        *(tuple(train), tuple(train.values()), evaluate, report),
-        metrics=evaluation.metrics,
-        examples=evaluation.examples,
-    )
+    return Job(method, TASK, data, split, seed, train, evaluate, report, evaluation.metrics, evaluation.examples)
 
 
 def training_dialogues(datapath: str) -> int:
@@ -144,25 +134,17 @@ def training_dialogues(datapath: str) -> int:
 
 
 def main() -> None:
-    parser = record.parser(__doc__)
-    parser.add_argument('--datapath', required=True, help="ParlAI's data folder; what is missing in it is downloaded")
-    parser.add_argument('--only', nargs='+', choices=[b.name for b in BASELINES], help='these alone (default: all)')
-    parser.add_argument('--minutes', type=float, default=10, help='most time to train a model (default: %(default)s)')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[1], help='of what is trained (default: %(default)s)')
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('runs/baselines'), help='for models (default: %(default)s)')
-    parser.add_argument('--results', type=Path, default=RESULTS / 'baselines.csv', help='CSV file to add rows to')
-    args = record.parse_arguments(parser)
+    args = arguments(__doc__, [baseline.name for baseline in BASELINES], [1])
     data = data_label(CORPUS, training_dialogues(args.datapath))
     jobs = [
-        job(baseline, evaluation, side, seed, args, data)
+        job(baseline, evaluation, side, seed, args.datapath, data)
         for baseline in BASELINES
-        if not args.only or baseline.name in args.only
+        if baseline.name in args.only
         for side in baseline.sides
         for seed in (args.seeds if baseline.train else [0])
         for evaluation in baseline.evaluations
     ]
-    run_all(jobs, args.results, (), args.threads, args.minutes, args.allow_dirty)
+    run_all(jobs, RESULTS / 'baselines.csv', args.allow_dirty)
 
 
 if __name__ == '__main__':

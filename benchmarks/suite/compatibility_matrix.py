@@ -6,8 +6,8 @@ word vectors are made here, so nothing is downloaded.
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 STEPS = '--optimizer adam --learningrate 0.005 --max-train-steps 6 --batchsize 8 --validation-max-exs 16'
 CHECKPOINTS = '--validation-every-n-steps 3 --save-after-valid True'
@@ -17,12 +17,9 @@ HUGGING_FACE = '--text-truncate 32 --label-truncate 16'
 TWO = '--distributed-world-size 2 --ddp-backend ddp'
 REPORT = r'REPORT +\| test:'
 RESUMED = rf'(?s)Loading existing model.*model\.checkpoint.*{REPORT}'
-BUILT = 'dictionary built'
-REPLY = r'\[\w+\]: .'
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A `parlai` command, a pattern that its output must match, and what is typed into it."""
 
     line: str
@@ -37,8 +34,7 @@ class Command:
         return ['-m', 'parlai', *words, *([] if words[0] == 'vacuum' else ['--datapath', 'data'])]
 
 
-@dataclass(frozen=True)
-class Agent:
+class Agent(NamedTuple):
     """One of ParlAI's agents: how it is trained, on which task, and what it can do."""
 
     name: str
@@ -46,16 +42,6 @@ class Agent:
     flags: str = ''
     task: str = 'integration_tests:candidate'
     embeddings: bool = False  # can start from word vectors
-    chat: str = ''  # flags for messages without candidates
-
-    @property
-    def file(self) -> str:
-        return self.name.replace('/', '_')
-
-    @property
-    def chat_flags(self) -> str:
-        """Return flags that make it answer: a generator with little training often ends a reply at once."""
-        return '--inference beam --beam-size 2 --beam-min-length 3' if self.kind == 'generator' else self.chat
 
     def train(self, extra: str = '', script: str = 'train_model') -> str:
         """Return the command that trains it; in the folder of a cell the model is always called `model`."""
@@ -66,39 +52,41 @@ class Agent:
     def use(self, script: str, extra: str = '') -> str:
         """Return a command for the agent that the `train` cell trained."""
         generate = '--skip-generation False' if self.kind == 'generator' else ''
-        return f'{script} -mf agents/{self.file} {generate} {extra}'
+        return f'{script} -mf agents/{self.name.replace("/", "_")} {generate} {extra}'
+
+    def answer(self, script: str, extra: str = '') -> str:
+        """Return a command in which it answers; a generator with little training often ends a reply at once."""
+        beam = '--inference beam --beam-size 2 --beam-min-length 3' if self.kind == 'generator' else ''
+        candidates = '--label_candidates_file candidates.txt' if self.name == 'ir_baseline' else ''
+        return self.use(script, f'{extra} {beam}{candidates}')
 
 
 GENERATION, CLASSES = 'integration_tests:nocandidate', 'integration_tests:classifier'
 TRANSFORMER_RANKER = f'{TRANSFORMER} --candidates batch'
-CANDIDATES = '--label_candidates_file candidates.txt'
+SEQ2SEQ = Agent('seq2seq', 'generator', RECURRENT, GENERATION, embeddings=True)
+GENERATOR = Agent('transformer/generator', 'generator', TRANSFORMER, GENERATION, embeddings=True)
+GPT2 = Agent('hugging_face/gpt2', 'generator', f'--model-name tiny-gpt2 {HUGGING_FACE}', GENERATION)
 AGENTS = [
-    Agent('seq2seq', 'generator', RECURRENT, GENERATION, embeddings=True),
+    SEQ2SEQ,
     Agent('hred', 'generator', RECURRENT, 'integration_tests:multiturn_nocandidate', embeddings=True),
-    Agent('transformer/generator', 'generator', TRANSFORMER, GENERATION, embeddings=True),
-    Agent('hugging_face/gpt2', 'generator', f'--model-name tiny-gpt2 {HUGGING_FACE}', GENERATION),
+    GENERATOR,
+    GPT2,
     Agent('hugging_face/dialogpt', 'generator', f'--gpt2-size small {HUGGING_FACE}', GENERATION),
     Agent('hugging_face/t5', 'generator', f'--t5-model-arch t5-small {HUGGING_FACE}', GENERATION),
     Agent('transformer/biencoder', 'ranker', TRANSFORMER_RANKER, embeddings=True),
     Agent('transformer/polyencoder', 'ranker', TRANSFORMER_RANKER),
     Agent('memnn', 'ranker'),
     Agent('transformer/classifier', 'classifier', f'{TRANSFORMER} --classes one zero', CLASSES),
-    Agent('ir_baseline', 'retriever', chat=CANDIDATES),
+    Agent('ir_baseline', 'retriever'),
     Agent('tfidf_retriever', 'retriever', '--retriever-hashsize 4096'),
 ]
 
-
-def train(agent: Agent) -> list[Command]:
-    return [Command(agent.train(), REPORT)]
+# -------------------------------------------------------- what agents do: the commands, none if it does not apply
 
 
-def resume(agent: Agent) -> list[Command]:
+def resumed(command: str) -> list[Command]:
     """Train to step 6, then resume from the checkpoint to step 12."""
-    if agent.kind == 'retriever':
-        return []
-    first = agent.train(CHECKPOINTS)
-    second = first.replace('--max-train-steps 6', '--max-train-steps 12')
-    return [Command(first, REPORT), Command(second, RESUMED)]
+    return [Command(command, REPORT), Command(command.replace('--max-train-steps 6', '--max-train-steps 12'), RESUMED)]
 
 
 def evaluate(agent: Agent) -> list[Command]:
@@ -119,31 +107,30 @@ def candidates(agent: Agent) -> list[Command]:
     """Measure hits@k: a generator ranks the task's candidates; a ranker those of a file, encoded once, then reused."""
     if agent.kind == 'generator':
         flags = '-t integration_tests:candidate --num-examples 12 --rank-candidates True'
-    elif agent.kind == 'ranker':
-        flags = f'-t {agent.task} --num-examples 12 --eval-candidates fixed --fixed-candidates-path candidates.txt'
-        flags += ' --ignore-bad-candidates True'
-    else:
-        return []
-    once = Command(agent.use('eval_model', flags), 'hits@1')
-    return [once] if agent.kind == 'generator' else [once, once]
+        return [Command(agent.use('eval_model', flags), 'hits@1')]
+    flags = f'-t {agent.task} --num-examples 12 --eval-candidates fixed --fixed-candidates-path candidates.txt'
+    once = Command(agent.use('eval_model', f'{flags} --ignore-bad-candidates True'), 'hits@1')
+    return [once, once] if agent.kind == 'ranker' else []
 
 
 def interactive(agent: Agent) -> list[Command]:
-    return [Command(agent.use('interactive', agent.chat_flags), REPLY, typed='1 2 3\n4 5\n[EXIT]\n')]
+    return [Command(agent.answer('interactive'), r'\[\w+\]: .', typed='1 2 3\n4 5\n[EXIT]\n')]
 
 
 def self_chat(agent: Agent) -> list[Command]:
     """Let an agent talk to itself; its first line is given."""
-    flags = f'--selfchat-max-turns 3 --outfile chat --seed-messages-from-file candidates.txt {agent.chat_flags}'
-    return [Command(agent.use('self_chat', flags), r'\[\w+_2\]: .')]
+    flags = '--selfchat-max-turns 3 --outfile chat --seed-messages-from-file candidates.txt'
+    return [Command(agent.answer('self_chat', flags), r'\[\w+_2\]: .')]
 
 
 def processes(agent: Agent) -> list[Command]:
     """Train in two processes on the CPU. ParlAI needs the dictionary before; its classifier shares no gradients."""
-    if agent.kind not in ('generator', 'ranker'):
-        return []
-    line = agent.train(TWO, 'multiprocessing_train')
-    return [Command(f'build_dict -t {agent.task} --dict-file model.dict', BUILT), Command(line, REPORT)]
+    train = Command(agent.train(TWO, 'multiprocessing_train'), REPORT)
+    return [dictionary(agent.task), train] if agent.kind in ('generator', 'ranker') else []
+
+
+def dictionary(task: str) -> Command:
+    return Command(f'build_dict -t {task} --dict-file model.dict', 'dictionary built')
 
 
 def vectors(agent: Agent) -> list[Command]:
@@ -152,8 +139,8 @@ def vectors(agent: Agent) -> list[Command]:
 
 
 ACTIVITIES: dict[str, Callable[[Agent], list[Command]]] = {
-    'train': train,
-    'resume': resume,
+    'train': lambda agent: [Command(agent.train(), REPORT)],
+    'resume': lambda agent: resumed(agent.train(CHECKPOINTS)) if agent.kind != 'retriever' else [],
     'evaluate': evaluate,
     'hits@k': candidates,
     'greedy': generate('greedy'),
@@ -166,18 +153,11 @@ ACTIVITIES: dict[str, Callable[[Agent], list[Command]]] = {
     'glove': vectors,
 }
 
-SEQ2SEQ, GENERATOR = AGENTS[0], AGENTS[2]
+# --------------------------------------------------------------------------------------------- scripts and options
 
 
 def trained(extra: str, expect: str = REPORT) -> list[Command]:
     return [Command(GENERATOR.train(extra), expect)]
-
-
-def scheduled(name: str) -> list[Command]:
-    """Train and resume `seq2seq`, whose checkpoints are read most strictly."""
-    flags = f'{CHECKPOINTS} --lr-scheduler {name} --warmup-updates 4'
-    first = SEQ2SEQ.train(flags)
-    return [Command(first, REPORT), Command(first.replace('steps 6', 'steps 12'), RESUMED)]
 
 
 PYTHON = """
@@ -188,40 +168,36 @@ TrainModel.main(task='integration_tests:nocandidate', model='seq2seq', model_fil
                 embeddingsize=8, numlayers=1, max_train_steps=4, batchsize=8, skip_generation=True)
 print(EvalModel.main(task='integration_tests:nocandidate', model_file='model', num_examples=8))
 """
-
 NUMBERS = '-t integration_tests:candidate'
+VECTORS = 'Initialized embeddings for [1-9]'
+BPE = GENERATOR.train('--dict-tokenizer bpe --dict-maxtokens 30').replace('-mf model', '-mf ./model')
+LOCAL_BPE = '--dict-tokenizer bytelevelbpe --bpe-vocab tiny-gpt2/vocab.json --bpe-merge tiny-gpt2/merges.txt'
+HALF = GPT2.train(CHECKPOINTS).replace('tiny-gpt2', 'half-gpt2')
+SCHEDULERS = ('reduceonplateau', 'fixed', 'invsqrt', 'cosine', 'linear', 'none')  # seq2seq reads checkpoints strictly
+SCHEDULED = f'{CHECKPOINTS} --warmup-updates 4 --lr-scheduler'
 OPTIONS: dict[str, list[Command]] = {
-    **{
-        f'`--lr-scheduler {name}`, resumed': scheduled(name)
-        for name in ('reduceonplateau', 'fixed', 'invsqrt', 'cosine', 'linear', 'none')
-    },
+    **{f'`--lr-scheduler {name}`, resumed': resumed(SEQ2SEQ.train(f'{SCHEDULED} {name}')) for name in SCHEDULERS},
     **{
         f'`--optimizer {name}`': trained(f'--optimizer {name}')
         for name in ('sgd', 'adamw', 'adamax', 'adafactor', 'mem_eff_adam')
     },
     **{
-        f'`--embedding-type {name}`': trained(f'--embedding-type {name}', expect='Initialized embeddings for [1-9]')
+        f'`--embedding-type {name}`': trained(f'--embedding-type {name}', VECTORS)
         for name in ('glove-fixed', 'fasttext', 'fasttext_cc')
     },
     '`--tensorboard-log True`': trained('--tensorboard-log True'),
     '`--dynamic-batching full`': trained('--dynamic-batching full --truncate 16'),
     '`-dt train:stream`': trained('-dt train:stream'),
     '`--num-workers 1`': [
-        Command(f'build_dict {NUMBERS} --dict-file model.dict', BUILT),
+        dictionary('integration_tests:candidate'),
         *trained('--num-workers 1 --dynamic-batching full --truncate 16 --batchsize 8'),
     ],
     '`--fp16 True` (no effect on a CPU)': trained('--fp16 True'),
     '`--special-tok-lst`': trained('--special-tok-lst [a],[b]'),
-    '`--dict-tokenizer bpe`': [
-        Command(GENERATOR.train('--dict-tokenizer bpe --dict-maxtokens 30').replace('-mf model', '-mf ./model'), REPORT)
-    ],
-    '`--dict-tokenizer bytelevelbpe`, local files': trained(
-        '--dict-tokenizer bytelevelbpe --bpe-vocab tiny-gpt2/vocab.json --bpe-merge tiny-gpt2/merges.txt'
-    ),
-    'GPT-2 stored in half precision': [
-        Command(AGENTS[3].train(CHECKPOINTS).replace('tiny-gpt2', 'half-gpt2'), r'new best ppl: \d')
-    ],
-    '`build_dict`': [Command(f'build_dict {NUMBERS} --dict-file model.dict', BUILT)],
+    '`--dict-tokenizer bpe`': [Command(BPE, REPORT)],
+    '`--dict-tokenizer bytelevelbpe`, local files': trained(LOCAL_BPE),
+    'GPT-2 stored in half precision': [Command(HALF, r'new best ppl: \d')],
+    '`build_dict`': [dictionary('integration_tests:candidate')],
     '`display_data`': [Command(f'display_data {NUMBERS} --num-examples 3', 'loaded 500 episodes')],
     '`display_model`': [Command(GENERATOR.use('display_model', f'{NUMBERS} --num-examples 3'), 'model:')],
     '`data_stats`': [Command(f'data_stats {NUMBERS}', 'utterances')],
@@ -234,9 +210,11 @@ OPTIONS: dict[str, list[Command]] = {
     ],
     '`vacuum`': [*trained(''), Command('vacuum -mf model', 'Saving to')],
     '`profile_train`': [Command(GENERATOR.train(script='profile_train'), 'function calls')],
-    '`multiprocessing_eval`': [Command(f'multiprocessing_eval -mf agents/{SEQ2SEQ.file} -t {GENERATION} {TWO}', 'ppl')],
+    '`multiprocessing_eval`': [Command(f'multiprocessing_eval -mf agents/seq2seq -t {GENERATION} {TWO}', 'ppl')],
     'Python: `TrainModel.main`, `EvalModel.main`': [Command(f'-c {shlex.quote(PYTHON)}', "'ppl': PPLMetric")],
 }
+
+# --------------------------------------------------------------------------------------------------- fixtures
 
 
 def make_fixtures(folder: Path) -> None:

@@ -6,14 +6,12 @@
 
 The classifier goes to runs/nli/<name> (`--persona-nli` takes it). Accuracy is that on pairs of sentences that training
 has not seen. `cases` are the 268 evaluation cases of Dialogue NLI: in which share the gold utterance contradicts the
-persona less than each of the contradicting utterances does, and which share of such utterances it beats. A later run
-resumes a stopped one. Rows go to results/nli.csv.
+persona less than each of the contradicting utterances does, and which share of such utterances it beats. Rows go to
+results/nli.csv.
 """
 
 import random
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +21,20 @@ from tqdm import tqdm
 
 import parlai_persona  # noqa: F401
 from benchmarks.common import record
-from benchmarks.common.record import RESULTS, Row, append
+from benchmarks.common.arms import Report, parlai
+from benchmarks.common.record import RESULTS
 from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
 from parlai_persona.models import pretrained
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import read_cases
 
-CSV = RESULTS / 'nli.csv'
-BATCH, RATE, WARM, KEEP = 32, 5e-5, 100, 100
+SEED, BATCH, RATE, WARM = 1, 32, 5e-5, 100
 PARLAI = (
-    '--embedding-size 128 --n-layers 2 --n-heads 4 --ffn-size 256 --dropout 0.1 --dict-lower true --optimizer adam '
-    '-lr 5e-4 --lr-scheduler none -bs 64 -eps 8 -veps 1 -vmt accuracy -vp 2 --share-encoders false '
-    '--reduction-type mean --save-after-valid true --log-every-n-secs 20'
+    f'train_model -t persona:nli -m transformer/classifier --classes {" ".join(LABELS)} --embedding-size 128 '
+    '--n-layers 2 --n-heads 4 --ffn-size 256 --dropout 0.1 --dict-lower true --optimizer adam -lr 5e-4 '
+    '--lr-scheduler none -bs 64 -eps 8 -veps 1 -vmt accuracy -vp 2 --share-encoders false --reduction-type mean '
+    '--save-after-valid true --log-every-n-secs 20'
 )
 
 
@@ -58,46 +57,30 @@ def batches(pairs: list[Pair], seed: int) -> list[list[Pair]]:
 
 
 def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
-    """Fine-tune a pre-trained encoder for one epoch, unless that is done; resume from `unfinished.pt`."""
+    """Fine-tune a pre-trained encoder for one epoch, unless that is done."""
     if (folder / 'config.json').exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
+    names = dict(enumerate(LABELS))
+    numbers = {name: number for number, name in names.items()}
     model, tokenizer, _ = pretrained.load(
-        'classifier',
-        encoder,
-        flag='--encoder',
-        new_layers=True,
-        id2label=dict(enumerate(LABELS)),
-        label2id={name: number for number, name in enumerate(LABELS)},
+        'classifier', encoder, flag='--encoder', new_layers=True, id2label=names, label2id=numbers
     )
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model.to(device).train()
-    plan, checkpoint, first = batches(pairs, seed), folder / 'unfinished.pt', 0
+    model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
+    plan = batches(pairs, seed)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARM) * max(0.0, 1 - step / len(plan))
     )
-    stateful = (model, optimizer, schedule)
-    if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        for thing, state in zip(stateful, kept['states'], strict=True):
-            thing.load_state_dict(state)
-        first = kept['step']
-    for step in tqdm(range(first, len(plan)), initial=first, total=len(plan), desc=folder.name, mininterval=10):
-        torch.manual_seed(seed * 100_003 + step)  # dropout does not depend on where a run was stopped
+    for step, batch in enumerate(tqdm(plan, desc=folder.name, mininterval=10)):
+        torch.manual_seed(seed * 100_003 + step)  # of dropout
         optimizer.zero_grad()
-        loss(model, tokenizer, plan[step]).backward()
+        loss(model, tokenizer, batch).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if (step + 1) % KEEP == 0:
-            states = [thing.state_dict() for thing in stateful]
-            torch.save({'step': step + 1, 'states': states}, checkpoint.with_suffix('.new'))
-            checkpoint.with_suffix('.new').replace(checkpoint)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
-    checkpoint.unlink(missing_ok=True)
 
 
 def loss(model: Any, tokenizer: Any, batch: list[Pair]) -> torch.Tensor:
@@ -106,13 +89,6 @@ def loss(model: Any, tokenizer: Any, batch: list[Pair]) -> torch.Tensor:
     labels = torch.tensor([LABELS.index(name) for name in names], device=model.device)
     with torch.autocast(model.device.type, torch.bfloat16):
         return model(**inputs.to(model.device), labels=labels).loss
-
-
-def train_parlai(folder: Path, datapath: str, count: int, seed: int) -> None:
-    program = Path(sys.executable).with_name('parlai')
-    model = ('-m', 'transformer/classifier', '-mf', folder / 'model', '--classes', *LABELS, *PARLAI.split())
-    data = ('-t', 'persona:nli', '--nli-pairs', str(count), '--datapath', datapath, '--seed', str(seed))
-    subprocess.run([program, 'train_model', *model, *data], check=True)
 
 
 def cases(judge: Nli, path: Path) -> dict[str, float]:
@@ -132,37 +108,28 @@ def cases(judge: Nli, path: Path) -> dict[str, float]:
 def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument('--datapath', default='data')
-    parser.add_argument('--encoder', default=None, help='folder or hub name of a pre-trained encoder')
-    parser.add_argument('--name', default=None, help='of the folder below runs/nli; default: parlai, or minilm')
-    parser.add_argument('--pairs', type=int, default=None, help='default: 90,000 (ParlAI), 32,000 (encoder)')
-    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--encoder', help='folder or hub name of a pre-trained encoder')
+    parser.add_argument('--pairs', type=int, help='default: 90,000 (ParlAI), 32,000 (encoder)')
     args = record.parse_arguments(parser)
-    name = args.name or ('minilm' if args.encoder else 'parlai')
+    name = 'minilm' if args.encoder else 'parlai'
     count = args.pairs or (32_000 if args.encoder else 90_000)
     folder, task = Path('runs/nli') / name, teacher(args.datapath)
     task.opt['nli_pairs'] = count
     if args.encoder:
-        fine_tune(args.encoder, folder, task.pairs('train'), args.seed)
+        fine_tune(args.encoder, folder, task.pairs('train'), SEED)
         judge: Nli = TransformersNli(str(folder))
     else:
-        train_parlai(folder, args.datapath, count, args.seed)
+        parlai(f'{PARLAI} --nli-pairs {count} --seed {SEED} -mf {folder}/model', '--datapath', args.datapath)
         judge = ParlaiNli(str(folder / 'model'))
-    figures: list[tuple[str, str, str, float]] = []  # data, split, metric, value
+    command = 'python -m benchmarks.suite.nli --datapath data' + (' --encoder MINILM' if args.encoder else '')
+    report = Report(RESULTS / 'nli.csv', command, args.allow_dirty, SEED)
     for split in ('valid', 'test'):
         pairs = task.pairs(split)
         labels = judge.classify([pair[:2] for pair in pairs])
         accuracy = statistics.mean(one == pair.label for one, pair in zip(labels, pairs, strict=True))
-        figures.append((f'{count:,} pairs', split, 'accuracy', accuracy))
+        report.add(name, 'persona:nli', f'{count:,} pairs', split, {'accuracy': accuracy}, threads=None)
     ranked = cases(judge, task.folder / CASES)
-    figures += [('Dialogue NLI evaluation cases', 'all', metric, value) for metric, value in ranked.items()]
-    command = 'python -m benchmarks.suite.nli --datapath data' + (' --encoder MINILM' if args.encoder else '')
-    rows = [
-        Row(name, 'persona:nli', data, split, args.seed, metric, value, command)
-        for data, split, metric, value in figures
-    ]
-    for row in rows:
-        print(f'{row.split}: {row.metric} {row.value:.4f}')
-    append(rows, CSV, replace=True, allow_dirty=args.allow_dirty)
+    report.add(name, 'persona:nli', 'Dialogue NLI evaluation cases', 'all', ranked, threads=None)
 
 
 if __name__ == '__main__':
