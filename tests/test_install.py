@@ -80,7 +80,7 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
     assert str(tmp_path) in where
     assert ('source' in where) == (kind == 'editable')
     stock = Path(sys.executable).parent / 'parlai'
-    command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid']
+    command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid', '--num-examples', '8']
     assert 'persona_f1' in run(fresh, stock, *command, cwd=elsewhere)
 
 
