@@ -1,5 +1,5 @@
 # make demo: the main job on the embedded sample. make test: the fast test suite.
-# Both create .venv when it is missing or when what it is made from has changed; nothing else is needed.
+# Both create .venv if it is missing, or if a file that it is made from has changed. Nothing else is needed.
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
@@ -13,7 +13,7 @@ JOBS ?= 2
 help:
 	@echo "make demo      train, evaluate and talk to persona:memnet on the embedded sample (about a minute)"
 	@echo "make test      the fast test suite"
-	@echo "make test-all  the slow tests, too"
+	@echo "make test-all  all tests, the slow ones too"
 	@echo "make lint      ruff and mypy"
 	@echo "make results   write RESULTS.md and results/*.md from results/*.csv"
 	@echo "make lock      pin today's versions in requirements.lock (needs the registry)"

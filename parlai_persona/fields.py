@@ -1,19 +1,19 @@
-"""The names of the Message fields in which agents and tasks meet; ParlAI's own (`text`, `labels`, …) aside."""
+"""The names of the Message fields that our agents and tasks share, beside ParlAI's own (`text`, `labels`, …)."""
 
-PERSONA = 'persona'  # list of str: sentences about the speaker whose replies are the labels
+PERSONA = 'persona'  # list of str: sentences about the speaker of the labels
 PARTNER_PERSONA = 'partner_persona'  # list of str: sentences about the other speaker
 DIALOGUE_ID = 'dialogue_id'  # str: the same for all turns of a dialogue, unique within a split
 TURN = 'turn'  # int: 0 for the first reply of a dialogue
 
 YOUR_PERSONA = 'your persona: '  # how ParlAI marks a line of PERSONA in `text`
-PARTNERS_PERSONA = "partner's persona: "  # and of PARTNER_PERSONA
+PARTNERS_PERSONA = "partner's persona: "  # and a line of PARTNER_PERSONA
 SILENCE = '__SILENCE__'  # how the data files write the missing turn before the opening one
-KIND = 'kind'  # str: what sort of reply is asked for, where a task knows it; its README says which it has
-TURNS = 'turns'  # int: how many turns the dialogue has, where a task judges whole dialogues
+KIND = 'kind'  # str: the sort of reply that is asked for, if the task knows it; its README lists the sorts
+TURNS = 'turns'  # int: how many turns the dialogue has, if the task judges whole dialogues
 
-SPEAKER = 'speaker'  # str: who replies, where a task knows people and not only what they say of themselves
+SPEAKER = 'speaker'  # str: who replies, if the task knows people and not only personas
 DIALOGUES = 'dialogues'  # list of a person's dialogues, each with DIALOGUE_ID, PERSONA and MESSAGES
 MESSAGES = 'messages'  # list of the turns of such a dialogue: text, labels, perhaps label_candidates
-FOLDS = 'folds'  # list of {SUPPORT, QUERY}: places in DIALOGUES of what to learn from and of what to answer then
+FOLDS = 'folds'  # list of {SUPPORT, QUERY}: places in DIALOGUES to learn from, and places to answer after that
 SUPPORT, QUERY = 'support', 'query'
-REPLIES = 'replies'  # of an agent: for each fold the list of its replies to the messages of its query
+REPLIES = 'replies'  # from an agent: for each fold, its replies to the messages of the query

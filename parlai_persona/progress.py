@@ -39,14 +39,14 @@ class ProgressLine:
         self.since, self.seen = self.clock(), examples
 
     def due(self) -> bool:
-        """Return whether it is time for an update."""
+        """Tell whether it is time for an update."""
         now = self.clock()
         if self.terminal:
             return now - self.shown >= TERMINAL_EVERY
         return now - self.shown >= min(max(LOG_EVERY, (now - self.begun) / 10), LOG_AT_LEAST_EVERY)
 
     def show(self, share: float | None, examples: int, left: float | None = None, note: str = '') -> None:
-        """Write the line: `left` is in seconds, and follows from the share if it is not given."""
+        """Write the line. `left` is in seconds; if it is not given, it is computed from the share."""
         now = self.clock()
         if share and left is None:
             left = (now - self.begun) * (1 - share) / share
@@ -65,7 +65,7 @@ class ProgressLine:
         self.shown, self.visible, self.ever_shown = now, self.terminal, True
 
     def erase(self, _: object = None) -> bool:
-        """Make room for other output; as a filter of a log, let every record pass."""
+        """Erase the line to make room for other output. As a filter of a log, let every record pass."""
         if self.visible:
             self.out.write(ERASE)
             self.out.flush()
@@ -73,7 +73,7 @@ class ProgressLine:
         return True
 
     def finish(self) -> None:
-        """Leave the line as it is: what is written next stands below it."""
+        """Leave the line on the screen; later output goes below it."""
         if self.visible:
             self.out.write('\n')
             self.out.flush()

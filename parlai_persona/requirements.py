@@ -1,4 +1,4 @@
-"""Is there a ParlAI that we can work with? One sentence and one command if not."""
+"""Checks that ParlAI is installed in the right version; if not, says in one sentence which command installs it."""
 
 from importlib.util import find_spec
 
@@ -9,11 +9,11 @@ INSTALL_SETUPTOOLS = "pip install 'setuptools>=70,<80.9'"
 
 
 class MissingRequirement(ImportError):
-    """ParlAI is absent or of another version; the message holds the command that mends it."""
+    """ParlAI, or a module that it needs, is missing or has another version. The message has the command to fix that."""
 
 
 def check() -> None:
-    """Raise `MissingRequirement` unless ParlAI 1.7.2 and the `pkg_resources` it imports are there."""
+    """Raise `MissingRequirement` unless ParlAI 1.7.2 and `pkg_resources`, which it imports, are installed."""
     if find_spec('parlai') is None:
         raise MissingRequirement(f'{NEED}, and no ParlAI is installed: {INSTALL_PARLAI}')
     import parlai

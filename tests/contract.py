@@ -1,4 +1,4 @@
-"""What the contract tests know about an agent, and what they share.
+"""The list of agents under the contract, and helpers that the contract tests share.
 
 To put an agent under the contract, append an `Entry` to `AGENTS`: its names, its kind, options that make it tiny.
 """
@@ -205,7 +205,7 @@ class Trained:
     losses: list[float]
 
     def load(self, **options) -> Agent:
-        """The agent as it comes out of the model file, for evaluation unless `datatype` says otherwise."""
+        """Load the agent from the model file, for evaluation unless `datatype` says otherwise."""
         return load(self.model_file, **{'datatype': 'valid', **SHOW_ALL[self.entry.kind], **options})
 
 
@@ -214,7 +214,7 @@ def load(model_file: str, **options) -> Agent:
 
 
 def training_options(entry: Entry, folder: Path, seed: int = 1, steps: int = STEPS) -> dict:
-    """For ParlAI's training script: a short and quiet run that logs every step."""
+    """Return options of ParlAI's training script for a short and quiet run that logs every step."""
     return {
         'task': TASK,
         'persona_sample_dialogues': 2,
@@ -242,7 +242,7 @@ def train(entry: Entry, folder: Path, seed: int = 1, steps: int = STEPS) -> Trai
 
 
 def owners(entry: Entry, script: str) -> Iterator[type]:
-    """Who adds flags of their own to a script."""
+    """Yield the classes that add flags of their own to a script."""
     yield load_agent_module(entry.name)
     yield load_teacher_module(TASK)
     if script == 'interactive':
@@ -250,7 +250,7 @@ def owners(entry: Entry, script: str) -> Iterator[type]:
 
 
 def own_parser(owner: type) -> ParlaiParser:
-    """A parser that knows nothing but the flags of this class."""
+    """Return a parser that knows only the flags of this class."""
     parser = ParlaiParser(False, False)
     owner.add_cmdline_args(parser, None)
     return parser
@@ -271,7 +271,7 @@ def actions(parser: ParlaiParser) -> dict[str, argparse.Action]:
 
 
 def meanings(parser: ParlaiParser) -> dict[str, tuple]:
-    """Flag -> what it sets and how; the help text tells whose it is."""
+    """Map each flag to what it sets and how. The help text shows which class has added it."""
     return {
         flag: (a.dest, a.type, a.nargs, set(a.choices or ()), getattr(a, 'real_help', a.help))
         for flag, a in actions(parser).items()
@@ -279,7 +279,7 @@ def meanings(parser: ParlaiParser) -> dict[str, tuple]:
 
 
 def compatible(parser: ParlaiParser) -> Iterator[dict[str, argparse.Action]]:
-    """The first flag of every action, in groups that may be given together."""
+    """Yield the first flag of every action, in groups of flags that can be given together."""
     exclusive = [group._group_actions[1:] for group in parser._mutually_exclusive_groups]
     later = {id(action) for group in exclusive for action in group}
     first = {a.option_strings[0]: a for a in actions(parser).values()}
@@ -290,7 +290,7 @@ def compatible(parser: ParlaiParser) -> Iterator[dict[str, argparse.Action]]:
 
 
 def another(action: argparse.Action, default) -> list[str]:
-    """Something other than the default of this flag, as written on the command line."""
+    """Return a value other than the default of this flag, as written on the command line."""
     if action.nargs == 0:
         return []
     if action.choices:
@@ -317,7 +317,7 @@ def dialogues(datatype: str = 'valid', count: int = 4) -> list[list[Message]]:
 
 
 def changed(message: Message, **fields) -> Message:
-    """A copy with other fields; those that are None are left out."""
+    """Return a copy with other fields; those that are None are left out."""
     return Message({name: value for name, value in {**message, **fields}.items() if value is not None})
 
 
@@ -331,13 +331,13 @@ def hear(agent: Agent, turns: Sequence[Message]):
 
 
 def reply(agent: Agent, turns: Sequence[Message]) -> Message:
-    """What the agent says to the last of these turns."""
+    """Return the agent's reply to the last of these turns."""
     hear(agent, turns)
     return agent.act()
 
 
 def replies(agent: Agent, rows: Sequence[Sequence[Message]]) -> list[Message]:
-    """What it says to the last turns of several dialogues in one batch."""
+    """Return its replies to the last turns of several dialogues in one batch."""
     return agent.batch_act([hear(agent.clone(), turns) for turns in rows])
 
 

@@ -1,4 +1,4 @@
-"""Where the real corpora are; tests that need them are skipped without them."""
+"""Finds the real corpora; tests that need them are skipped without them."""
 
 import os
 from pathlib import Path

@@ -91,7 +91,7 @@ def test_no_rule_is_broken(task, seed, knowledge):
 
 
 def corrupt(dialogue: Dialogue, old: str, new: str) -> Dialogue:
-    """Old text replaced everywhere in the messages, or in the profile."""
+    """Replace the old text everywhere in the messages, or in the profile."""
     turns = tuple(
         replace(turn, text=turn.text.replace(old, new), reply=turn.reply.replace(old, new)) for turn in dialogue.turns
     )
@@ -127,7 +127,7 @@ def drop_facts(turn, name: str):
 
 
 def sample(task: int, knowledge: Knowledge) -> Dialogue:
-    """The first plain dialogue of the task with a middle-aged man, who refuses a suggestion at least."""
+    """Return the first plain dialogue of the task with a middle-aged man who refuses at least one suggestion."""
     plain = plain_dialogues(task)[0]
     for seed in range(1000):
         dialogue = personalize(plain, knowledge, random.Random(seed))

@@ -1,7 +1,7 @@
 """Every fix of `parlai_persona.compat` with a check that fails without it, and the mechanism that applies them.
 
-A check does what ParlAI does where the defect is. Run as a program, this file runs all checks and prints what
-became of each as JSON: that is how they are run in a process that has the fixes switched off.
+A check does what ParlAI does where the defect is. Run as a program, this file runs all checks and prints their results
+as JSON. In this way they run in a process that has the fixes switched off.
 """
 
 import contextlib
@@ -90,7 +90,7 @@ def nltk_sentence_model(tmp_path):
         return  # an NLTK before `punkt_tab`, with which ParlAI is right
 
     def download(name):
-        """What the download leaves behind of a model that knows nothing."""
+        """Write what a download would, for a model that knows nothing."""
         folder = tmp_path / 'tokenizers' / name / 'english'
         folder.mkdir(parents=True)
         for file in ('collocations.tab', 'sent_starters.txt', 'abbrev_types.txt', 'ortho_context.tab'):
@@ -195,7 +195,7 @@ def resumed_training_keeps_the_best_model(tmp_path):
 
 
 def longest_vector(agent):
-    """How many tokens are left of ten when there is room for eight."""
+    """Return how many of ten tokens are left when there is room for eight."""
     from parlai.core.message import Message
 
     agent = agent.__new__(agent)
@@ -278,7 +278,7 @@ def put_vectors(datapath, kind, text, name='mine.vec'):
 
 
 def tiny_gpt2(tmp_path, dtype='float32'):
-    """ParlAI's GPT-2 model around a stored one with random parameters."""
+    """Return ParlAI's GPT-2 model around a stored one with random parameters."""
     import torch
     from parlai.agents.hugging_face.gpt2 import HFGPT2Model
     from transformers import GPT2Config, GPT2Model
@@ -376,7 +376,7 @@ def time_left_minds_max_train_time(tmp_path):
 
 @contextlib.contextmanager
 def progress_of_each_step():
-    """What is written to standard error, with an update of the progress after each step."""
+    """Return what a training writes to standard error, with an update of the progress after each step."""
     import parlai.utils.logging as logging
 
     always = mock.patch('parlai_persona.progress.ProgressLine.due', lambda line: True)
@@ -439,20 +439,20 @@ def interrupted_training_can_go_on(tmp_path):
 
 
 def outcomes(names) -> dict[str, str]:
-    """Check -> the error it ended with, or ''."""
+    """Run the checks; return the error that each ended with, or ''."""
     found = {}
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 CHECKS[name](Path(folder))
                 found[name] = ''
-            except Exception as error:  # noqa: BLE001  which one is what we are here to report
+            except Exception as error:  # noqa: BLE001  this function reports any error
                 found[name] = f'{type(error).__name__}: {error}'
     return found
 
 
 def outcomes_without(skipped: str, names) -> dict[str, str]:
-    """The same in a process that leaves out some fixes."""
+    """Return the same from a process that leaves out some fixes."""
     done = subprocess.run(
         [sys.executable, __file__, *names],
         env={**os.environ, hooks.SKIP: skipped},
@@ -487,7 +487,7 @@ def test_works_with_the_fix(name, tmp_path):
 
 @pytest.mark.parametrize('name', CHECKS)
 def test_fails_without_the_fixes(name, without_any):
-    """On a stack that does not have the defect, ParlAI works without the fix, and then it must not be applied."""
+    """ParlAI fails without the fix. On a stack without the defect it works, and then the fix must not be applied."""
     CHECKS[name](Path(tempfile.mkdtemp()))  # so that its module is imported
     if not without_any[name] and (name in AT_USE or name not in compat.APPLIED):
         pytest.skip('this stack does not have the defect')

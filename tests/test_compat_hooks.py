@@ -1,4 +1,4 @@
-"""How fixes get to run: after the import of their module, once, in order, and only if the user wants them."""
+"""Fixes run after the import of their module: once, in order, and only if the user wants them."""
 
 import importlib
 import inspect
@@ -11,7 +11,7 @@ from parlai_persona.compat import hooks
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """The name of a module on the path that nobody has imported, with mechanism and registry to itself."""
+    """Yield the name of a module that nobody has imported, with a mechanism and a registry of its own."""
     (tmp_path / 'broken.py').write_text('def answer():\n    return 41\n')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(hooks, 'FIXES', {})

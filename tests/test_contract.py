@@ -1,4 +1,4 @@
-"""What every agent has to keep, run over the list in `contract.py`: one test a clause, its docstring says which."""
+"""The contract that every agent has to keep, run over the list in `contract.py`. Each test is a clause."""
 
 import copy
 import fnmatch
@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
 
 
 def test_every_exemption_is_of_a_clause():
-    """Whether it still fails as stated is tested with the clauses themselves."""
+    """The tests of the clauses themselves check that each exemption still fails as stated."""
     clauses = {name.removeprefix('test_') for name in globals()}
     for entry in contract.AGENTS:
         assert {key.partition('[')[0] for key in entry.exempt} <= clauses, entry
@@ -85,20 +85,20 @@ def test_flags_arrive(entry, case):
 
 
 def assert_same(one, other, tolerance=1e-4):
-    """The same text, ranking and scores, and loss. Candidates whose scores are equal may swap places."""
+    """Assert the same text, ranking, scores and loss. Candidates with equal scores may swap places."""
     assert one.get('text') == other.get('text')
     assert contract.value(one, 'loss') == pytest.approx(contract.value(other, 'loss'), abs=tolerance)
     assert contract.scored(one) == pytest.approx(contract.scored(other), abs=tolerance)
 
 
 def rows():
-    """Dialogues up to a turn, so that their lengths differ."""
+    """Return dialogues up to a turn, so that their lengths differ."""
     first, second, third, fourth = dialogues()
     return [first[:1], second[:6], third[:2], fourth[:4]]
 
 
 def bare_row():
-    """A first turn without a persona."""
+    """Return a first turn without a persona."""
     return [changed(dialogues()[0][0], text='hello .', **NO_PERSONA)]
 
 
@@ -130,7 +130,7 @@ def test_save_and_load(entry, trained):
 
 
 def in_evaluation(made):
-    """A clone of the agent that was trained, with the options of evaluation."""
+    """Return a clone of the trained agent with the options of evaluation."""
     opt = copy.deepcopy(made.agent.opt)
     opt.update(datatype='valid', **contract.SHOW_ALL[made.entry.kind])
     return type(made.agent)(opt, {**made.agent.share(), 'opt': opt})
@@ -151,7 +151,7 @@ def test_resumed_training(entry, trained, tmp_path):
 
 
 def learn(agent, rows=None):
-    """A training step on the last turns of these dialogues, by default of some that differ in length."""
+    """Do a training step on the last turns of these dialogues, by default of some that differ in length."""
     rows = rows or [turns[: 2 * number + 1] for number, turns in enumerate(dialogues('train:ordered'))]
     return agent.batch_act([hear(agent.clone(), turns) for turns in rows])
 
@@ -247,7 +247,7 @@ def test_seed_option(tmp_path):
 
 @clause(*MODELS)
 def test_gradients(entry, trained):
-    """A training step sends a gradient to every parameter, save those that the entry lists, with their reasons."""
+    """A training step sends a gradient to every parameter, except those that the entry lists with their reasons."""
     agent = load(trained(entry).model_file, datatype='train')
     learn(agent)
     missed = {n for n, p in parameters(agent).items() if p.requires_grad and (p.grad is None or not p.grad.any())}
@@ -258,7 +258,7 @@ def test_gradients(entry, trained):
 
 @clause(*MODELS)
 def test_loss_falls(entry, trained):
-    """On the examples of two dialogues, the loss falls clearly within a few dozen steps."""
+    """The loss on the examples of two dialogues falls clearly within a few dozen steps."""
     losses = trained(entry).losses
     assert sum(losses[-4:]) / 4 < 0.7 * losses[0]
 

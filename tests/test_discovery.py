@@ -1,4 +1,4 @@
-"""An unmodified ParlAI knows `persona:`, at no cost that one would notice."""
+"""An unmodified ParlAI knows `persona:`, at no noticeable cost."""
 
 import os
 import subprocess
@@ -76,7 +76,7 @@ def test_import_loads_no_torch(tmp_path):
 
 
 def test_python_use(tmp_path):
-    """`import parlai_persona`, then ParlAI's scripts as ever; in either order."""
+    """`import parlai_persona` and ParlAI's scripts work as usual, imported in either order."""
     code = (
         'from parlai.scripts.eval_model import EvalModel\n'
         'import parlai_persona\n'
@@ -137,7 +137,7 @@ def test_a_users_own_parlai_internal_keeps_working(tmp_path):
 
 
 def test_a_users_regular_parlai_internal_needs_one_line(tmp_path):
-    """With `__init__.py` files it hides ours, as Python has it; README says to add this one line."""
+    """A package with `__init__.py` files hides ours, as always in Python. README says to add this one line."""
     users_parlai_internal(tmp_path, regular=True)
     assert 'mine runs; False' in mine(tmp_path)
     (tmp_path / 'parlai_internal' / 'scripts' / 'persona.py').write_text('import parlai_persona\n')

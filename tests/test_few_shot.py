@@ -25,7 +25,7 @@ def described(*sentences: str):
 
 
 def test_who_is_one_person_by_hand():
-    """Part of another with three sentences; four in common; joined by a third; not: three of four, part with two."""
+    """Joined: part of another with three sentences; four in common; by a third. Not: three of four; part with two."""
     part = CHESS[:3]
     four = [*CHESS, 'i can sing.']
     other_four = [*CHESS, 'i can dance.']
@@ -100,7 +100,7 @@ def test_training_draws_support_and_query_anew():
 
 @pytest.mark.parametrize(('support', 'query', 'drawn'), [(1, 2, (1, 2)), (2, 5, (2, 1)), (9, 9, (2, 1))])
 def test_who_has_few_dialogues_gives_what_there_is(support, query, drawn):
-    """Three each: one at least is left to answer."""
+    """Everyone has three dialogues, and at least one is left to answer."""
     seen = paml_tasks.message(paml_tasks.teacher('train', few_shot_support=support, few_shot_query=query))
     (fold,) = seen[fields.FOLDS]
     assert (len(fold['support']), len(fold['query'])) == drawn
@@ -153,7 +153,7 @@ def test_descriptions_group_too():
 
 
 def test_the_averages_of_the_paper_by_hand():
-    """Over the replies of a dialogue first; perplexity in the log."""
+    """The average is over the replies of a dialogue first. Perplexity is averaged in the log."""
     teacher = paml_tasks.teacher(few_shot_folds=2)
     task = teacher.act()
     gold = [[turn['labels'][0] for turn in one[fields.MESSAGES]] for one in task[fields.DIALOGUES][:2]]

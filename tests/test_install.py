@@ -41,7 +41,7 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.fixture
 def source(tmp_path) -> Path:
-    """A copy of the sources, as a build leaves its traces beside them."""
+    """Return a copy of the sources, because a build leaves files beside them."""
     names = ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'parlai_persona', 'tasks', 'agents', 'zoo')
     folder = tmp_path / 'source'
     folder.mkdir()

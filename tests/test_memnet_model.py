@@ -137,7 +137,7 @@ def test_the_memory_by_hand():
 
 
 def test_personas_of_all_sorts():
-    """Repeated sentences count once, empty ones not at all; without a persona the context stays as it is."""
+    """Repeated sentences count once, and empty ones do not count. Without a persona the context does not change."""
     net, h = by_hand(), torch.tensor([[1.0, 0.0]] * 5)
     batch = personas([[1, 2], [3]], [[1, 2], [3], [1, 2], [3]], [[], [1, 2], [], [3]], [], [[]])
     found = net.recall(h, batch)

@@ -200,7 +200,7 @@ def as_version_0_1(states):
 
 
 def test_checkpoints_of_version_0_1_go_on(learned, tmp_path):
-    """Without unpickling: the same parameters, and the same ones after the next iteration."""
+    """They load without unpickling: parameters are the same, also after the next iteration."""
     new = create_agent_from_model_file(learned, {'datatype': 'train'})
     shutil.copy(f'{learned}.opt', tmp_path / 'model.opt')
     torch.save(as_version_0_1(torch.load(learned, weights_only=True)), tmp_path / 'model')

@@ -218,7 +218,7 @@ def test_weights_of_the_controls(digits):
 
 
 def test_learned_weights_separate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """On scikit-learn's digits; wrong labels that point the same way, so that accuracy tells, too."""
+    """Learned on scikit-learn's digits. All wrong labels point the same way, so accuracy shows the effect too."""
     monkeypatch.setattr(data, 'ROOT', tmp_path)
     tasks = data.Tasks(data.read_digits(None), 1, 'next')
     recipe = mnist.Recipe(batch=64, iterations=300, alpha=2e-3, gamma=2e-2, images='centred')

@@ -133,7 +133,7 @@ def test_padding_changes_nothing(shape, fast):
 
 
 def test_words_of_other_tasks_only_make_the_table_longer():
-    """A task whose words are the first 8 of 12 uses the first block of the embedding alone."""
+    """A task with the first 8 of 12 words uses only the first block of the embedding."""
     _, _, theta, _ = models(Shape(embedding=4))
     assert blocks(theta, 'A', 8) is theta['A_0']
     assert blocks(theta, 'A', 12).shape == (12, 4)
@@ -172,7 +172,7 @@ def test_story():
 
 
 def test_time_counted_back():
-    """The lines of the turn before the query are one ago, whatever came before; alike dialogues look alike."""
+    """The lines of the turn before the query are one turn ago, whatever came before. So similar ends look the same."""
     late, early = Story(back=True), Story(back=True)
     late.hear('resto_a R_rating 1\nhello')
     early.hear('hello')

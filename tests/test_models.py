@@ -1,4 +1,4 @@
-"""What generators and rankers with personas start from: history, dictionary, tensors, precision."""
+"""The base of generators and rankers with personas: history, dictionary, tensors, precision."""
 
 import pytest
 import torch
@@ -98,7 +98,7 @@ def test_persona_tensors_by_hand():
 
 
 class Ours(PersonaGenerator, GeneratorAgent):
-    """A generator of ParlAI's on our base."""
+    """One of ParlAI's generators on our base."""
 
     PREFIX = 'ours'
 

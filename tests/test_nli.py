@@ -224,7 +224,7 @@ def test_a_classifier_of_parlai(folder, tmp_path):
 
 
 class Judge(nli.Nli):
-    """By the first words, so that figures can be had by hand."""
+    """A classifier that judges by the first words, so that figures can be computed by hand."""
 
     asked = 0
 

@@ -1,4 +1,4 @@
-"""`persona:own`: files of one's own dialogues, their splits and candidates, and the page docs/own_data.md."""
+"""`persona:own`: files of the user's own dialogues, their splits and candidates, and the page docs/own_data.md."""
 
 import re
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_the_teacher(tmp_path):
 
 @pytest.mark.slow
 def test_the_page_runs(shell):
-    """All of its commands, with one epoch a training and generated dialogues in the place of Persona-Chat."""
+    """Run all commands of the page, with one epoch a training and generated dialogues instead of Persona-Chat."""
     commands = '\n'.join(re.findall(r'```sh\n(.*?)```', PAGE.read_text(), re.S))
     quick = commands.replace('--num-epochs 15', '--num-epochs 1')
     quick = quick.replace('persona:personachat,', 'persona:sample:persona_sample_dialogues=50,')

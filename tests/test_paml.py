@@ -104,7 +104,7 @@ def test_the_loss_without_padding_is_that_of_parlai(trained):
 
 
 def test_batches_of_like_length_by_hand():
-    """With lengths 9, 10 and 30, two batches cost 20 + 30 and twice the batch cost; one costs 90 and once."""
+    """Lengths are 9, 10, 30. Two batches cost 20 + 30 plus twice the batch cost; one costs 90 plus the batch cost."""
     turns = [{'text_vec': [0] * length} for length in (30, 9, 10)]
 
     def lengths(batch: float) -> list[list[int]]:

@@ -138,7 +138,7 @@ def test_leaving_out_is_adapting_fold_by_fold(double):
 
 @pytest.mark.parametrize('batch', [0, 1])
 def test_folds_together_are_folds_alone(double, batch):
-    """With several steps too, when folds share only the first one."""
+    """This also holds for several steps, when folds share only the first one."""
     agent = double
     agent.inner = replace(agent.inner, inner_batch=batch, eval_steps=STEPS, inner_lr=ALPHA)
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']

@@ -195,7 +195,7 @@ def test_text_labels_and_candidates_are_those_of_parlais_own_teacher(tmp_path, s
 
 @pytest.mark.parametrize('candidates', ['inline', 'sampled'])
 def test_the_place_of_the_label_tells_nothing(candidates):
-    """In the files the reply is always the last candidate; a model with ties would look perfect."""
+    """The reply is always the last candidate in the files, so a model with ties would look perfect."""
     places = set()
     for seed in range(30):
         for message in teacher(persona_candidates=candidates, persona_candidates_count=3, persona_candidates_seed=seed):

@@ -54,7 +54,7 @@ def test_golden_records():
     first, *_, last = read_dialogues(TRAIN, personalized=True)
     assert (first.id, last.id) == ('train-0', 'train-3')
     assert first.persona == ()
-    assert first.partner_persona == (PROFILE,)  # the bot replies; the profile is of whom it replies to
+    assert first.partner_persona == (PROFILE,)  # the bot replies, and the profile describes its partner
     assert [(t.text, t.reply, t.kind) for t in first.turns if '\n' not in t.text] == [
         ('hello', 'good day friend', 'other'),
         ('a cheap table for two in oslo please', 'on my way', 'other'),
@@ -153,7 +153,7 @@ def test_without_the_profile_in_the_text():
 
 
 def test_other_tasks_beside_it_keep_their_own_side():
-    """One flag for all tasks of a run: its default must not be that of whichever comes last."""
+    """All tasks of a run share one flag. Its default must not be that of the last task."""
     opt = setup_args().parse_kwargs(task=f'persona:sample,{TASK}', babi_folder=str(FOLDER), loglevel='error')
     sample, babi = create_task_agent_from_taskname(opt)[0].tasks
     assert sample.get(0)['text'].startswith('your persona: ')
@@ -298,7 +298,7 @@ def test_a_folder_with_one_split_only(tmp_path):
 
 @register_agent('almost_right')
 class AlmostRight(Agent):
-    """Answers with the label, but for two messages."""
+    """An agent that answers with the label, except for two messages."""
 
     def act(self):
         seen = self.observation
@@ -333,7 +333,7 @@ def test_accuracy_of_dialogues_and_kinds(batchsize, stream):
     assert counts == {'option': 5, 'api_call': 5, 'info': 1, 'other': 23}
     assert report['accuracy_other'].value() == pytest.approx(21 / 23)
     assert report['accuracy_option'].value() == report['accuracy_api_call'].value() == 1
-    assert 'persona_recall' not in report  # the bot has no persona whose words it could use
+    assert 'persona_recall' not in report  # the bot has no persona to take words from
 
 
 @pytest.mark.parametrize('batchsize', [1, 2])

@@ -133,7 +133,7 @@ def test_commands_inside_the_chat(chat):
         persona='1',
         persona_side='both',
     )
-    assert out.count('Started again.') == 3  # /persona 2, /me and /reset, each of which resets the model
+    assert out.count('Started again.') == 3  # /persona 2, /me and /reset each reset the model
     assert out.count('(reset)') >= 3
     assert 'tokyo' in out
     assert r"npartner's persona: i row.\nwell" in out

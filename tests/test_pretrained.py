@@ -165,7 +165,7 @@ def test_a_missing_gguf_package_is_named(tmp_path, monkeypatch):
 
 
 def test_a_model_without_its_mark_of_quantisation_computes_the_same_and_can_be_saved(tmp_path):
-    """What `load` makes of a model from a GGUF file, whose config says that it is quantised."""
+    """`load` does this with a model from a GGUF file, because its config says that it is quantised."""
     model = tiny('causal')
     unwritable = SimpleNamespace(to_dict=lambda: {'modules': object()})  # as JSON, like that of a GGUF file
     model.config.quantization_config = unwritable

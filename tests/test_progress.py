@@ -107,7 +107,7 @@ TRAINING = ('--optimizer', 'adam', '-lr', '0.001', '--lr-scheduler', 'none', '-b
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """Start a training of `persona:memnet`, press Ctrl-C after its first log; the end of the process, what it said."""
+    """Start a training of `persona:memnet` and press Ctrl-C after its first log; return its status and its output."""
     command = [str(Path(sys.executable).parent / 'parlai'), 'train_model', '-t', 'persona:sample']
     command += ['-m', 'persona:memnet', '-mf', str(tmp_path / 'my model'), '--max-train-steps', '1000000', *TRAINING]
     process = subprocess.Popen(

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 PREFIX = RELEASES[True][2]
 # The authors' test-OOV files were made with another R_number for the restaurants than their knowledge base has.
 EXCEPTIONS = {('party', task, 'test-OOV') for task in (3, 5)}
-LIMIT = 1e-4  # a difference less likely than this is not chance: some fifty figures are compared
+LIMIT = 1e-4  # a difference less likely than this is not chance: about fifty figures are compared
 
 Corpus = dict[tuple[int, str], list[Dialogue]]  # task and split -> dialogues
 

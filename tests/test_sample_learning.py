@@ -1,4 +1,4 @@
-"""`persona:sample` tells who reads the persona: the ceilings that its grammar promises are reached, and not passed.
+"""`persona:sample` shows who reads the persona: agents reach the ceilings of its grammar, and do not pass them.
 
 In the fast tests rules play: each reads what its ceiling allows and guesses the rest. The slow ones train ParlAI's
 memory network, which reads persona and history, and the demo's `persona:memnet`, which reads persona and last message.
@@ -29,7 +29,7 @@ READS = {'all': {'persona', 'history'}, 'no persona': {'history'}, 'no history':
 
 
 class Hints(NamedTuple):
-    """What a guess might cling to."""
+    """Hints that a guess might use."""
 
     shown: list[str]  # the ten values, in the order of their candidates
     named: list[str]  # those that the other candidates name
@@ -141,7 +141,7 @@ def test_rules_reach_their_ceiling(ceiling):
 
 @pytest.mark.parametrize('cue', CUES)
 def test_nothing_gives_the_reply_away(cue):
-    """Who reads neither persona nor history gets a tenth of the questions, whatever the guess clings to."""
+    """An agent without persona and history gets a tenth of the questions right, whatever hint its guesses use."""
     for kind, (right, turns) in scores(Rules(set(), cue)).items():
         if kind != 'open':
             assert right == pytest.approx(GUESS * turns, abs=deviation(turns)), kind
@@ -188,7 +188,7 @@ def evaluate(model_file: str, **options) -> dict[str, float]:
 
 
 def check_ceiling_without_persona(scores: dict[str, float], ceiling: Fraction, guessed_turns: int) -> None:
-    """Without the persona an agent stays under its ceiling, and guesses where the persona has the answer."""
+    """Check that an agent without the persona stays under its ceiling, and guesses what only the persona tells."""
     questions = grammar.SIZES['valid'] * grammar.TOPICS_PER_DIALOGUE  # to which the persona has the answer
     assert scores['hits@1'] <= ceiling + deviation(guessed_turns) / (2 * questions)
     assert scores['hits@1_persona'] == pytest.approx(GUESS, abs=deviation(questions) / questions)
@@ -197,7 +197,7 @@ def check_ceiling_without_persona(scores: dict[str, float], ceiling: Fraction, g
 @pytest.mark.slow
 def test_an_agent_that_reads_the_persona_beats_the_one_that_does_not(tmp_path):
     """A memory network comes near the ceiling with the persona, and stays under the other one where the persona is
-    withheld, be it from the trained agent or from its training."""
+    withheld, whether from the trained agent or from its training."""
     best: dict[str, Fraction] = grammar.ceilings()
     questions = grammar.SIZES['valid'] * grammar.TOPICS_PER_DIALOGUE
     reader, blind = str(tmp_path / 'reader'), str(tmp_path / 'blind')
@@ -213,7 +213,7 @@ def test_an_agent_that_reads_the_persona_beats_the_one_that_does_not(tmp_path):
 
 @pytest.mark.slow
 def test_the_demos_agent_reads_the_persona(tmp_path):
-    """As above for `persona:memnet`, whose context is the last message: its ceilings are those without the history."""
+    """The same for `persona:memnet`. It reads the last message only, so its ceilings are those without the history."""
     best: dict[str, Fraction] = grammar.ceilings()
     guessed = grammar.SIZES['valid'] * (2 * grammar.TOPICS_PER_DIALOGUE - 1)  # all turns but the greeting
     reader, blind = str(tmp_path / 'reader'), str(tmp_path / 'blind')

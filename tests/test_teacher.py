@@ -1,4 +1,4 @@
-"""`PersonaTeacher`: epochs that visit everything once, workers that share it out, streams, sharing."""
+"""`PersonaTeacher`: epochs that visit everything once, workers that divide it, streams, sharing."""
 
 import json
 from collections import Counter

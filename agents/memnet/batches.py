@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 class Example(NamedTuple):
-    """What the agent keeps of a message."""
+    """The parts of a message that the agent keeps."""
 
     context: Line
     persona: list[Line]

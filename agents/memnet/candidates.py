@@ -26,7 +26,7 @@ from parlai_persona.files import draft, open_text, read_json, write_json
 from parlai_persona.models.checksums import digest, fingerprint
 from parlai_persona.models.network import device_of
 
-CHUNK = 8192  # lines encoded and written at a time; a kill loses at most so many
+CHUNK = 8192  # lines encoded and written at a time; an interruption loses at most these
 Ranked = list[tuple[str, float]]  # replies and their scores, the best first
 STAMP_PARTS = ('weights', 'words', 'file', 'tokens')  # as the log names what has changed
 

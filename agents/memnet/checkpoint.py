@@ -86,7 +86,7 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
                 )
 
     def start_from_file(self, net: MemNet, words: list[str]) -> None:
-        """At the start of training, set the vectors of new words to those of the file, if there is one."""
+        """Set the vectors of new words to those of the file, if there is one, at the start of training."""
         if not (self.vectors_file and words and self._should_initialize_optimizer()):
             return
         path, size = Path(self.vectors_file), net.embedding.embedding_dim

@@ -260,7 +260,7 @@ class MemnetAgent(SavesWords):
         return listed
 
     def set_interactive_mode(self, mode, shared=False) -> None:
-        """With a file of candidates, do not make ParlAI's list of all labels of the task."""
+        """Do as ParlAI does, but with a file of candidates make no list of all labels of the task."""
         if mode and self.reading.candidates:
             TorchAgent.set_interactive_mode(self, mode, shared)
             self.ignore_bad_candidates = True

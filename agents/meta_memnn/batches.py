@@ -34,7 +34,7 @@ class Bags:
 
     @property
     def transpose(self) -> 'Bags':
-        """The transposed matrix, computed once: gradients need it."""
+        """Return the transposed matrix, which gradients need. It is computed once."""
         if 'T' not in self.cache:
             ids, offsets = self.ids.cpu().numpy(), self.offsets.cpu().numpy()
             shape = (len(offsets) - 1, self.columns)
@@ -57,8 +57,11 @@ class StoryTable:
     """The examples of one task as flat arrays."""
 
     def __init__(self, head: str, words: Mapping[str, int], size: int, places: Mapping[str, int], memory: int):
-        """`head` names the model's list of candidates, `places` says where in it a reply stands. `words` are numbered,
-        those from `size` on are left out. `memory` is the most lines to keep of a story."""
+        """Start with no examples.
+
+        `head` names the model's list of candidates, and `places` has the place of each reply in it. `words` are
+        numbered; those from `size` on are left out. `memory` is the largest number of lines to keep of a story.
+        """
         self.head, self.words, self.size, self.places, self.memory = head, words, size, places, memory
         self.rows: list[list[int]] = []  # word numbers of each different line, query or reply
         self.row_of: dict[tuple[str, ...], int] = {}
@@ -102,29 +105,31 @@ class StoryTable:
 
 
 class Batch:
-    """Some examples of a table. What a network does not ask for is not computed."""
+    """Some examples of a table. Each of its arrays is computed only if a network asks for it."""
 
     def __init__(self, table: StoryTable, index: np.ndarray, device: torch.device | str):
         self.table, self.index, self.device = table, index, device
 
     @property
     def target(self) -> Tensor:
-        """(B,): the reply's place in the list of candidates, or -1."""
+        """Return the reply's place in the list of candidates, or -1: (B,)."""
         return torch.from_numpy(self.table.arrays()[6][self.index]).to(self.device)
 
     @cached_property
     def length(self) -> np.ndarray:
-        """(B,): numbers of memory lines."""
+        """Return the numbers of memory lines: (B,)."""
         return self.table.arrays()[5][self.index] - 2
 
     @property
     def width(self) -> int:
-        """J."""
+        """Return J, the largest number of memory lines in the batch."""
         return int(self.length.max(initial=0))
 
     def masks(self, split: bool) -> list[Tensor]:
-        """Return, for each memory, 0 where a story has a line in it and MASKED elsewhere, (B, J). With `split` the
-        lines about the user are a memory of their own."""
+        """Return, for each memory, 0 where a story has a line in it and MASKED elsewhere: (B, J).
+
+        With `split`, the lines about the user are a memory of their own.
+        """
         line, length = np.arange(self.width), self.length[:, None]
         profile = self.table.arrays()[7][self.index][:, None]
         memories = [line < profile, (profile <= line) & (line < length)] if split else [line < length]
@@ -132,7 +137,7 @@ class Batch:
 
     @property
     def bags(self) -> Bags:
-        """B * J memory lines (short stories have empty ones at the end), then B queries, then B replies."""
+        """Return B * J memory lines (short stories have empty ones at the end), then B queries, then B replies."""
         words, word_start, word_count, rows, row_start, *_ = self.table.arrays()
         start, line = row_start[self.index], np.arange(self.width)
         memory = np.where(line < self.length[:, None], start[:, None] + line, -1)

@@ -1,4 +1,4 @@
-"""What a training learns from: the words, candidate replies and examples of its tasks."""
+"""The data of a training: the words, candidate replies and examples of its tasks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ BINS = 20  # of the histograms of weights
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to learn; the paper's values (sec. 3.3, appendix B.2). alpha, the rate of theta, is --learningrate."""
+    """Options of learning, with the paper's values (sec. 3.3, appendix B.2). --learningrate is alpha, theta's rate."""
 
     mode: str = flag('learned', "how to use related tasks: the rows of the paper's Table 2", choices=MODES)
     batch: int = flag(
@@ -63,7 +63,7 @@ class Pool:
 
 
 class Learner:
-    """theta and eta, and how an iteration changes them."""
+    """The parameters theta and eta, and the iteration that changes them."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class Learner:
         return [self.primary, *self.related, *own_judge]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but theta, eta and the optimiser of theta, which the agent saves."""
+        """Return everything except theta, eta and the optimiser of theta, which the agent saves."""
         return {
             'eta_optimizer': self.eta_optimizer.state_dict() if self.eta_optimizer else None,
             'iteration': self.iteration,

@@ -37,7 +37,7 @@ OPTIMISERS = ('optimizer', 'scheduler')  # in training only
 
 @dataclass(frozen=True)
 class Data:
-    """What to learn from, and how it is read."""
+    """Options of the data: the tasks to learn from, and how they are read."""
 
     related: str | None = flag(
         None,
@@ -58,12 +58,12 @@ class Data:
     )
     candidates: str = flag(
         'inline',
-        'what to choose replies from: all candidates that come with the training examples, or their labels',
+        'replies to choose from: all candidates that come with the training examples, or their labels',
         choices=('inline', 'labels'),
     )
     histograms: int = flag(
         500,
-        'keep a histogram of all weights after each so many iterations, for `parlai persona_weights`; 0: never',
+        'iterations between two histograms of all weights, for `parlai persona_weights`; 0: none',
         metavar='ITERATIONS',
     )
 
@@ -311,7 +311,7 @@ class MetaMemnnAgent(TorchAgent):
         return Output([replies[0] for replies in ranked], text_candidates=ranked, **given)
 
     def reply_list(self, inline: Sequence[str] | None) -> ReplyList:
-        """Return what to choose from: the candidates of the message, else those of training."""
+        """Return the replies to choose from: the candidates of the message, or else those of training."""
         replies = inline if isinstance(inline, list) else list(inline or ())
         if not replies or replies == self.own_replies.replies:
             return self.own_replies

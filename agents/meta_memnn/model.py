@@ -89,7 +89,7 @@ def blocks(params: Params, letter: str, words: int) -> Tensor:
 
 
 class MemNN:
-    """What both networks have in common. `fast` uses the compiled loops where it can."""
+    """The common part of both networks. `fast` uses the compiled loops where it can."""
 
     def __init__(self, shape: Shape, fast: bool = True):
         self.shape, self.fast = shape, fast
@@ -106,7 +106,7 @@ class MemNN:
         return function(blocks(params, 'A', batch.table.size), params['H'], batch, self.shape, reply)
 
     def first_body(self, words: Mapping[str, int], rng: torch.Generator) -> dict[str, Tensor]:
-        """Draw A, in blocks of so many words, and H."""
+        """Draw A, in blocks of these numbers of words, and H."""
         d = self.shape.embedding
         A = {f'A_{name}': self.normal(rng, size, d) for name, size in words.items()}
         return {**A, 'H': self.normal(rng, d, d)}

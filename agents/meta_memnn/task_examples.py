@@ -14,7 +14,7 @@ from parlai_persona.data.other_task import episodes, teachers
 
 @dataclass(frozen=True)
 class TaskExample:
-    """An example, and where it stands in which task."""
+    """An example, with its task and its place in it."""
 
     example: Example
     task: str

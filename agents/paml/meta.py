@@ -145,7 +145,7 @@ def adapt(
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one person teaches."""
+    """The gradient and the losses from learning with one person."""
 
     gradient: Params  # of the query's mean loss after adaptation (eq. 6)
     query: tuple[float, float]  # that loss as a sum over tokens, and their number

@@ -1,4 +1,4 @@
-"""What learns in `persona:paml`: the loss of a generator, learned rates, and a Transformer with a pointer.
+"""The learning parts of `persona:paml`: the loss of a generator, learned rates, and a Transformer with a pointer.
 
 The generators themselves are ParlAI's.
 """

@@ -1,4 +1,4 @@
-"""What all conversations of a task share: its teacher, its personas and the random draws."""
+"""The things that all conversations of a task share: its teacher, its personas and the random draws."""
 
 import copy
 import random
@@ -58,7 +58,7 @@ class TaskContext:
             raise PersonaError(f'--{option.replace("_", "-")} {asked!r}: {error}') from None
 
     def observation(self, act: Mapping[str, Any], own: Persona, partners: Persona, turn: int) -> Message:
-        """Return what a speaker with the persona `own` is sent of the partner's message."""
+        """Return the partner's message as a speaker with the persona `own` receives it."""
         dialogue = Dialogue('conversation', (), own, partners)
         seen = Message({**act, 'text': self.teacher.text(dialogue, turn, act.get('text', ''))})
         seen.force_set(fields.PERSONA, list(own))

@@ -62,7 +62,7 @@ class Speakers:
         self.last = Message({'id': 'context', 'text': fields.SILENCE, 'episode_done': False})
 
     def observation(self, listener: int, act: Mapping[str, Any]) -> Message:
-        """Return what a speaker is sent of the other one's message."""
+        """Return the other speaker's message as the listener receives it."""
         return self.context.observation(act, self.personas[listener], self.personas[1 - listener], self.turn)
 
     def hear(self, speaker: int, act: Message) -> Said:
@@ -112,7 +112,7 @@ class Conversation(Speakers):
         super().__init__(context, (None, agent))
 
     def start(self) -> list[Event]:
-        """Choose the personas that the options ask for, and tell the person; `PersonaError` if there are none such."""
+        """Choose the personas that the options ask for, and tell the person. Raise `PersonaError` if there are none."""
         needs_partner = self.context.teacher.opt['persona_side'] in ('other', 'both')
         self.personas[MODEL] = self.context.pick('persona', 'random')
         self.personas[PERSON] = self.context.pick('partner_persona', 'random' if needs_partner else None)
@@ -152,7 +152,7 @@ class Conversation(Speakers):
     # ------------------------------------------------------------------------------------------- commands
 
     def obey(self, name: str, argument: str) -> list[Event]:
-        """Carry out a command. The answer to one that makes no sense says so."""
+        """Carry out a command. The answer to an unknown or wrong command says what is wrong."""
         if name not in self.COMMANDS:
             return [Note(f'Unknown command /{name}. Commands:'), *self.do_help('')]
         try:
@@ -185,8 +185,8 @@ class Conversation(Speakers):
         return Note(described(('Your', "The model's")[speaker], self.personas[speaker]))
 
 
-def described(whose: str, persona: Persona) -> str:
-    return '\n'.join([f'{whose} persona:', *(f'  - {line}' for line in persona or ['none'])])
+def described(owner: str, persona: Persona) -> str:
+    return '\n'.join([f'{owner} persona:', *(f'  - {line}' for line in persona or ['none'])])
 
 
 def listed(rows: list[str], none: str) -> list[Event]:

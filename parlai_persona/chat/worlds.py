@@ -18,7 +18,7 @@ LEAVING = '[DONE] starts a new chat; [EXIT], Ctrl-D or Ctrl-C leaves.'
 
 
 class PersonaInteractiveWorld(InteractiveWorld):
-    """`parlai interactive` with a persona that is shown, and changed by commands inside the chat."""
+    """`parlai interactive` that shows personas and has commands to change them."""
 
     CONVERSATION = Conversation
 

@@ -1,11 +1,11 @@
-"""ParlAI 1.7.2 on today's Python stack: one function a defect, each applied once and only where the defect is.
+"""ParlAI 1.7.2 on today's Python stack: one function for each defect, applied once and only where the defect is.
 
 `hooks` holds the mechanism. A fix names the module it mends and runs right after that module is first imported
 (at once, if it already was), so arming the fixes imports neither torch nor ParlAI's agents. The fixes:
 
-* `training`: scheduler, checkpoints, seed and dictionary, and what single agents stumble over;
-* `metrics`: what is missing on the machine is left out of a report;
-* `progress`: how far training and evaluation are, and how to go on after Ctrl-C;
+* `training`: scheduler, checkpoints, seed and dictionary, and defects of single agents;
+* `metrics`: metrics that need something the machine lacks;
+* `progress`: the progress of training and evaluation, and how to continue after Ctrl-C;
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;
 * `keyboard`: line editing in `parlai interactive`;

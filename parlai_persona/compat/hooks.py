@@ -1,4 +1,4 @@
-"""How a fix gets to run right after the import of the module it mends."""
+"""Runs a fix right after the import of the module that it mends."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ def fixes(module: str) -> Callable[[Fix], Fix]:
 
 
 def mend(module: Any) -> None:
-    """Run the fixes of a module whose code has just been executed, but for those the user wants left out."""
+    """Run the fixes of a module that has just been imported, except those that the user has switched off."""
     skipped = {name.strip() for name in os.environ.get(SKIP, '').split(',')}
     for fix in FIXES[module.__name__]:
         if not skipped & {'all', fix.__name__} and fix(module):
@@ -32,7 +32,7 @@ def mend(module: Any) -> None:
 
 
 class PostImport:
-    """A finder (of `sys.meta_path`) that leaves the finding to the others, and has a module mended once executed."""
+    """A finder for `sys.meta_path` that lets the others find a module, and mends it when it has been executed."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname not in FIXES:
@@ -47,13 +47,13 @@ class PostImport:
             execute(module)
             mend(module)
 
-        # On this loader alone; a loader of our own would hide the source that tracebacks and debuggers read.
+        # Only this loader is changed. A loader of our own would hide the source that tracebacks and debuggers read.
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
 def arm() -> None:
-    """Mend what is imported already and have the rest mended on import; calling it again changes nothing."""
+    """Mend the modules that are imported already, and the others on import. A second call changes nothing."""
     if any(isinstance(finder, PostImport) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, PostImport())
@@ -63,7 +63,7 @@ def arm() -> None:
 
 
 def fails(action: Callable[[], object], *errors: type[Exception]) -> bool:
-    """Is the defect there? Whether an action ends in one of these errors; nobody needs to see its warnings."""
+    """Tell whether an action ends in one of these errors, which shows a defect. Its warnings are not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:

@@ -8,10 +8,9 @@ from parlai_persona.compat.hooks import fails, fixes
 
 @fixes('parlai.agents.hugging_face.gpt2')
 def gpt2_reorders_its_cache(module: Any) -> bool:
-    """`hugging_face/gpt2` and `dialogpt` cannot generate: they take the model's cache for tuples of two tensors.
+    """`hugging_face/gpt2` and `dialogpt` cannot generate: they expect the model's cache to be tuples of two tensors.
 
-    Since transformers 5, whose models return a `Cache`. Detected by reordering one. A cache is asked to reorder
-    itself.
+    The cause: models return a `Cache` since transformers 5. Detected by reordering one. Now the cache reorders itself.
     """
     import torch
     from transformers import DynamicCache
@@ -35,17 +34,17 @@ def gpt2_reorders_its_cache(module: Any) -> bool:
 
 @fixes('parlai.agents.hugging_face.gpt2')
 def gpt2_in_single_precision(module: Any) -> bool:
-    """A GPT-2 that was stored in half precision is trained in it, and its loss is soon NaN.
+    """A GPT-2 that was stored in half precision is trained in half precision, and its loss is soon NaN.
 
-    Since transformers 5, which keeps the precision of the file; before, a model was always loaded in single
-    precision, from where `--fp16` goes on. Detected by the parameters of the model that was loaded.
+    The cause: transformers 5 keeps the precision of the file. Before, a model was always loaded in single precision,
+    and `--fp16` starts from that. Detected by the parameters of the loaded model. They become single precision again.
     """
     init = module.GPT2Decoder.__init__
 
     @functools.wraps(init)
     def then_float(self, opt, dictionary):
         init(self, opt, dictionary)
-        self.float()  # nothing to do on a model that is so already
+        self.float()  # changes nothing on a model in single precision
 
     module.GPT2Decoder.__init__ = then_float
     return True
@@ -55,7 +54,7 @@ def gpt2_in_single_precision(module: Any) -> bool:
 def gpt2_ranks_candidates(module: Any) -> bool:
     """`--rank-candidates True` (hits@k) fails with `hugging_face/gpt2`: it indexes a tensor with a list.
 
-    In ParlAI 1.7.2 whatever the stack. Detected by doing so. The list becomes a tensor, as in ParlAI's other
+    ParlAI 1.7.2 does this on every stack. Detected by doing the same. The list becomes a tensor, as in ParlAI's other
     generators.
     """
     import torch

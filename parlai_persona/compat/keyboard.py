@@ -1,4 +1,4 @@
-"""What the keyboard of `parlai interactive` lacks."""
+"""Line editing in `parlai interactive`."""
 
 import functools
 import re
@@ -12,11 +12,11 @@ COLOUR = re.compile('\033\\[[0-9;]*m')
 
 @fixes('parlai.agents.local_human.local_human')
 def prompt_with_line_editing(module: Any) -> bool:
-    """Messages are typed without line editing or history: an arrow key types `^[[A`.
+    """A message is typed without line editing or history: an arrow key types `^[[A`.
 
-    In ParlAI 1.7.2 whatever the stack: it does not import `readline`. Detected by that. It is imported before the first
-    prompt of a terminal, whose colours are marked as taking no room; otherwise long lines would overwrite themselves.
-    The history is kept in memory only.
+    ParlAI 1.7.2 never imports `readline`, on any stack. Detected by that. `readline` is now imported before the first
+    prompt in a terminal. The colours of the prompt are marked as taking no room, because long lines would otherwise
+    overwrite themselves. The history is kept in memory only.
     """
     if 'readline' in vars(module):
         return False

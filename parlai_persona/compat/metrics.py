@@ -1,4 +1,4 @@
-"""Defects met while evaluating: what the machine lacks must not end the run, or silently shorten the report."""
+"""Defects of evaluation: something missing on the machine must not end the run, or silently shorten the report."""
 
 import functools
 from typing import Any
@@ -8,9 +8,9 @@ from parlai_persona.compat.hooks import fails, fixes
 
 @fixes('parlai.core.metrics')
 def metric_that_could_not_be_computed(module: Any) -> bool:
-    """A metric whose library is missing is `None` (BLEU without NLTK, say), and adding it up is a TypeError.
+    """A metric that lacks its library is `None` (such as BLEU without NLTK), and adding it up is a TypeError.
 
-    In ParlAI 1.7.2 whatever the stack. Detected by adding one. `Metrics.add` leaves `None` out, as its type
+    ParlAI 1.7.2 does this on every stack. Detected by adding one. `Metrics.add` now leaves `None` out, as its type
     annotation promises.
     """
     if not fails(lambda: module.Metrics().add('nothing', None), TypeError):
@@ -28,11 +28,11 @@ def metric_that_could_not_be_computed(module: Any) -> bool:
 
 @fixes('parlai.core.metrics')
 def rouge_without_sentence_model(module: Any) -> bool:
-    """`--metrics rouge` reports no ROUGE unless an NLTK model is there, and says to download a wrong one.
+    """`--metrics rouge` reports no ROUGE without a certain NLTK model, and says to download the wrong one.
 
-    Since NLTK 3.8.2, which renamed the model that py-rouge splits sentences with. Detected at the first use, by
-    splitting one. ParlAI strips all punctuation before it calls py-rouge, so there is one sentence and nothing
-    to split; the evaluator that stands in splits words as NLTK does and needs no model. The numbers are the same.
+    The cause: NLTK 3.8.2 renamed the model that py-rouge splits sentences with. Detected at the first use, by
+    splitting one. ParlAI removes all punctuation before it calls py-rouge, so there is only one sentence and nothing
+    to split. Our evaluator splits words as NLTK does and needs no model. The numbers are the same.
     """
     compute_many = module.RougeMetric.compute_many
 
@@ -47,7 +47,7 @@ def rouge_without_sentence_model(module: Any) -> bool:
 
 
 def _evaluator_of_one_sentence():
-    """py-rouge's evaluator without the splitting; None, for ParlAI to make its own, where py-rouge can split."""
+    """Return py-rouge's evaluator without splitting. Return None if py-rouge can split; then ParlAI makes its own."""
     try:
         import nltk
         import rouge

@@ -1,6 +1,7 @@
-"""Long runs that say nothing: progress of training and evaluation, time left, and what happens on Ctrl-C.
+"""Long runs: progress of training and evaluation, time left, and Ctrl-C.
 
-Except for the time left, these apply only to runs with a task or an agent of ours (and not at `--loglevel error`).
+Except for the time left, these fixes apply only to runs with one of our tasks or agents. With `--loglevel error`, no
+progress is shown.
 """
 
 import functools
@@ -18,10 +19,10 @@ from parlai_persona.compat.hooks import fixes
 
 @fixes('parlai.scripts.train_model')
 def time_left_minds_max_train_time(module: Any) -> bool:
-    """The time left that a training logs ignores `--max-train-time`.
+    """The time left in the log of a training ignores `--max-train-time`.
 
-    In ParlAI 1.7.2, whatever the stack: it reads `max_training_time`, an option that does not exist. Detected by that
-    name in the method. The time left is never more than the limit leaves.
+    ParlAI 1.7.2 reads `max_training_time`, an option that does not exist, on every stack. Detected by that name in the
+    method. The time left is now never more than the limit leaves.
     """
     compute = module.TrainLoop._compute_eta
     if 'max_training_time' not in compute.__code__.co_consts:
@@ -39,10 +40,10 @@ def time_left_minds_max_train_time(module: Any) -> bool:
 
 @fixes('parlai.scripts.train_model')
 def training_shows_progress(module: Any) -> bool:
-    """Between two logs a training says nothing, and a validation or final evaluation nothing until its end.
+    """A training shows nothing between two logs, and a validation or final evaluation shows nothing until its end.
 
-    In ParlAI 1.7.2, whatever the stack. Training asks for the time after each step, which is where its progress line
-    is updated; each evaluation gets a line of its own.
+    ParlAI 1.7.2 does this on every stack. A training now has a progress line, and so has each evaluation in it. The
+    line of the training is updated when the training asks for the time, after each step.
     """
     loop = module.TrainLoop
     get_time, evaluate = loop._get_time, loop._run_single_eval
@@ -72,9 +73,10 @@ def training_shows_progress(module: Any) -> bool:
 
 @fixes('parlai.scripts.eval_model')
 def evaluation_shows_progress(module: Any) -> bool:
-    """As `training_shows_progress`, for `eval_model` and `multiprocessing_eval`.
+    """`eval_model` and `multiprocessing_eval` show nothing until their end.
 
-    ParlAI's own `--log-every-n-secs` prints a table of all metrics each time.
+    This is the same fix as `training_shows_progress`. ParlAI's own `--log-every-n-secs` prints a table of all metrics
+    each time.
     """
     create = module.create_task
 
@@ -91,10 +93,11 @@ def evaluation_shows_progress(module: Any) -> bool:
 
 @fixes('parlai.scripts.train_model')
 def interrupted_training_can_go_on(module: Any) -> bool:
-    """Ctrl-C in a training prints a traceback, and what was learned since the last checkpoint is lost.
+    """Ctrl-C in a training prints a traceback, and everything learned since the last checkpoint is lost.
 
-    In ParlAI 1.7.2, whatever the stack. The training stops after the step that it is in (a second Ctrl-C stops it at
-    once), saves a checkpoint, and says what is saved and which command goes on. Not with several processes.
+    ParlAI 1.7.2 does this on every stack. A training now stops after its current step and saves a checkpoint. It says
+    what is saved and which command continues the training. A second Ctrl-C stops it at once. A training with several
+    processes is not changed.
     """
     loop = module.TrainLoop
     train, get_time, evaluate = loop.train, loop._get_time, loop._run_eval
@@ -131,12 +134,12 @@ def interrupted_training_can_go_on(module: Any) -> bool:
 
 
 class BetweenSteps(KeyboardInterrupt):
-    """Ctrl-C at a moment when the model can be saved."""
+    """A Ctrl-C at a moment when the model can be saved."""
 
 
 @contextmanager
 def _interrupts_between_steps(loop: Any):
-    """Put off the first Ctrl-C to the end of a training step; an evaluation, which changes nothing, stops at once."""
+    """Delay the first Ctrl-C to the end of a training step. Stop an evaluation at once, as it changes nothing."""
 
     def stop(signum, frame):
         if getattr(loop, 'evaluating', False):
@@ -154,11 +157,11 @@ def _interrupts_between_steps(loop: Any):
 
 
 def _farewell(loop: Any, can_be_saved: bool) -> str:
-    """Save a checkpoint if that can be done; return what is saved and how to go on."""
+    """Save a checkpoint if that is possible; return what is saved and how to continue."""
     file = loop.opt.get('model_file')
     if not file:
         return 'Stopped. Nothing is saved: there is no --model-file.'
-    if not hasattr(loop, 'world'):  # which ParlAI deletes when the training is over
+    if not hasattr(loop, 'world'):  # ParlAI deletes it when the training is over
         evaluation = shlex.join(['parlai', 'eval_model', '-mf', file, '-t', loop.opt['task']])
         return f'Stopped in the final evaluation. The trained model is saved: {file}\nTo evaluate it: {evaluation}'
     if can_be_saved:
@@ -181,13 +184,13 @@ def _farewell(loop: Any, can_be_saved: bool) -> str:
 
 
 def ours(opt: dict) -> bool:
-    """Return whether a run has a task or an agent of this package."""
+    """Tell whether a run has a task or an agent of this package."""
     names = ','.join(str(opt.get(name)) for name in ('task', 'evaltask', 'model'))
     return 'persona:' in names or 'parlai_persona' in names
 
 
 def heard() -> bool:
-    """Return whether this process is the one that reports, and somebody wants to know."""
+    """Tell whether this process is the one that reports, and the log level lets it report."""
     import parlai.utils.logging as logging
     from parlai.utils.distributed import is_primary_worker
 
@@ -195,7 +198,7 @@ def heard() -> bool:
 
 
 def _update(loop: Any, seconds: float, examples_per_epoch: int) -> None:
-    """Update the line of a training; of several limits, the one that is reached first says how far it is."""
+    """Update the progress line of a training. With several limits, the share done is that of the nearest limit."""
     from parlai_persona.progress import ProgressLine
 
     examples = round(loop._total_epochs * examples_per_epoch)
@@ -213,7 +216,7 @@ def _update(loop: Any, seconds: float, examples_per_epoch: int) -> None:
 
 
 def watch(world: Any, label: str, limit: float) -> None:
-    """Have a world show the progress of its evaluation, up to a limit of examples if that is positive."""
+    """Make a world show the progress of its evaluation. `limit` is the number of examples, if it is positive."""
     from parlai.utils.distributed import num_workers
 
     from parlai_persona.progress import ProgressLine

@@ -12,10 +12,10 @@ from parlai_persona.compat.hooks import fails, fixes
 
 @fixes('parlai.nn.lr_scheduler')
 def plateau_without_verbose(module: Any) -> bool:
-    """ParlAI's default scheduler passes `verbose=` to `ReduceLROnPlateau`: every training dies at its start.
+    """ParlAI's default scheduler passes `verbose=` to `ReduceLROnPlateau`, so every training fails at its start.
 
-    Since torch 2.7, which dropped the argument. Detected by the arguments of both; making a scheduler would import
-    torch's compiler, which would slow down `parlai --help`. ParlAI's class gets the same constructor without the
+    The cause: torch 2.7 dropped the argument. Detected by the arguments of both, because making a scheduler would
+    import torch's compiler and slow down `parlai --help`. ParlAI's class gets the same constructor without the
     argument.
     """
     import torch
@@ -35,12 +35,12 @@ def plateau_without_verbose(module: Any) -> bool:
 
 @fixes('parlai.agents.seq2seq.seq2seq')
 def seq2seq_loads_numpy_scalars(module: Any) -> bool:
-    """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded, so that training ends in an error.
+    """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded, so training ends in an error.
 
-    Since torch 2.6, whose `torch.load` reads nothing but tensors and plain values. The scheduler computes with
-    numpy, so its learning rates are numpy scalars. Detected by writing and reading one. Loading stays safe: while
-    `Seq2seqAgent.load` runs, only the three names that make up a numpy scalar are allowed in addition. (ParlAI's
-    other agents pass a pickle module of ParlAI's, and torch then behaves as before.)
+    The cause: since torch 2.6, `torch.load` reads only tensors and plain values. The scheduler computes with numpy, so
+    its learning rates are numpy scalars. Detected by writing and reading one. Loading stays safe: while
+    `Seq2seqAgent.load` runs, only the three names that make up a numpy scalar are allowed in addition. (ParlAI's other
+    agents pass ParlAI's own pickle module, and with that torch behaves as before.)
     """
     import numpy as np
     import torch
@@ -66,9 +66,9 @@ def seq2seq_loads_numpy_scalars(module: Any) -> bool:
 
 @fixes('parlai.core.dict')
 def dictionary_without_np_int(module: Any) -> bool:
-    """`DictionaryAgent.txt2vec(text, np.ndarray)` asks numpy for `np.int`.
+    """`DictionaryAgent.txt2vec(text, np.ndarray)` fails because it uses `np.int`.
 
-    Since numpy 1.24, which dropped the name. Detected by its absence. The array is made from the list instead.
+    The cause: numpy 1.24 dropped the name. Detected by its absence. The array is now made from the list.
     """
     np = module.np
     if hasattr(np, 'int'):
@@ -89,8 +89,8 @@ def dictionary_without_np_int(module: Any) -> bool:
 def nltk_sentence_model(module: Any) -> bool:
     """`--dict-tokenizer nltk` downloads `punkt`, and NLTK then looks for `punkt_tab`.
 
-    Since NLTK 3.8.2, which renamed the model. Detected when the tokenizer is chosen, by looking for both. The model
-    that NLTK wants is downloaded before ParlAI looks for its own; without a network, NLTK's message says what to do.
+    The cause: NLTK 3.8.2 renamed the model. Detected when the tokenizer is chosen, by looking for both. The model that
+    NLTK needs is now downloaded before ParlAI looks for the old one. Without a network, NLTK's message says what to do.
     """
     init = module.DictionaryAgent.__init__
 
@@ -105,7 +105,7 @@ def nltk_sentence_model(module: Any) -> bool:
 
 
 def _fetch_sentence_model() -> None:
-    """Download `punkt_tab` if the installed NLTK reads it and does not have it."""
+    """Download `punkt_tab` if the installed NLTK needs it and it is not on this machine."""
     try:
         import nltk
         from nltk.tokenize.punkt import PunktTokenizer  # noqa: F401  the class that reads it
@@ -119,10 +119,10 @@ def _fetch_sentence_model() -> None:
 
 @fixes('parlai.core.torch_agent')
 def empty_first_message(module: Any) -> bool:
-    """An empty first message is not answered, and it ends the training of some agents with an error.
+    """An empty first message gets no answer, and it ends the training of some agents with an error.
 
-    In ParlAI 1.7.2 whatever the stack: `TorchAgent` makes no vector of an empty text. Detected with an empty text. The
-    vector becomes the end token. A message with an image stays as it was: there the image is what is answered.
+    ParlAI 1.7.2 does this on every stack: `TorchAgent` makes no vector of an empty text. Detected with an empty text.
+    The vector is now the end token. A message with an image does not change, because the agent answers the image.
     """
     import torch
 
@@ -144,10 +144,10 @@ def empty_first_message(module: Any) -> bool:
 
 @fixes('parlai.agents.hred.hred')
 def hred_empty_turns(module: Any) -> bool:
-    """`hred` fails on a dialogue with an empty turn; `self_chat` always begins with one.
+    """`hred` fails on a dialogue with an empty turn, and `self_chat` always begins with one.
 
-    In ParlAI 1.7.2 whatever the stack: a recurrent network cannot read an utterance without words. Detected by the
-    empty turn. It is left out of the context. Where nothing is left, the end token stands instead.
+    ParlAI 1.7.2 does this on every stack: a recurrent network cannot read an utterance without words. Detected by the
+    empty turn, which is now left out of the context. A context without any words becomes the end token.
     """
     import torch
 
@@ -170,10 +170,10 @@ def hred_empty_turns(module: Any) -> bool:
 
 @fixes('parlai.scripts.train_model')
 def seed_before_the_model(module: Any) -> bool:
-    """`train_model --seed` seeds after the model has been made: two runs with one seed differ.
+    """`train_model --seed` sets the seed after it has made the model, so two runs with one seed differ.
 
-    In ParlAI 1.7.2, whatever the stack. Detected by the order of the two calls. `TrainLoop` now seeds before it makes
-    the model, even when it is used without `TrainModel`.
+    ParlAI 1.7.2 does this on every stack. Detected by the order of the two calls. `TrainLoop` now sets the seed before
+    it makes the model, even when it is used without `TrainModel`.
     """
     calls = inspect.getsource(module.TrainModel.run)
     if calls.find('set_seed(') < calls.find('TrainLoop('):
@@ -192,10 +192,10 @@ def seed_before_the_model(module: Any) -> bool:
 
 @fixes('parlai.scripts.train_model')
 def resumed_training_keeps_the_best_model(module: Any) -> bool:
-    """A resumed training that finds nothing better ends with its last weights instead of the best.
+    """A resumed training that finds no better model ends with its last weights instead of the best ones.
 
-    In ParlAI 1.7.2, whatever the stack: it forgets that the best model has been saved. Detected at each resumption:
-    the statistics have a best validation, and the model file exists.
+    ParlAI 1.7.2 forgets that the best model has been saved, on every stack. Detected whenever a training resumes: the
+    statistics have a best validation, and the model file exists.
     """
     init = module.TrainLoop.__init__
 
@@ -211,17 +211,17 @@ def resumed_training_keeps_the_best_model(module: Any) -> bool:
 
 @fixes('parlai.agents.transformer.biencoder')
 def biencoder_takes_long_texts(module: Any) -> bool:
-    """`transformer/biencoder` fails on a text of `--text-truncate` tokens or more: two of them have no position.
+    """`transformer/biencoder` fails on a text of `--text-truncate` tokens or more: two of the tokens have no position.
 
-    In ParlAI 1.7.2, whatever the stack: start and end tokens are added after the text has been cut. Detected in the
-    method that adds them. The text is now cut two tokens earlier.
+    ParlAI 1.7.2 adds the start and end tokens after it has cut the text, on every stack. Detected in the method that
+    adds them. The text is now cut two tokens earlier.
     """
     return _room_for_start_and_end(module.BiencoderAgent)
 
 
 @fixes('parlai.agents.transformer.polyencoder')
 def polyencoder_takes_long_texts(module: Any) -> bool:
-    """`transformer/polyencoder`: as `biencoder_takes_long_texts`."""
+    """`transformer/polyencoder` fails on long texts like the biencoder; see `biencoder_takes_long_texts`."""
     return _room_for_start_and_end(module.PolyencoderAgent)
 
 
@@ -240,9 +240,9 @@ def _room_for_start_and_end(agent: Any) -> bool:
 
 @fixes('parlai.agents.hred.hred')
 def hred_empty_batches(module: Any) -> bool:
-    """`hred` fails on an empty batch, which several processes can have at the end of an evaluation.
+    """`hred` fails on an empty batch; with several processes, an evaluation can end with one.
 
-    In ParlAI 1.7.2, whatever the stack. Detected by the empty batch, which is now made as in ParlAI's other agents.
+    ParlAI 1.7.2 does this on every stack. Detected by the empty batch, which is now made as in ParlAI's other agents.
     """
     batchify = module.HredAgent.batchify
 

@@ -10,7 +10,7 @@ from parlai_persona.compat.hooks import fixes
 if TYPE_CHECKING:
     import torch
 
-# The folder of each type below `<datapath>/models`, the file ParlAI itself would put there, and where it is from.
+# For each type of vectors, the file that ParlAI would download and its address.
 FILES = {
     'fasttext_cc': (
         'crawl-300d-2M.vec',
@@ -22,7 +22,7 @@ FILES = {
 
 
 class Vectors(NamedTuple):
-    """What ParlAI uses of torchtext's class of this name."""
+    """The part of torchtext's class of this name that ParlAI uses."""
 
     stoi: dict[str, int]  # word -> row
     vectors: 'torch.Tensor'  # words x dimensions
@@ -31,11 +31,11 @@ class Vectors(NamedTuple):
 
 @fixes('parlai.core.torch_agent')
 def vectors_without_torchtext(module: Any) -> bool:
-    """`--embedding-type glove|fasttext|fasttext_cc` imports torchtext, whose last version fits torch 2.3.
+    """`--embedding-type glove|fasttext|fasttext_cc` needs torchtext, and its last version is for torch 2.3.
 
-    Detected by importing it, at the first use. Without it the vectors are read from a file that the user has put
-    where ParlAI keeps its own, `<datapath>/models/<type>_vectors/`; any name ending in `.txt` or `.vec` will do.
-    Only the words of the agent's dictionary are kept.
+    Detected by importing torchtext at the first use. Without it, the vectors are read from a file of the user in the
+    folder that ParlAI uses, `<datapath>/models/<type>_vectors/`. Any name ending in `.txt` or `.vec` works. Only the
+    words of the agent's dictionary are kept.
     """
     get = module.TorchAgent._get_embtype
 
@@ -59,7 +59,7 @@ def _torchtext_works() -> bool:
 
 
 def find_vectors(datapath: Path, kind: str) -> Path:
-    """The user's vector file of this kind: ParlAI's own name first, otherwise the only one in the folder."""
+    """Return the user's vector file of this kind: the one with ParlAI's own name, else the only one in the folder."""
     folder = datapath / 'models' / f'{kind}_vectors'
     name, url = FILES[kind]
     if (folder / name).is_file():
@@ -75,7 +75,7 @@ def find_vectors(datapath: Path, kind: str) -> Path:
 
 
 def load_vectors(path: Path, words: Container[str]) -> Vectors:
-    """Load the vectors of those words that the file has."""
+    """Load the vectors of those of the words that the file has."""
     import torch
 
     from parlai_persona.models.vectors import read_vectors, vector_size

@@ -1,4 +1,4 @@
-"""Defects of `multiprocessing_train` and `multiprocessing_eval`, most of all without a GPU."""
+"""Defects of `multiprocessing_train` and `multiprocessing_eval`, most of them on machines without a GPU."""
 
 import copy
 import functools
@@ -11,13 +11,13 @@ from typing import Any
 
 from parlai_persona.compat.hooks import fixes, replace_everywhere
 
-# Gloo's process groups, kept as long as the process lives. Freeing one waits for its threads under Python's global
-# lock, and a thread that is just then freeing its last tensor waits for the lock: one run in five hung.
+# Gloo's process groups, kept as long as the process lives. Freeing a group holds Python's global lock and waits for the
+# group's threads. If one of these is freeing its last tensor, it waits for the lock. One run in five hung like that.
 _KEPT: list[Any] = []
 
 
 class Worker:
-    """The function that a worker process runs. Unpickled in the new process, it brings this plugin along."""
+    """The function that a worker process runs. To unpickle it, the new process has to import this plugin."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
         functools.update_wrapper(self, run)
@@ -31,14 +31,14 @@ class Worker:
 
 
 def _in_new_process(module: str, name: str) -> Callable[..., None]:
-    """The function as the new process runs it; that this one is of our package gets the plugin imported there."""
+    """Return the function for the new process. This one is in our package, so the new process imports the plugin."""
     run = getattr(importlib.import_module(module), name)
 
     def run_and_end(*args):
         run(*args)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)  # torch asks for no more; an orderly end would free what `_KEPT` keeps
+        os._exit(0)  # torch needs nothing more; a normal exit would free the groups in `_KEPT`
 
     return run_and_end
 
@@ -47,8 +47,8 @@ def _in_new_process(module: str, name: str) -> Callable[..., None]:
 def training_workers_know_the_plugin(module: Any) -> bool:
     """The workers of `multiprocessing_train` know neither `persona:` nor these fixes.
 
-    In ParlAI 1.7.2 whatever the stack: a worker is a new Python that does not go through the `parlai` command,
-    which is what looks for plugins. The function that a worker is sent now belongs to this package.
+    ParlAI 1.7.2 does this on every stack: a worker is a new Python process, and only the `parlai` command looks for
+    plugins. The function that a worker receives is now in this package.
     """
     module.multiprocess_train = Worker(module.multiprocess_train)
     return True
@@ -56,17 +56,20 @@ def training_workers_know_the_plugin(module: Any) -> bool:
 
 @fixes('parlai.scripts.multiprocessing_eval')
 def evaluation_workers_know_the_plugin(module: Any) -> bool:
-    """The workers of `multiprocessing_eval`: as `training_workers_know_the_plugin`."""
+    """The workers of `multiprocessing_eval` know neither `persona:` nor these fixes.
+
+    This is the same fix as `training_workers_know_the_plugin`.
+    """
     module.multiprocess_eval = Worker(module.multiprocess_eval)
     return True
 
 
 @fixes('parlai.utils.distributed')
 def workers_without_gpu(module: Any) -> bool:
-    """Several processes need a GPU each: ParlAI divides by the number of GPUs and knows only the backend NCCL.
+    """Each of several processes needs a GPU: ParlAI divides by the number of GPUs and knows only the backend NCCL.
 
-    In ParlAI 1.7.2 whatever the stack. Detected by asking torch for a GPU; where there is one, nothing changes.
-    On a CPU the processes talk through torch's backend Gloo, and objects are gathered by torch's own function.
+    ParlAI 1.7.2 does this on every stack. Detected by asking torch for a GPU; if there is one, nothing changes. On a
+    CPU the processes now talk through torch's backend Gloo, and torch's own function gathers objects.
     """
     import torch
 
@@ -107,12 +110,12 @@ def workers_without_gpu(module: Any) -> bool:
 
 @contextmanager
 def _replicas_on_cpu(parallel):
-    """ParlAI names a GPU for its model's replica, which torch refuses for a model on the CPU."""
+    """Ignore the GPU that ParlAI names for its model's replica, because torch refuses it for a model on the CPU."""
     replica = parallel.DistributedDataParallel
 
     class CpuReplica(replica):  # type: ignore[misc, valid-type]
         def __init__(self, module, device_ids=None, **kwargs):
-            super().__init__(module, **kwargs, find_unused_parameters=True)  # `memnn` without memories has some
+            super().__init__(module, **kwargs, find_unused_parameters=True)  # such as those of `memnn` without memories
 
     parallel.DistributedDataParallel = CpuReplica
     try:
@@ -123,9 +126,9 @@ def _replicas_on_cpu(parallel):
 
 @fixes('parlai.utils.fsdp')
 def workers_join_without_gpu(module: Any) -> bool:
-    """The number of a worker's GPU is what torch's `Join` is given for a device; without a GPU that is -1.
+    """ParlAI passes the number of a worker's GPU to torch's `Join` as the device; without a GPU that number is -1.
 
-    As `workers_without_gpu`, of which it is the second half. The device is the CPU.
+    This is the second half of `workers_without_gpu`. The device is now the CPU.
     """
     import torch
 

@@ -1,11 +1,11 @@
-"""The records that every task of ours hands to its teacher, and the errors that data can raise."""
+"""The records that each of our tasks gives to its teacher, and the errors that data can raise."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the partner said since our last reply, and what we replied."""
+    """A message of the partner and our reply to it."""
 
     text: str
     reply: str

@@ -4,7 +4,7 @@
     them: hi , how are you ?
     me: great , my cats just woke me up .
 
-`me` is the speaker whose replies are learned. Persona lines come first and are optional: `your persona` describes `me`,
+The replies of `me` are learned. Persona lines come first and are optional: `your persona` describes `me`,
 and `partner's persona` describes `them`. Several lines of one speaker in a row are one message. An empty line ends the
 dialogue.
 """

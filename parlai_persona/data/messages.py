@@ -52,7 +52,7 @@ class DialogueMessages:
     CANDIDATES = 'inline'
     COUNT = 20  # of candidates
     MARKS = MARKS
-    OPTIONS: type | None = None  # the task's own options: a dataclass of flags, whose docstring heads them in --help
+    OPTIONS: type | None = None  # the task's own options: a dataclass of flags; its docstring heads them in --help
     PREFIX = 'persona'  # of these flags
 
     @classmethod

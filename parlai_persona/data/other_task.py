@@ -1,4 +1,4 @@
-"""Reading another ParlAI task: for a task or an agent whose data are made from it."""
+"""Reads another ParlAI task, for a task or an agent that makes its data from it."""
 
 import copy
 from collections.abc import Iterator, Mapping

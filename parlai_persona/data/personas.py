@@ -14,7 +14,7 @@ WAYS = "'random', a number, a file with a sentence a line (*.txt), or sentences 
 
 
 class PersonaError(ValueError):
-    """What was asked for is no persona. The message is for the person who typed it."""
+    """There is no such persona. The message is for the person who asked for it."""
 
 
 class NoPersonas(PersonaError):

@@ -50,9 +50,9 @@ class Overlap(NamedTuple):
 
 
 def persona_overlap(reply: Words, persona: Iterable[Words]) -> Overlap | None:
-    """Return the overlap with the sentence that shares most words, the shortest if there are several (eq. 19).
+    """Return the overlap with the sentence that shares most words; of several, with the shortest (eq. 19).
 
-    Return None if no sentence has a content word. Then there is nothing to recall, which is not a recall of 0.
+    Return None if no sentence has a content word. There is nothing to recall then, so a recall of 0 would be wrong.
     """
     counts = (Overlap(len(reply & sentence), len(reply), len(sentence)) for sentence in persona if sentence)
     return max(counts, key=lambda overlap: (overlap.shared, -overlap.persona), default=None)
@@ -212,7 +212,7 @@ ORDERS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class BleuCounts:
-    """The counts that BLEU needs of replies and references; those of several replies add up."""
+    """The counts of replies and references that BLEU needs. The counts of several replies add up."""
 
     matches: tuple[int, ...]  # n-grams in both reference and reply, for n = 1 to 4
     totals: tuple[int, ...]  # n-grams of the reply

@@ -115,7 +115,7 @@ def load(where: str) -> Nli:
 
 
 def class_names(names: Sequence[str], where: str) -> list[str]:
-    """Return which of our classes each output of a model is, judged by the model's own names."""
+    """Return our class for each output of a model, found by the model's own names."""
     classes = [NAMES.get(name.lower(), '') for name in names]
     if sorted(classes) != sorted(SCORES):
         raise ValueError(

@@ -226,7 +226,7 @@ class PersonaMetrics(FixedDialogTeacher):
             self.metrics.add('mrr', AverageMetric(formulas.reciprocal_rank(rank)))
 
     def _measure_perplexity(self, reported: dict[str, Any], labels: Sequence[str]) -> None:
-        """Add perplexity per word, and the agent's own under a name that says what its tokens are.
+        """Add perplexity per word, and the agent's own perplexity under a name that says what its tokens are.
 
         TorchGeneratorAgent's `loss` of an example holds the sum over the label's tokens, end included, and their
         number. A label that --label-truncate cut or that was drawn from several is left out, because its words are

@@ -1,4 +1,4 @@
-"""Metrics that ParlAI's reports can add up although their value is not the mean over replies."""
+"""Metrics that are not a mean over replies, in a form that ParlAI's reports can add up."""
 
 from __future__ import annotations
 

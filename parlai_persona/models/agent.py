@@ -1,4 +1,4 @@
-"""What every torch agent with personas needs: put `PersonaAgent` in front of a generator or ranker of ParlAI's."""
+"""The base of every torch agent with personas: put `PersonaAgent` in front of one of ParlAI's generators or rankers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Checksums of weights: are they those that something was made of?"""
+"""Checksums of weights, to tell whether something was made from these weights or from others."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -15,7 +15,7 @@ def digest(pieces: Iterable) -> str:
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Of values, in the order of names; wherever the tensors are."""
+    """Return a checksum of the values, in the order of the names. It is the same on every device."""
     return digest(bytes_of(weights[name]) for name in sorted(weights))
 
 

@@ -1,4 +1,4 @@
-"""What a generator with personas starts from."""
+"""The base of every generator with personas."""
 
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -14,7 +14,7 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     """A `TorchGeneratorAgent` with personas (see `PersonaAgent`) and mixed precision.
 
     Set `PREFIX`, the method's name in its flags, and write `build_model` and `_model_input`; CONTRIBUTING.md has a
-    complete example. It can also stand in front of a generator of ParlAI's.
+    complete example. It can also stand in front of one of ParlAI's generators.
     """
 
     PREFIX: str

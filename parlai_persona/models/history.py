@@ -45,7 +45,7 @@ class PersonaHistory(History):
 
 
 class ContextHistory(PersonaHistory):
-    """A `PersonaHistory` whose text is what was said, without persona lines."""
+    """A `PersonaHistory` with a text of what was said only, without persona lines."""
 
     persona_in_text = False
 

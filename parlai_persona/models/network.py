@@ -1,4 +1,4 @@
-"""The network that learns, wherever ParlAI has put it."""
+"""The network that learns, with or without ParlAI's wrapper around it."""
 
 from typing import Any
 

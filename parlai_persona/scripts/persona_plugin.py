@@ -1,7 +1,7 @@
-"""The door: every `parlai` command imports the modules of `parlai_internal.scripts`, this one among them."""
+"""The entry to the plugin: every `parlai` command imports the modules of `parlai_internal.scripts`, including this."""
 
 try:
-    import parlai_persona  # noqa: F401  the import is what registers the plugin
+    import parlai_persona  # noqa: F401  the import registers the plugin
 except ImportError as error:
     import parlai.utils.logging as logging
 

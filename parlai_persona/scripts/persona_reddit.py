@@ -70,7 +70,7 @@ class PersonaReddit(ParlaiScript):
         except (DataError, OSError, ValueError) as error:
             raise SystemExit(f'persona_reddit: {error}') from None
         except KeyboardInterrupt:
-            raise SystemExit('\npersona_reddit: stopped. The same command goes on where it was.') from None
+            raise SystemExit('\npersona_reddit: stopped. The same command continues where it stopped.') from None
         print((made / 'manifest.json').read_text())
         return str(made)
 

@@ -1,4 +1,4 @@
-"""`parlai persona_weights`: which related examples a `persona:meta_memnn` learns from, and how that changed.
+"""`parlai persona_weights`: shows which related examples a `persona:meta_memnn` learns from, and how that changed.
 
 Every `parlai` command imports this module, so it imports the rest only when it runs.
 """
@@ -24,7 +24,7 @@ class PersonaWeights(ParlaiScript):
         return parser
 
     def run(self) -> str:
-        """Return what was written, in a sentence."""
+        """Write the files; return a sentence that says what was written."""
         from parlai_persona.agents.meta_memnn.weights import write
 
         opt = self.opt

@@ -1,7 +1,7 @@
 """`parlai persona_babi_generate`: makes personalised bAbI dialogues from plain ones; see docs/babi_generator.md.
 
 Every `parlai` command imports this module, so what the command needs is imported when it runs. `persona_plugin` comes
-before it in the alphabet: where that cannot load the plugin, the imports below fail and ParlAI leaves the command out.
+before it in the alphabet. If that cannot load the plugin, the imports below fail and ParlAI leaves out the command.
 """
 
 from parlai.core.params import ParlaiParser

@@ -33,7 +33,7 @@ PREFIX = 'few_shot'
 
 @dataclass(frozen=True)
 class FewShot:
-    of: str = flag('persona:personachat', 'the task whose dialogues are grouped by person', metavar='TASK')
+    of: str = flag('persona:personachat', 'the task with the dialogues to group by person', metavar='TASK')
     by: str = flag(
         PERSONA_RULE,
         "how to tell who replies: 'persona' joins descriptions that are nearly the same; a map of the PAML authors "

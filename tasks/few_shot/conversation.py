@@ -22,7 +22,7 @@ class PersonOptions:
 
 
 class PersonConversation(Conversation):
-    """At the start the agent gets a Message with dialogues and nothing to answer."""
+    """A conversation that begins with a Message with dialogues and nothing to answer, so that the agent adapts."""
 
     OPTIONS = PersonOptions
     COMMANDS = {

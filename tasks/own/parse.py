@@ -9,7 +9,7 @@ from parlai_persona.data.candidates import example_rng
 from parlai_persona.data.dialogue import DataError, Dialogue, Turn
 from parlai_persona.data.dialogue_file import read_dialogues
 
-VALID = 10  # one dialogue in so many is in the valid split
+VALID = 10  # one of this many dialogues is in the valid split
 CANDIDATES = 20
 
 

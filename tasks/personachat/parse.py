@@ -23,7 +23,7 @@ def read_dialogues(path: Path) -> Iterator[Dialogue]:
 
 
 def split_persona(lines: list[Line], mark: str) -> tuple[tuple[str, ...], list[Line]]:
-    """Return the sentences of the persona whose lines begin with `mark`, and the other lines."""
+    """Split off the persona lines that begin with `mark`; return their sentences and the other lines."""
     marked = [line for line in lines if not line.reply and line.text.startswith(mark)]
     return tuple(line.text.removeprefix(mark) for line in marked), [line for line in lines if line not in marked]
 

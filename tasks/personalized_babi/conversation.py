@@ -17,15 +17,15 @@ from parlai_persona.tasks.personalized_babi.build import kb_path
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, SILENCE, Facts, fact, kind, read_kb, write_facts
 
 CALL = ('R_cuisine', 'R_location', 'R_number', 'R_price')  # what the words of a call are about
-SHOWN = ('R_rating', 'R_type', 'R_speciality')  # what a person is told of each restaurant
+SHOWN = ('R_rating', 'R_type', 'R_speciality')  # the facts about a restaurant that a person sees
 ON_ITS_OWN = 10  # messages in a row that are sent without the person
 
 
 @dataclass
 class Customs:
-    """What the dialogues of the data do where no person has a part in them."""
+    """The habits of the dialogues in the data that need no person."""
 
-    silent: set[str] = field(default_factory=set)  # replies of the bot after which the user never speaks
+    silent: set[str] = field(default_factory=set)  # replies of the bot that the user never answers
     looks_up: bool = False  # facts follow a call
     relations: list[str] = field(default_factory=list)  # the order of the facts about a restaurant
     openings: dict[Persona, list[list[str]]] = field(default_factory=dict)  # facts before the first message
@@ -57,7 +57,7 @@ class Customs:
 class BookingContext(TaskContext):
     @cached_property
     def customs(self) -> Customs:
-        """Those of the training split, or of the first split there is in the user's own folder."""
+        """Return those of the training split, or of the first split that the user's own folder has."""
         for fold in ('train', 'valid', 'test'):
             try:
                 return Customs.of(self.teacher.dialogues(fold))
@@ -71,7 +71,7 @@ class BookingContext(TaskContext):
 
 
 class BookingConversation(Conversation):
-    """The persona is the person's own profile, as the bot has none."""
+    """A conversation to book a table. The persona is the person's own profile, because the bot has none."""
 
     CONTEXT = BookingContext
     EMPTY = SILENCE
@@ -114,7 +114,7 @@ class BookingConversation(Conversation):
         return events
 
     def look_up(self, call: str) -> tuple[str | None, str]:
-        """Return what the bot is sent after a call, if anything, and what the person is told.
+        """Return the text for the bot after a call, if there is one, and the text for the person.
 
         As in the dialogues the bot is sent all restaurants that fit, in random order.
         """

@@ -37,7 +37,7 @@ class Babi:
 
 @dataclass(frozen=True)
 class Request:
-    """What `parlai persona_babi_generate` writes."""
+    """Options of `parlai persona_babi_generate`: what it writes."""
 
     plain: Path = flag(None, 'folder of the plain bAbI dialog tasks and knowledge base', 'babi', metavar='DIR')
     output: Path = flag(None, 'folder to write to; existing files are never overwritten', metavar='DIR')

@@ -37,7 +37,7 @@ NEGOTIATION = ('suggest', 'another', 'book')
 
 
 def personalize(plain: Dialogue, knowledge: Knowledge, rng: random.Random) -> Dialogue:
-    """Return the dialogue with a user whose profile is drawn here."""
+    """Draw a profile of the user; return the dialogue with this user."""
     bases = restaurants_told(plain)
     chooses = any(turn.kind == 'option' for turn in plain.turns)
     shown = show(bases, chooses, rng)

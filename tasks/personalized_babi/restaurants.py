@@ -27,7 +27,7 @@ _IN_KB = """
 """
 # The order of the twelve facts about a restaurant, in the dialogues and in the knowledge base.
 IN_DIALOGUES, IN_KB = tuple(_IN_DIALOGUES.split()), tuple(_IN_KB.split())
-# Facts whose value is the name of the restaurant with an ending, such as `resto_x_1_parking`.
+# The value of these facts is the name of the restaurant with an ending, such as `resto_x_1_parking`.
 NAMED = ('R_phone', 'R_address', 'R_social_media', 'R_parking', 'R_public_transport')
 FROM_PLAIN = ('R_cuisine', 'R_location', 'R_number', 'R_price', 'R_rating')
 SPECIALITIES = {

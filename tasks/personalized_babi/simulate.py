@@ -62,12 +62,12 @@ PLAIN_QUESTIONS = {
 }
 IN_REQUEST = {1: (0, 4), 2: (4, 4), 3: (0, 4), 5: (1, 3)}  # task -> fewest and most slots in the first request
 CHANGED = {2: (1, 4), 5: (1, 3)}  # task -> fewest and most changes of mind
-FEWEST_OPTIONS = 3  # a query with suggestions returns at least so many restaurants
+FEWEST_OPTIONS = 3  # a query with suggestions returns at least this many restaurants
 
 
 @dataclass(frozen=True)
 class Topics:
-    """What the dialogues of a split can be about."""
+    """The wishes and restaurants that the dialogues of a split can be about."""
 
     knowledge: Knowledge
     first: list[Query]  # first wishes; in the released files training has others than valid and test

@@ -1,4 +1,4 @@
-"""What the bot says: one wording for each of its acts in the plain bAbI dialog tasks, six in the personalised ones.
+"""The bot's wordings: one for each of its acts in the plain bAbI dialog tasks, six in the personalised ones.
 
 The acts are the same in both. The wording depends only on the user's gender and age. The table has the wordings of the
 released files, with their spelling; `tests/test_real_babi_generator.py` compares it with them.
@@ -13,7 +13,7 @@ DIETS = ('veg', 'non-veg')
 
 
 class Wording(NamedTuple):
-    """How the bot words an act; `male` and `female` have one wording for each of `AGES`.
+    """The bot's wordings of an act; `male` and `female` have one wording for each of `AGES`.
 
     `{}` stands for a restaurant or for its properties.
     """
@@ -145,7 +145,7 @@ RESTAURANTS = re.compile(r'\bresto_\S+(?: resto_\S+)*')
 
 
 class Profile(NamedTuple):
-    """Who the bot talks to; diet and favourite food are only known in tasks with suggestions."""
+    """The user that the bot talks to. Diet and favourite food are known only in tasks with suggestions."""
 
     gender: str
     age: str

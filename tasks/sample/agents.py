@@ -1,4 +1,4 @@
-"""`-t persona:sample`: persona conversations from a small grammar, whose best possible scores are known."""
+"""`-t persona:sample`: persona conversations from a small grammar. The best possible scores are known."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -171,13 +171,13 @@ def greet(rng: random.Random) -> Turn:
 
 
 def ask(rng: random.Random, topic: Topic, own: str, partners: str) -> Turn:
-    """The partner tells their value and asks for ours. The reply is only in our persona."""
+    """Return a turn in which the partner tells their value and asks for ours. The reply is only in our persona."""
     told = rng.choice(topic.statements).format(partners)
     return Turn(f'{told} {rng.choice(topic.questions)}', *choices(rng, topic, 'statements', own), 'persona')
 
 
 def recall(rng: random.Random, topic: Topic, own: str, partners: str) -> Turn:
-    """The partner asks for their own value. The reply is only in the history."""
+    """Return a turn in which the partner asks for their own value. The reply is only in the history."""
     return Turn(rng.choice(topic.recalls), *choices(rng, topic, 'answers', partners), 'history')
 
 

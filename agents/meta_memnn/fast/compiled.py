@@ -1,8 +1,8 @@
 """The memory network's reading, its first and its second derivative: example by example, as compiled loops.
 
-`model.read` says the same in a few lines of torch. Here the derivatives are written out and there is no padding: an
-example's lines fit a processor's nearest cache, where torch would sweep over arrays of all lines some hundred times for
-the derivative of one simulated update. Tests hold the two equal.
+`model.read` does the same in a few lines of torch. Here the derivatives are written out and there is no padding. The
+lines of an example fit into a processor's nearest cache. Torch would go over arrays of all lines about a hundred times
+for the derivative of one simulated update. Tests check that both give the same results.
 
 B examples; L lines in all of their memories; d embedding. `data` is a `StoryTable.arrays()`, `index` (B,) the examples.
 Softmax is taken within each memory: a story's lines [0, cut) and [cut, J); the first is empty unless memories are
@@ -15,9 +15,9 @@ from numba import njit
 
 @njit(cache=True, fastmath=True, nogil=True)
 def embed_story(A, data, n, reply, memory, query):
-    """Memory lines (J, d) and query (d,) of example n: sums of the rows of A of their words.
+    """Compute memory lines (J, d) and query (d,) of example n: each is the sum of its words' rows of A.
 
-    No row is taken as an array of its own: numba counts references to each, which costs more than to add it up.
+    No row becomes an array of its own, because numba would count references to it. That costs more than adding it.
     """
     words, word_start, word_count, rows, row_start, row_count = data[:6]
     first, length, d = row_start[n], row_count[n] - 2, query.shape[0]
@@ -60,7 +60,7 @@ def unembed_story(dA, data, n, reply, memory, query):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def dots(memory, u, out):
-    """out_j = m_j . u"""
+    """Set out_j = m_j . u."""
     for j in range(memory.shape[0]):
         total = out[0] * 0
         for i in range(u.shape[0]):
@@ -70,7 +70,7 @@ def dots(memory, u, out):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def add_mean(memory, p, out):
-    """out += sum_j p_j m_j"""
+    """Add sum_j p_j m_j to out."""
     for j in range(memory.shape[0]):
         for i in range(out.shape[0]):
             out[i] += p[j] * memory[j, i]
@@ -78,7 +78,7 @@ def add_mean(memory, p, out):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def add_rotated(H, u, out):
-    """out += H u"""
+    """Add H u to out."""
     for k in range(out.shape[0]):
         total = u[0] * 0
         for i in range(u.shape[0]):
@@ -88,7 +88,7 @@ def add_rotated(H, u, out):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def add_rotated_back(H, g, out):
-    """out += H^T g"""
+    """Add H^T g to out."""
     for k in range(g.shape[0]):
         for i in range(out.shape[0]):
             out[i] += H[k, i] * g[k]
@@ -103,7 +103,7 @@ def add_outer(a, b, out):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def softmax(s, cut):
-    """In place, within [0, cut) and within [cut, J)."""
+    """Take the softmax in place, within [0, cut) and within [cut, J)."""
     for low, high in ((0, cut), (cut, s.shape[0])):
         if low == high:
             continue
@@ -120,7 +120,7 @@ def softmax(s, cut):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def centre(x, p, cut):
-    """x <- x - sum p x, within each memory."""
+    """Subtract sum p x from x, within each memory."""
     for low, high in ((0, cut), (cut, x.shape[0])):
         mean = x[:1].sum() * 0
         for j in range(low, high):
@@ -131,7 +131,7 @@ def centre(x, p, cut):
 
 @njit(cache=True, nogil=True)
 def first_lines(data, index):
-    """Where the lines of each example begin in arrays of all memory lines, (B + 1,); and the most of one example."""
+    """Return where each example's lines begin in arrays of all memory lines, (B + 1,), and the most lines of one."""
     starts, longest = np.zeros(len(index) + 1, np.int64), 0
     for n in range(len(index)):
         length = data[5][index[n]] - 2
@@ -142,7 +142,7 @@ def first_lines(data, index):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def forward(A, H, hops, data, index, split, reply):
-    """u before each hop and after the last (B, hops + 1, d); attention p (hops, L); memory m (L, d)."""
+    """Return u before each hop and after the last (B, hops + 1, d), attention p (hops, L) and memory m (L, d)."""
     (starts, _), d = first_lines(data, index), A.shape[1]
     us = np.zeros((len(index), hops + 1, d), A.dtype)
     ps = np.empty((hops, starts[-1]), A.dtype)
@@ -163,8 +163,11 @@ def forward(A, H, hops, data, index, split, reply):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def backward(g, us, ps, memory, H, data, index, split, reply, words):
-    """Gradient at u after the last hop (B, d) -> gradients at A (words, d) and H. For `backward_jvp` also the gradients
-    after each hop (B, hops, d), and at the attention, less their mean (hops, L)."""
+    """Return the gradients at A (words, d) and H, given the gradient at u after the last hop (B, d).
+
+    For `backward_jvp`, also return the gradients after each hop (B, hops, d), and those at the attention minus their
+    mean (hops, L).
+    """
     (starts, longest), hops, d = first_lines(data, index), ps.shape[0], g.shape[1]
     dA, dH = np.zeros((words, d), g.dtype), np.zeros_like(H)
     gs, dps = np.empty((len(index), hops, d), g.dtype), np.empty_like(ps)
@@ -195,7 +198,7 @@ def backward(g, us, ps, memory, H, data, index, split, reply, words):
 
 @njit(cache=True, fastmath=True, nogil=True)
 def forward_jvp(A_dot, H_dot, us, ps, memory, H, data, index, split, reply):
-    """Derivatives of what `forward` returned."""
+    """Return the derivatives of the results of `forward`."""
     (starts, longest), hops, d = first_lines(data, index), ps.shape[0], A_dot.shape[1]
     us_dot, ps_dot, memory_dot = np.zeros_like(us), np.empty_like(ps), np.empty_like(memory)
     other = np.empty(longest, A_dot.dtype)
@@ -225,7 +228,7 @@ def forward_jvp(A_dot, H_dot, us, ps, memory, H, data, index, split, reply):
 def backward_jvp(
     g_dot, gs, dps, us, ps, memory, H, us_dot, ps_dot, memory_dot, H_dot, data, index, split, reply, words
 ):
-    """Derivatives of the gradients that `backward` returned, at A (words, d) and at H."""
+    """Return the derivatives of the gradients that `backward` returned, at A (words, d) and at H."""
     (starts, longest), hops, d = first_lines(data, index), ps.shape[0], g_dot.shape[1]
     dA_dot, dH_dot = np.zeros((words, d), g_dot.dtype), np.zeros_like(H)
     dm_dot, ds_dot, other = (

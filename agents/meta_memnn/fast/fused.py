@@ -1,10 +1,10 @@
 """`model.read` and `model.losses` as single nodes of autograd, over the compiled loops of `compiled.py`.
 
-Autograd would build some forty nodes for a simulated step, and walk them three times over for the derivative of the
+Autograd would build about forty nodes for a simulated step, and go through them three times for the derivative of the
 update. Here a loss is one node, its gradient another, and the derivative of the gradient is written out, too.
 
 Shapes: B examples, C candidates, V words, d embedding. `..._dot` is the derivative of `...` in a direction (A_dot,
-H_dot, c_dot): a Jacobian-vector product. The Hessian is symmetric, so that the gradient of the gradient is one.
+H_dot, c_dot): a Jacobian-vector product. The gradient of the gradient is also one, because the Hessian is symmetric.
 """
 
 from typing import Any

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -51,7 +52,8 @@ def read_lines(block: bytes) -> tuple[pa.RecordBatch, list[bytes]]:
     """Return the comments in a block of lines, and the lines that cannot be read."""
     try:
         comments = DECODER.decode_lines(block)
-        if len(comments) == block.rstrip(b'\n').count(b'\n') + 1:  # none stands on two lines
+        ends = np.count_nonzero(np.frombuffer(block, np.uint8) == ord('\n'))
+        if len(comments) == ends + (not block.endswith(b'\n')):  # none stands on two lines
             return columns(comments), []
     except UNREADABLE:
         pass
@@ -71,7 +73,7 @@ def read_one_by_one(lines: Iterable[bytes]) -> tuple[pa.RecordBatch, list[bytes]
 
 def columns(comments: list[Comment]) -> pa.RecordBatch:
     names = Comment.__struct_fields__
-    texts = [pa.array([getattr(comment, name) for comment in comments], pa.string()) for name in names]
+    texts = [pa.array(list(map(attrgetter(name), comments)), pa.string()) for name in names]
     return pa.RecordBatch.from_arrays(texts, names)
 
 

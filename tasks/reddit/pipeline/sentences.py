@@ -47,7 +47,7 @@ def has_length(tokens: Tokens) -> np.ndarray:
 
 def has_word(tokens: Tokens, words: frozenset[str]) -> np.ndarray:
     """Tell for every sentence whether one of its tokens is among the words."""
-    return tokens.sums(np.array([word in words for word in tokens.words], np.int64)) > 0
+    return tokens.sums(np.fromiter(map(words.__contains__, tokens.words), bool, len(tokens.words))) > 0
 
 
 class Rules:

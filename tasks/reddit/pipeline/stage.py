@@ -23,6 +23,7 @@ from parlai_persona.tasks.reddit.pipeline.tokens import Tokens, tokenize
 
 SENTENCE = pa.struct([('hash', pa.int64()), ('lot', pa.int64()), ('score', pa.float32()), ('text', pa.string())])
 IS_GONE, IS_BOT = -1, -2  # instead of an author's number
+MOST_AUTHORS = 500_000  # whose numbers stay in memory
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Stage:
     def __call__(self, blocks: list[bytes], number: int, output: Path, words: Path) -> tuple[Counter[str], list[bytes]]:
         """Write the comments and the words of some blocks; return what was counted, and the broken lines."""
         self.counts, self.broken = Counter(), []
-        self.authors.clear()  # or the names of all dumps would stay in memory
+        if len(self.authors) > MOST_AUTHORS:
+            self.authors.clear()
         tables, word_counts, first = [], [], number << 32
         for block in blocks:
             comments, authors = self.kept(block)

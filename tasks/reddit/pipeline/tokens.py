@@ -11,12 +11,12 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import njit
 
 LONGEST = 100  # tokens of a comment (sec. 3.1)
 WORD, SPECIAL, SPACE = 0, 1, 2  # kinds of characters
 KINDS = {**dict.fromkeys('LNM', WORD), **dict.fromkeys('PS', SPECIAL), **dict.fromkeys('ZC', SPACE)}  # of categories
-END_MARKS = np.isin(np.arange(256), [ord(mark) for mark in '.!?'])  # which bytes may end a sentence
-PAD, NEWLINE = ord(' '), ord('\n')
+PAD, NEWLINE, DOT, EXCLAMATION, QUESTION = (ord(character) for character in ' \n.!?')
 
 
 @dataclass
@@ -64,22 +64,12 @@ def strings(data: np.ndarray, limits: np.ndarray) -> pa.Array:
 
 
 def tokenize(texts: pa.Array) -> Tokens:
-    """Split texts into tokens and sentences. Arrays have an entry a byte, a token, a sentence or a text."""
+    """Split texts into tokens and sentences."""
     lines = pc.binary_join_element_wise(texts, '', '\n')  # each text with an end of line
     _, offsets, content = lines.buffers()
     starts = np.frombuffer(offsets, np.int32)[: len(texts) + 1]
-    data = np.frombuffer(content, np.uint8)[: starts[-1]]
-    kinds = byte_kinds(data)
-    begin, end = token_limits(data, kinds)
-    rows = np.searchsorted(begin, starts)
-    counts = np.diff(rows)
-    keep = np.arange(len(begin)) - np.repeat(rows[:-1], counts) < LONGEST
-    closes = sentence_ends(data, kinds, begin)[keep]
-    for row in np.flatnonzero(counts > LONGEST).tolist():
-        kinds[begin[rows[row] + LONGEST] : starts[row + 1]] = SPACE
-    limits = np.cumsum(np.concatenate([[0], (end - begin + 1)[keep]]))
-    data = padded(data[kinds != SPACE], limits)
-    rows = np.cumsum(np.concatenate([[0], np.minimum(counts, LONGEST)]))
+    characters = np.frombuffer(content, np.uint8)[: starts[-1]]
+    data, limits, closes, rows = split(characters, byte_kinds(characters), starts)
     found = pc.ascii_lower(strings(data, limits)).dictionary_encode()
     words = [word[:-1] for word in found.dictionary.to_pylist()]
     return Tokens(data, limits, rows, words, found.indices.to_numpy(), *sentences(closes, rows))
@@ -94,30 +84,36 @@ def byte_kinds(data: np.ndarray) -> np.ndarray:
     return kinds
 
 
-def token_limits(data: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where tokens begin and end: runs of word characters, and special characters one by one."""
-    begins = kinds == WORD
-    begins[1:] &= kinds[:-1] != WORD
-    begins |= (kinds == SPECIAL) & (data & 0xC0 != 0x80)  # a later byte of a character begins nothing
-    ends = kinds != SPACE
-    ends[:-1] &= begins[1:] | (kinds[1:] == SPACE)
-    return np.flatnonzero(begins), np.flatnonzero(ends) + 1
-
-
-def sentence_ends(data: np.ndarray, kinds: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """Tell which tokens end a sentence: marks before a space, and the last token before the end of a line."""
-    ends = END_MARKS[data[begin]] & (kinds[begin + 1] == SPACE)
-    before = np.searchsorted(begin, np.flatnonzero(data == NEWLINE)) - 1
-    ends[before[before >= 0]] = True
-    return ends
-
-
-def padded(visible: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Return the bytes of tokens with a space before each limit but the first."""
-    spaced, is_visible = np.full(limits[-1], PAD, np.uint8), np.ones(limits[-1], bool)
-    is_visible[limits[1:] - 1] = False
-    spaced[is_visible] = visible
-    return spaced
+@njit(cache=True, nogil=True)
+def split(data, kinds, starts):
+    """Return data, limits, whether each token ends a sentence, and rows (see Tokens); the one compiled loop."""
+    out, limits = np.empty(2 * len(data), np.uint8), np.empty(len(data) + 1, np.int64)
+    closes, rows = np.zeros(len(data), np.bool_), np.empty(len(starts), np.int64)
+    written, count = 0, 0
+    for row in range(len(starts) - 1):
+        rows[row] = count
+        in_word = False
+        for place in range(starts[row], starts[row + 1]):
+            byte, kind = data[place], kinds[place]
+            if kind == SPACE:
+                in_word = False
+                if byte == NEWLINE and count > rows[row]:
+                    closes[count - 1] = True
+                continue
+            if byte & 0xC0 != 0x80 and not (in_word and kind == WORD):  # the first byte of a token
+                if count - rows[row] == LONGEST:
+                    break
+                written += count > 0  # the space after the last token
+                limits[count] = written
+                count += 1
+            out[written], out[written + 1] = byte, PAD
+            written += 1
+            in_word = kind == WORD
+            if byte in (DOT, EXCLAMATION, QUESTION) and kinds[place + 1] == SPACE:
+                closes[count - 1] = True
+    rows[-1] = count
+    limits[count] = written + (count > 0)
+    return out[: limits[count]], limits[: count + 1], closes[:count], rows
 
 
 def sentences(closes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
