@@ -151,14 +151,14 @@ AGENTS = [
         'parlai_persona.agents.paml.paml:PamlAgent',
         GENERATOR,
         TINY_TRANSFORMER,
-        shared=('model', 'dict', 'vectors', 'person'),
+        shared=('model', 'dict', 'vectors'),
     ),
     Entry(
         'persona:paml/seq2seq',
         'parlai_persona.agents.paml.seq2seq:Seq2seqAgent',
         GENERATOR,
         {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
-        shared=('model', 'dict', 'vectors', 'person'),
+        shared=('model', 'dict', 'vectors'),
     ),
 ]
 

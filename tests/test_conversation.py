@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE
 from parlai.core.agents import Agent, register_agent
 from parlai.core.message import Message
 from parlai.scripts.interactive import Interactive
@@ -265,7 +266,7 @@ def type_into(command: list[str], *steps: tuple[str, bytes]) -> tuple[str, int]:
     process, terminal = pty.fork()
     if process == 0:
         os.execve(command[0], command, {**os.environ, 'TERM': 'xterm'})
-    shown, start, todo, deadline = '', 0, list(steps), time.monotonic() + 300
+    shown, start, todo, deadline = '', 0, list(steps), time.monotonic() + PATIENCE
     try:
         while time.monotonic() < deadline:
             if todo and todo[0][0] in shown[start:]:
@@ -284,12 +285,13 @@ def test_keys_in_a_terminal():
     parlai = str(Path(sys.executable).parent / 'parlai')
     prompt, home, up, ctrl_c = 'Enter Your Message:', b'\x01', b'\x1b[A', b'\x03'
     shown, status = type_into(
-        [parlai, 'interactive', '-t', 'persona:sample', '-m', 'repeat_query', '--persona', 'i fly.'],
+        [parlai, 'interactive', '-t', 'persona:sample', '-m', 'repeat_query', '--persona', '7'],
         (prompt, b'hello there' + home + b'oh , \r'),
         (prompt, up + b' !\r'),
         (prompt, ctrl_c),
     )
     assert status == 0 and 'Traceback' not in shown
+    assert "The model's persona:\r\n  - i" in shown
     replies = [line for line in shown.split('\r\n') if '[RepeatQueryAgent]' in line]
     assert ['oh , hello there' in replies[0], 'oh , hello there !' in replies[1]] == [True, True], shown
     assert shown.endswith('\r\nCHAT DONE \r\n')

@@ -15,8 +15,10 @@ from parlai_persona import demo
 def shown(tmp_path_factory):
     """The folder of a demo with nobody at the keyboard, and what it prints."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
-        patch.chdir(tmp_path_factory.mktemp('demo'))
-        patch.setattr(demo, 'EPOCHS', 1)
+        folder = tmp_path_factory.mktemp('demo')
+        patch.chdir(folder)
+        (folder / 'brief.opt').write_text('{"num_epochs": 1}')
+        patch.setattr(demo, 'PRESET', f'{demo.PRESET},{folder}/brief.opt')
         patch.setattr('sys.stdin', io.StringIO())
         demo.main()
         yield demo.FOLDER.resolve(), out.getvalue()

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +18,6 @@ from conftest import PATIENCE
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-SITE = Path(sysconfig.get_paths()['purelib'])
 LEAVES = (
     'parlai_persona.tasks.sample.grammar',
     'parlai_persona.tasks.personachat.parse',
@@ -57,7 +55,8 @@ def fresh(tmp_path) -> Path:
     venv.create(tmp_path / 'env', with_pip=False)
     python = tmp_path / 'env' / 'bin' / 'python'
     site = run(python, '-c', 'import sysconfig; print(sysconfig.get_paths()["purelib"])', cwd=tmp_path).strip()
-    (Path(site) / 'host.pth').write_text(f'{SITE}\n')
+    folders = [path for path in sys.path if path.endswith('site-packages')]  # several where environments are layered
+    (Path(site) / 'host.pth').write_text('\n'.join(folders))
     code = 'from importlib.util import find_spec; print(find_spec("parlai_persona"))'
     assert run(python, '-c', code, cwd=tmp_path).strip() == 'None'
     return python
@@ -75,12 +74,12 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
         run(*pip, '--no-build-isolation', '--editable', source, cwd=tmp_path)
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
-    run(fresh, '-c', f'import {", ".join(LEAVES)}', cwd=elsewhere)
-    where = run(fresh, '-c', 'import parlai_persona.tasks.sample.grammar as g; print(g.__file__)', cwd=elsewhere)
+    code = f'import {", ".join(LEAVES)}; print(parlai_persona.tasks.sample.grammar.__file__)'
+    where = run(fresh, '-c', code, cwd=elsewhere)
     assert str(tmp_path) in where
     assert ('source' in where) == (kind == 'editable')
     stock = Path(sys.executable).parent / 'parlai'
-    command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid']
+    command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid', '--num-examples', '8']
     assert 'persona_f1' in run(fresh, stock, *command, cwd=elsewhere)
 
 

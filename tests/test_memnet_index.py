@@ -11,6 +11,7 @@ import torch
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
 from parlai.scripts.eval_model import EvalModel
+from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
 from test_memnet import QUICK
 
@@ -204,7 +205,7 @@ def test_replies_come_from_the_file(trained, candidates):
     assert one['text'] not in agent.act()['text_candidates']  # the partner said it
 
 
-def test_evaluation_and_conversation(trained, candidates, parlai, tmp_path):
+def test_evaluation_and_conversation(trained, candidates, monkeypatch, capsys):
     report = EvalModel.main(
         model_file=trained,
         task='persona:sample',
@@ -214,19 +215,13 @@ def test_evaluation_and_conversation(trained, candidates, parlai, tmp_path):
         loglevel='error',
     )
     assert report['exs'] == 8 and report['accuracy'] == 0 and (Path(f'{trained}.candidates') / 'replies.txt').is_dir()
-    done = parlai(
-        'interactive',
-        '-mf',
-        trained,
-        '-t',
-        'persona:sample',
-        '--memnet-candidates',
-        candidates,
-        '--persona',
-        'i like music.|i ski.',
-        input='hello ?\n[EXIT]\n',
+    typed = iter(['hello ?', '[EXIT]'])
+    monkeypatch.setattr('builtins.input', lambda prompt='': next(typed))
+    Interactive.main(
+        model_file=trained, task='persona:sample', memnet_candidates=candidates, persona='i like music.|i ski.'
     )
-    assert done.returncode == 0 and any(reply in done.stdout for reply in REPLIES[:4]), done.stdout + done.stderr
+    said = capsys.readouterr().out
+    assert any(reply in said for reply in REPLIES[:4]), said
 
 
 def test_training_does_not_read_the_file(tmp_path):

@@ -39,6 +39,7 @@ def test_a_run_that_was_stopped_goes_on_exactly(tmp_path):
 def test_main_writes_rows(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(table2, 'paper_agent', sample_agent)
     monkeypatch.setattr(table2, 'RUNS', tmp_path)
+    monkeypatch.setattr(table2.record, 'commit', lambda: 'abc1234')  # uncommitted changes are no error here
     rows = tmp_path / 'x.csv'
     command = f'table2 --modes primary --sizes 50 --seeds 1 2 --iterations 2 --results {rows}'
     other = [*command.split(), '--meta-memnn-hops', '2']

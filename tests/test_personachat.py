@@ -14,6 +14,7 @@ from conftest import FIXTURES
 from parlai.core.loader import load_teacher_module
 from parlai.core.teachers import FbDeprecatedDialogTeacher, create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
+from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
@@ -262,24 +263,14 @@ def test_asking_for_a_test_split_that_does_not_exist():
         list(teacher(datatype='test', persona_source='convai2'))
 
 
-def test_training_without_a_test_split_ends_well(parlai):
+def test_training_without_a_test_split_ends_well(tmp_path, monkeypatch):
     """`train_model` tests at its end without being asked to."""
-    done = parlai(
-        'train_model',
-        '-t',
-        'persona:personachat',
-        '--persona-folder',
-        str(FOLDER),
-        '-m',
-        'repeat_label',
-        '-mf',
-        'm',
-        '--num-epochs',
-        '1',
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'No final test.' in done.stdout + done.stderr
-    assert 'no test_*.txt at all' in done.stdout + done.stderr
+    errors = []
+    monkeypatch.setattr('parlai.utils.logging.error', errors.append)
+    options = {'model': 'repeat_label', 'model_file': str(tmp_path / 'm'), 'num_epochs': 1}
+    TrainModel.main(task='persona:personachat', persona_folder=str(FOLDER), **options)
+    (error,) = errors
+    assert 'No final test.' in error and 'no test_*.txt at all' in error
 
 
 def test_a_folder_that_is_not_there(tmp_path):

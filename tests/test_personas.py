@@ -169,14 +169,6 @@ def test_the_same_seed_draws_the_same_persona(chat):
     assert shown[0] == shown[1] != shown[2]
 
 
-def test_the_console_script(parlai):
-    command = ['interactive', '-t', 'persona:sample', '-m', 'repeat_query', '--persona', '7']
-    done = parlai(*command, input='hello\n[EXIT]\n')
-    assert done.returncode == 0, done.stderr
-    assert "The model's persona:\n  - i" in done.stdout
-    assert '[RepeatQueryAgent]: hello' in done.stdout
-
-
 def test_self_chat(capsys, tmp_path):
     logs = SelfChat.main(
         task='persona:sample',

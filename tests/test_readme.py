@@ -1,10 +1,14 @@
 """The README's quick start and Python example do what the README says; training is shortened."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+from parlai.core.script import superscript_main
+
 ROOT = Path(__file__).parents[1]
+BRIEFLY = '--validation-max-exs 8 --short-final-eval true'
 
 
 def block(language: str) -> str:
@@ -20,16 +24,25 @@ def shortened(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def test_the_quick_start_runs(shell):
-    commands = shortened(block('sh'), 'memnet/sample', 'memnet/sample --num-epochs 1')
-    done = shell(commands, 'i am a nurse . where do you live ?\n[EXIT]\n')
+def test_the_quick_start_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    typed = iter(['i am a nurse . where do you live ?', '[EXIT]'])
+    monkeypatch.setattr('builtins.input', lambda prompt='': next(typed))
+    commands = shortened(block('sh'), 'memnet/sample', f'memnet/sample --max-train-steps 2 {BRIEFLY}')
+    commands = shortened(commands, '-dt valid', '-dt valid --num-examples 64')
+    for command in commands.splitlines():
+        name, *arguments = shlex.split(command)
+        assert name == 'parlai'
+        superscript_main(arguments)
+    said = capsys.readouterr().out
     persona = "The model's persona:\n  - i own a cat."
     for shown in ('your persona: ', 'hits@1_persona', 'persona_f1', persona, '[Memnet]: '):
-        assert shown in done.stdout, f'{shown!r} not in {done.stdout[-3000:]}'
+        assert shown in said, f'{shown!r} not in {said[-3000:]}'
 
 
 def test_the_python_example_runs(shell):
-    program = shortened(block('python'), 'max_train_steps=100', 'max_train_steps=2')
+    brief = 'max_train_steps=2, validation_max_exs=8, short_final_eval=True'
+    program = shortened(block('python'), 'max_train_steps=100', brief)
     done = shell(f"python - <<'END'\n{program}\nEND\n")
     answers = re.search(r"'label_candidates': (\[.*?\])", program)
     assert answers and done.stdout.splitlines()[-1] in answers[1]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from conftest import worker_program
 from parlai.core.params import ParlaiParser
+from parlai.core.script import superscript_main
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai_internal.scripts.persona_reddit import PersonaReddit
 from reddit_dumps import comments, write
@@ -16,7 +17,7 @@ from test_teacher import RECORDER
 import parlai_persona  # noqa: F401
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
-from parlai_persona.tasks.reddit import parse, pipeline
+from parlai_persona.tasks.reddit import agents, parse, pipeline
 from parlai_persona.tasks.reddit.pipeline import build, classifier
 from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
@@ -31,12 +32,12 @@ def data(tmp_path_factory):
     return build.build([str(source)], folder / 'data', options, Machine(workers=1, parts=3), {}, b'key')
 
 
-def messages(folder, count=None, **options):
+def messages(folder, count=None, workers=None, **options):
     words = ['-t', 'persona:reddit', '--reddit-data', str(folder), '--loglevel', 'error']
     for name, value in {'datatype': 'valid', **options}.items():
         words += [f'--{name.replace("_", "-")}', str(value)]
     opt = ParlaiParser(True, False).parse_args(words)
-    opt['seed'] = 5
+    opt.update(seed=5, **(workers or {}))
     teacher = create_task_agent_from_taskname(opt)[0]
     try:
         return [teacher.act() for _ in range(count or teacher.num_examples())]
@@ -109,6 +110,20 @@ def seen_by_two_processes(parlai, folder, data, script, datatype, *extra) -> lis
     return [[json.loads(line)[0] for line in path.read_text().splitlines()] for path in paths]
 
 
+@pytest.mark.parametrize('datatype', ['valid', 'train', 'train:stream'])
+def test_two_workers_share_an_epoch_out(data, monkeypatch, datatype):
+    """Two workers, simulated one after the other: together they see each example once."""
+    fold, shares = datatype.split(':')[0], []
+    monkeypatch.setattr(agents, 'num_workers', lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(agents, 'get_rank', lambda rank=rank: rank)
+        workers = {'distributed_world_size': 2, 'rank': rank}
+        count = sum(map(len, map(parse.read, parse.chunks(data, fold)[rank::2]))) if fold == 'train' else None
+        shares.append(pairs(messages(data, count, workers, datatype=datatype, persona_candidates_count=5)))
+    assert shares[0] + shares[1] == of(data, fold) and min(share.total() for share in shares) >= 20
+
+
+@pytest.mark.slow
 def test_two_processes_evaluate_each_example_once(data, tmp_path, parlai):
     extra = ['--persona-candidates-count', '5']
     seen = seen_by_two_processes(parlai, tmp_path, data, 'multiprocessing_eval', 'valid', *extra)
@@ -162,7 +177,7 @@ def test_no_data(data, tmp_path):
         parse.chunks(tmp_path, 'train')
 
 
-def test_command(tmp_path, parlai):
+def test_command(tmp_path):
     write(tmp_path / 'dump.jsonl', comments(300))
     arguments = ['build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
     arguments += ['--tagger', 'lexicon', '--workers', '1']
@@ -170,8 +185,8 @@ def test_command(tmp_path, parlai):
         PersonaReddit.main(*arguments)
     with pytest.raises(SystemExit, match='unfinished build with other options'):
         PersonaReddit.main(*arguments, '--valid', '0.1', '--test', '0.1', '--persona-size', '7')
-    done = parlai('persona_reddit', *arguments, '--valid', '0.1', '--test', '0.1')  # nothing was split yet: it goes on
-    assert done.returncode == 0, done.stderr
+    # nothing was split yet: it goes on
+    superscript_main(['persona_reddit', *arguments, '--valid', '0.1', '--test', '0.1'])
     assert json.loads((tmp_path / 'data/manifest.json').read_text())['counts']['lines'] == 300
     with pytest.raises(SystemExit, match='persona_reddit destroy: expected build or export'):
         PersonaReddit.main('destroy', '--input', 'x', '--output', 'y')

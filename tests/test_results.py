@@ -428,7 +428,7 @@ def test_a_command_that_fails_shows_its_last_words(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
 def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Signals):
     benchmark, command, log = (tmp_path / name for name in ('benchmark.py', 'command.py', 'log.txt'))
-    command.write_text('import time\nprint("begun", flush=True)\ntime.sleep(60)\n')
+    command.write_text(f'import time\nprint("begun", flush=True)\ntime.sleep({PATIENCE})\n')
     benchmark.write_text(
         f'import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT)!r})\n'
         'from benchmarks.common import jobs\n'

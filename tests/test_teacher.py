@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from conftest import worker_program
+from parlai.core import teachers
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
 
@@ -78,6 +79,19 @@ def test_workers_share_an_epoch_out(monkeypatch, datatype):
     assert len(set(seen.values())) == 1
 
 
+def test_workers_share_an_evaluation_out(monkeypatch):
+    """Two workers, simulated: each example is seen once, and the shares are as large as they can be equal."""
+    monkeypatch.setattr(teachers, 'is_distributed', lambda: True)
+    monkeypatch.setattr(teachers, 'num_workers', lambda: 2)
+    seen = []
+    for rank in (0, 1):
+        monkeypatch.setattr(teachers, 'get_rank', lambda rank=rank: rank)
+        seen.append([(message[fields.DIALOGUE_ID], message[fields.TURN]) for message in teacher('valid')])
+    together = Counter(seen[0] + seen[1])
+    assert together == {(f'valid-{dialogue}', turn): 1 for dialogue in range(100) for turn in range(8)}
+    assert [len(share) for share in seen] == [400, 400]
+
+
 def test_a_stream_sends_what_the_list_sends():
     assert list(teacher('valid:stream')) == list(teacher('valid'))
 
@@ -132,9 +146,9 @@ class RecorderAgent(Agent):
 @pytest.mark.parametrize(
     ('script', 'datatype', 'fold', 'dialogues'),
     [
-        ('multiprocessing_eval', 'valid', 'valid', 100),
+        pytest.param('multiprocessing_eval', 'valid', 'valid', 100, marks=pytest.mark.slow),
         ('multiprocessing_train', 'train', 'train', 6),
-        ('multiprocessing_train', 'train:stream', 'train', 6),
+        pytest.param('multiprocessing_train', 'train:stream', 'train', 6, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_see_each_example_once(parlai, tmp_path, script, datatype, fold, dialogues):
