@@ -331,6 +331,7 @@ def test_the_presets_for_little_data(tmp_path):
     """Train a generator on turns, then teach it to adapt, as the README does."""
     plain, people = tmp_path / 'plain', tmp_path / 'people'
     short = ['--max-train-steps', '2', '--warmup-updates', '1', '--no-cuda', '--loglevel', 'error', '--seed', '1']
+    short += ['--validation-max-exs', '1', '--short-final-eval', 'true', '--eval-batchsize', '1']
     TrainModel.main(*short, '-o', 'persona:paml/dialogue', '-t', paml_tasks.TASK, '-mf', str(plain))
     whose = ['--few-shot-of', paml_tasks.TASK, '--few-shot-by', 'speaker']
     start = ['--init-model', str(plain), '--dict-file', f'{plain}.dict']
