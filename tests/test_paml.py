@@ -49,7 +49,7 @@ def train(folder, steps: int, suffix: str | None = None, **more):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('paml')
-    losses = train(folder, 60)
+    losses = train(folder, 40)
     assert losses[-1] < 0.5 * losses[0]
     return str(folder / 'model')
 
