@@ -49,7 +49,7 @@ def train(folder, steps: int, suffix: str | None = None, **more):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('paml')
-    losses = train(folder, 60)
+    losses = train(folder, 40)
     assert losses[-1] < 0.5 * losses[0]
     return str(folder / 'model')
 
@@ -331,6 +331,7 @@ def test_the_presets_for_little_data(tmp_path):
     """Train a generator on turns, then teach it to adapt, as the README does."""
     plain, people = tmp_path / 'plain', tmp_path / 'people'
     short = ['--max-train-steps', '2', '--warmup-updates', '1', '--no-cuda', '--loglevel', 'error', '--seed', '1']
+    short += ['--validation-max-exs', '1', '--short-final-eval', 'true', '--eval-batchsize', '1']
     TrainModel.main(*short, '-o', 'persona:paml/dialogue', '-t', paml_tasks.TASK, '-mf', str(plain))
     whose = ['--few-shot-of', paml_tasks.TASK, '--few-shot-by', 'speaker']
     start = ['--init-model', str(plain), '--dict-file', f'{plain}.dict']
