@@ -6,8 +6,8 @@
 
 The classifier goes to runs/nli/<name> (`--persona-nli` takes it). Accuracy is that on pairs of sentences that training
 has not seen. `cases` are the 268 evaluation cases of Dialogue NLI: in which share the gold utterance contradicts the
-persona less than each of the contradicting utterances does, and which share of such utterances it beats. Rows go to
-results/nli.csv.
+persona less than each of the contradicting utterances does, and which share of such utterances it beats. A later run
+resumes a stopped one. Rows go to results/nli.csv.
 """
 
 import random
@@ -23,13 +23,14 @@ import parlai_persona  # noqa: F401
 from benchmarks.common import record
 from benchmarks.common.arms import Report, parlai
 from benchmarks.common.record import RESULTS
+from parlai_persona.files import draft
 from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
 from parlai_persona.models import pretrained
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import read_cases
 
-SEED, BATCH, RATE, WARM = 1, 32, 5e-5, 100
+SEED, BATCH, RATE, WARM, KEEP = 1, 32, 5e-5, 100, 100
 PARLAI = (
     f'train_model -t persona:nli -m transformer/classifier --classes {" ".join(LABELS)} --embedding-size 128 '
     '--n-layers 2 --n-heads 4 --ffn-size 256 --dropout 0.1 --dict-lower true --optimizer adam -lr 5e-4 '
@@ -57,9 +58,10 @@ def batches(pairs: list[Pair], seed: int) -> list[list[Pair]]:
 
 
 def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
-    """Fine-tune a pre-trained encoder for one epoch, unless that is done."""
+    """Fine-tune a pre-trained encoder for one epoch, unless that is done; resume from `unfinished.pt`."""
     if (folder / 'config.json').exists():
         return
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     names = dict(enumerate(LABELS))
     numbers = {name: number for number, name in names.items()}
@@ -67,20 +69,30 @@ def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
         'classifier', encoder, flag='--encoder', new_layers=True, id2label=names, label2id=numbers
     )
     model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
-    plan = batches(pairs, seed)
+    plan, checkpoint, first = batches(pairs, seed), folder / 'unfinished.pt', 0
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARM) * max(0.0, 1 - step / len(plan))
     )
-    for step, batch in enumerate(tqdm(plan, desc=folder.name, mininterval=10)):
-        torch.manual_seed(seed * 100_003 + step)  # of dropout
+    stateful = (model, optimizer, schedule)
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        for thing, state in zip(stateful, kept['states'], strict=True):
+            thing.load_state_dict(state)
+        first = kept['step']
+    for step in tqdm(range(first, len(plan)), initial=first, total=len(plan), desc=folder.name, mininterval=10):
+        torch.manual_seed(seed * 100_003 + step)  # dropout does not depend on where a run was stopped
         optimizer.zero_grad()
-        loss(model, tokenizer, batch).backward()
+        loss(model, tokenizer, plan[step]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        if (step + 1) % KEEP == 0:
+            with draft(checkpoint) as part:
+                torch.save({'step': step + 1, 'states': [thing.state_dict() for thing in stateful]}, part)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
+    checkpoint.unlink(missing_ok=True)
 
 
 def loss(model: Any, tokenizer: Any, batch: list[Pair]) -> torch.Tensor:
