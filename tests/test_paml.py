@@ -333,9 +333,9 @@ def test_the_presets_for_little_data(tmp_path):
     short = ['--max-train-steps', '2', '--warmup-updates', '1', '--no-cuda', '--loglevel', 'error', '--seed', '1']
     short += ['--validation-max-exs', '1', '--short-final-eval', 'true', '--eval-batchsize', '1']
     TrainModel.main(*short, '-o', 'persona:paml/dialogue', '-t', paml_tasks.TASK, '-mf', str(plain))
-    whose = ['--few-shot-of', paml_tasks.TASK, '--few-shot-by', 'speaker']
+    people_of = ['--few-shot-of', paml_tasks.TASK, '--few-shot-by', 'speaker']
     start = ['--init-model', str(plain), '--dict-file', f'{plain}.dict']
-    TrainModel.main(*short, *whose, *start, '-o', 'persona:paml/people', '-mf', str(people))
+    TrainModel.main(*short, *people_of, *start, '-o', 'persona:paml/people', '-mf', str(people))
     one, other = (torch.load(file, weights_only=False)['model'] for file in (plain, people))
     assert one.keys() == other.keys()
     moved = {name: float((other[name] - one[name]).abs().max()) for name in one if one[name].is_floating_point()}

@@ -57,7 +57,7 @@ def test_broken_lines(line):
 
 
 def test_a_block_is_read_as_its_lines_one_by_one():
-    """Thousands of blocks whose bytes are changed, added and taken away."""
+    """Thousands of blocks with bytes changed, added and taken away."""
     rng = random.Random(1)
     seeds = [GOOD.replace('"B"', f'"{body}"').encode() for body in ('x\\u00e9\\n', 'é€😀', '\\"', 'plain words')]
     alphabet = b'{}[]":,\\/u0123456789abcdefntrl \t\r\n-.\x00\x1f\x80\xc2\xed\xf0\xff'

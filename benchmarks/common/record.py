@@ -113,7 +113,7 @@ def command_id(command: str) -> str:
 
 
 def append(rows: Iterable[Row], path: Path, replace: bool = False, allow_dirty: bool = False) -> int:
-    """Add the rows whose key `path` does not have yet (or all rows, if `replace`); return how many were written.
+    """Add rows to `path` unless it has their key already, or in any case if `replace`; return how many were written.
 
     The new file is written beside the old one and then renamed, so it is complete at any moment and holds either none
     or all of these rows.

@@ -1,4 +1,4 @@
-r"""Table 1 of Rajendran et al.: digits, learned from labels of which 75 % are wrong and a flag that says which.
+r"""Table 1 of Rajendran et al.: digits, learned from labels (75 % of them wrong) and a flag that says which are wrong.
 
     python -m benchmarks.meta_memnn.mnist                                   # all rows, five runs each
     python -m benchmarks.meta_memnn.mnist --modes learned oracle --images centred --alpha 5e-5 --gamma 1e-2 \

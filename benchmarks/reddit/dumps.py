@@ -13,7 +13,7 @@ from tqdm import tqdm
 from parlai_persona.files import draft
 
 PIECE = 100_000  # comments
-SENTENCES = 200_000  # different ones, of which comments are made
+SENTENCES = 200_000  # different sentences to make comments from
 VOCABULARY = 30_000
 VERBS = ('like', 'have', 'saw', 'want', 'think', 'know', 'made', 'bought', 'play', 'live')
 STARTS = ('I {v} {w}', 'my {w} {v} {w}', 'you {v} {w}', 'the {w} is {w}', "I don't {v} {w}", '{w} {w}', 'what {w} {w}')

@@ -15,7 +15,7 @@ ONE = np.uint64(1)
 
 
 def mixed(h: np.ndarray) -> np.ndarray:
-    """Return 63 bits, each of which depends on all bits of h: the last step of splitmix64."""
+    """Return 63 bits that all depend on all bits of h: the last step of splitmix64."""
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return (h ^ (h >> np.uint64(31))) >> ONE

@@ -23,7 +23,7 @@ from parlai_persona.tasks.reddit.pipeline.tokens import Tokens, tokenize
 
 SENTENCE = pa.struct([('hash', pa.int64()), ('lot', pa.int64()), ('score', pa.float32()), ('text', pa.string())])
 IS_GONE, IS_BOT = -1, -2  # instead of an author's number
-MOST_AUTHORS = 500_000  # whose numbers stay in memory
+MOST_AUTHORS = 500_000  # numbers of authors that stay in memory
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from parlai_persona.tasks.reddit.pipeline.stage import Job, Stage
 from parlai_persona.tasks.reddit.pipeline.storage import Folders
 
 BLOCK = 4 << 20  # bytes of lines that are read at once: what is computed of them stays near the processor
-PIECE = 32  # blocks whose comments stand in one file, so that the rows of a part are many
+PIECE = 32  # blocks in one file: enough for many rows in each part
 
 
 class Piece(NamedTuple):
