@@ -3,13 +3,27 @@
 Every `parlai` command imports this module, so what the command needs is imported when it runs.
 """
 
+from dataclasses import dataclass
+
 from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
 
-from parlai_persona.flags import add_flags, from_opt
+from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
 
 ACTIONS = ('build', 'export')
+
+
+@dataclass(frozen=True)
+class DataSets:
+    output: str | None = flag(None, 'what to write; nothing is overwritten')
+    split: str = flag('train', 'what to export', choices=('train', 'valid', 'test'))
+    author_key: str | None = flag(
+        None,
+        "secret key of the hash of authors' names: builds with the same key give them the same numbers (default: a new "
+        'key that is kept nowhere)',
+        metavar='FILE',
+    )
 
 
 @register_script('persona_reddit')
@@ -29,16 +43,7 @@ class PersonaReddit(ParlaiScript):
             help='build: dumps of comments, paths or globs (.zst, .bz2, .xz, .gz, plain JSON lines); export: the data '
             'set',
         )
-        group.add_argument('--output', default=None, help='what to write; nothing is overwritten')
-        group.add_argument('--split', choices=('train', 'valid', 'test'), default='train', help='what to export')
-        group.add_argument(
-            '--author-key',
-            default=None,
-            metavar='FILE',
-            help="secret key of the hash of authors' names: builds with the same key give them the same numbers "
-            '(default: a new key that is kept nowhere)',
-        )
-        add_flags(group, '', Options, Machine)
+        add_flags(group, '', DataSets, Options, Machine)
         return parser
 
     def run(self) -> str:

@@ -3,8 +3,18 @@
 Every `parlai` command imports this module, so it imports the rest only when it runs.
 """
 
+from dataclasses import dataclass
+
 from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
+
+from parlai_persona.flags import add_flags, flag, from_opt
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    output: str | None = flag(None, 'JSONL: one related example with its weight a line', metavar='FILE')
+    plot: str | None = flag(None, 'PNG: histograms of the weights over training', metavar='FILE')
 
 
 @register_script('persona_weights')
@@ -14,24 +24,18 @@ class PersonaWeights(ParlaiScript):
     @classmethod
     def setup_args(cls) -> ParlaiParser:
         parser = ParlaiParser(True, True, 'Write the learned weights of related examples')
-        group = parser.add_argument_group('Weights')
-        group.add_argument(
-            '--weights-output', default=None, metavar='FILE', help='JSONL: one related example with its weight a line'
-        )
-        group.add_argument(
-            '--weights-plot', default=None, metavar='FILE', help='PNG: histograms of the weights over training'
-        )
+        add_flags(parser.add_argument_group('Weights'), 'weights', WeightFiles)
         return parser
 
     def run(self) -> str:
         """Write the files; return a sentence that says what was written."""
         from parlai_persona.agents.meta_memnn.weights import write
 
-        opt = self.opt
-        if not opt.get('weights_output') and not opt.get('weights_plot'):
+        files = from_opt(WeightFiles, self.opt, 'weights')
+        if not files.output and not files.plot:
             raise SystemExit('persona_weights: nothing to write: name --weights-output FILE or --weights-plot FILE')
         try:
-            said = write(opt, opt.get('weights_output'), opt.get('weights_plot'))
+            said = write(self.opt, files.output, files.plot)
         except ValueError as error:
             raise SystemExit(f'persona_weights: {error}') from None
         print(said)
