@@ -9,7 +9,6 @@ Java process is not counted by the system: its cost is the time that it takes on
 that the run and its children have at once. Rows go to results/reddit_pipeline.csv; what is there is not measured again.
 """
 
-import argparse
 import os
 import resource
 import shutil
@@ -24,7 +23,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.common.record import RESULTS, Row, append, find
+from benchmarks.common.record import RESULTS, Row, append, find, parse_arguments, parser
 
 CSV = RESULTS / 'reddit_pipeline.csv'
 FEW, MILLION, PEER, MOST = 1000, 1_000_000, 5_000_000, 20_000_000  # comments
@@ -146,9 +145,8 @@ def check_rows(one: Path, other: Path) -> None:
 
 def record(method: str, count: int, figures: dict[str, float]) -> None:
     data, command = f'{count:,} synthetic comments', 'python -m benchmarks.reddit.pipeline'
-    append(
-        [Row(method, 'reddit pipeline', data, 'all', 0, name, value, command) for name, value in figures.items()], CSV
-    )
+    rows = [Row(method, 'reddit pipeline', data, 'all', 0, name, value, command) for name, value in figures.items()]
+    append(rows, CSV, allow_dirty=True)  # without --allow-dirty `parse_arguments` has refused already
 
 
 def known(method: str, count: int, metric: str) -> float | None:
@@ -204,10 +202,10 @@ PARTS = {'peer': peer, 'cost': cost, 'spark': spark}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--folder', type=Path, default=Path('runs/reddit_pipeline'), help='dumps and results go there')
-    parser.add_argument('--only', choices=[*PARTS], nargs='+', default=[*PARTS])
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument('--folder', type=Path, default=Path('runs/reddit_pipeline'), help='dumps and results go there')
+    options.add_argument('--only', choices=[*PARTS], nargs='+', default=[*PARTS])
+    args = parse_arguments(options)
     args.folder.mkdir(parents=True, exist_ok=True)
     for part in args.only:
         PARTS[part](args.folder)

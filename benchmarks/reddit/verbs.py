@@ -11,7 +11,6 @@ contractions as "I 'm" and "do n't", our tokens are "I ' m" and "don ' t": sente
 A tagger errs, too: look at the examples before you believe the figures.
 """
 
-import argparse
 import random
 import re
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.common.record import RESULTS, Row, append, hardware
+from benchmarks.common.record import RESULTS, Row, append, hardware, parse_arguments, parser
 from parlai_persona.tasks.reddit.pipeline import classifier, dump
 from parlai_persona.tasks.reddit.pipeline.comments import cleaned
 from parlai_persona.tasks.reddit.pipeline.options import Options
@@ -141,13 +140,13 @@ def compare(name: str, found: dict[str, bool], tagger: Tagger, size: int, seed: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--datapath', type=Path, default=Path('data'), help='ParlAI datapath')
-    parser.add_argument('--dump', type=Path, default=None, help=f'of comments (default: {DUMP} in the datapath)')
-    parser.add_argument('--sentences', type=int, default=5000, help='of each corpus (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the sample')
-    parser.add_argument('--results', type=Path, default=RESULTS / 'reddit_verbs.csv', help='CSV file to write rows to')
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument('--datapath', type=Path, default=Path('data'), help='ParlAI datapath')
+    options.add_argument('--dump', type=Path, default=None, help=f'of comments (default: {DUMP} in the datapath)')
+    options.add_argument('--sentences', type=int, default=5000, help='of each corpus (default: %(default)s)')
+    options.add_argument('--seed', type=int, default=0, help='of the sample')
+    options.add_argument('--results', type=Path, default=RESULTS / 'reddit_verbs.csv', help='CSV file to write rows to')
+    args = parse_arguments(options)
     tagger = Tagger()
     source = args.dump or args.datapath / DUMP
     command = ' '.join(['python -m benchmarks.reddit.verbs', *sys.argv[1:]])
@@ -157,7 +156,7 @@ def main() -> None:
     }
     for name, texts in corpora.items():
         rows = compare(name, by_lexicon(texts), tagger, args.sentences, args.seed, command)
-        append(rows, args.results, replace=True)
+        append(rows, args.results, replace=True, allow_dirty=args.allow_dirty)
 
 
 if __name__ == '__main__':
