@@ -270,8 +270,11 @@ def type_into(command: list[str], *steps: tuple[str, bytes]) -> tuple[str, int]:
     try:
         while time.monotonic() < deadline:
             if todo and todo[0][0] in shown[start:]:
-                start = len(shown)
-                os.write(terminal, todo.pop(0)[1])
+                start, typed, last = len(shown), time.monotonic(), todo.pop(0)[1]
+                os.write(terminal, last)
+            elif not todo and time.monotonic() > typed + 10:  # a key can get lost while the terminal changes its mode
+                typed = time.monotonic()
+                os.write(terminal, last)
             if select.select([terminal], [], [], 0.1)[0]:
                 shown += os.read(terminal, 65536).decode()
     except OSError:  # the other end is closed
