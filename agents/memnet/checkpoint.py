@@ -92,10 +92,10 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
         path, size = Path(self.vectors_file), net.embedding.embedding_dim
         if not path.is_file():
             raise FileNotFoundError(f'--memnet-vectors {path}: no such file; expected a text file of word vectors')
-        if vector_size(path) != size:
+        if (seen := vector_size(path)) != size:
             raise ValueError(
-                f'{path}: its vectors have {vector_size(path)} dimensions, --memnet-embedding-size is {size}: set it '
-                f'to {vector_size(path)}, or take another file'
+                f'{path}: its vectors have {seen} dimensions, --memnet-embedding-size is {size}: set it to {seen}, or '
+                'take another file'
             )
         found = read_vectors(path, set(words))
         with torch.no_grad():

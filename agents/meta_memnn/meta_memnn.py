@@ -75,9 +75,10 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class ReplyList:
-    """Replies to choose from, and their bags of words."""
+    """Replies to choose from, the place of each, and their bags of words."""
 
     replies: list[str]
+    places: dict[str, int]
     bags: Bags
 
 
@@ -120,7 +121,8 @@ class MetaMemnnAgent(TorchAgent):
         self.examples = self.read_examples() if training else {}
         self.corpus = self.build_corpus(states)
         self.dialog_model, self.weight_model = self.build_dialog_model(), self.build_weight_model()
-        self.own_replies = ReplyList(self.corpus.candidates[PRIMARY], self.dialog_model.heads[PRIMARY])
+        own = (lists[PRIMARY] for lists in (self.corpus.candidates, self.corpus.places, self.dialog_model.heads))
+        self.own_replies = ReplyList(*own)
         self.other_replies = self.own_replies  # the list that came with a message last
         self.model = self.build_model()
         if states:
@@ -300,10 +302,8 @@ class MetaMemnnAgent(TorchAgent):
             best = z.topk(min(SHOWN, len(z)))
             ranked.append([listed.replies[place] for place in best.indices.tolist()])
             scores.append(best.values.tolist())
-            if obs['labelled'] and obs['example'].reply in listed.replies:
-                losses.append(float(z.logsumexp(-1) - z[listed.replies.index(obs['example'].reply)]))
-            else:
-                losses.append(None)
+            place = listed.places.get(obs['example'].reply) if obs['labelled'] else None
+            losses.append(None if place is None else float(z.logsumexp(-1) - z[place]))
         if any(loss is not None for loss in losses):
             counts = [int(loss is not None) for loss in losses]
             self.record_local_metric('loss', AverageMetric.many([loss or 0.0 for loss in losses], counts))
@@ -316,7 +316,8 @@ class MetaMemnnAgent(TorchAgent):
         if not replies or replies == self.own_replies.replies:
             return self.own_replies
         if replies is not self.other_replies.replies:  # many tasks have one long list for all examples
-            self.other_replies = ReplyList(replies, self.corpus.bags(replies).to(self.device()))
+            places = {reply: place for place, reply in enumerate(replies)}
+            self.other_replies = ReplyList(replies, places, self.corpus.bags(replies).to(self.device()))
         return self.other_replies
 
     # ------------------------------------------------------------------------------------------ saving
