@@ -23,7 +23,7 @@ from parlai_persona.agents.memnet.candidates import CandidateIndex, EncodingCach
 from parlai_persona.agents.memnet.checkpoint import SavesWords
 from parlai_persona.agents.memnet.model import MemNet, Shape, losses_and_ranks, mean_loss, scores_in_batch
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.models.history import ContextHistory
+from parlai_persona.models.history import ContextHistory, TextHistory
 from parlai_persona.models.network import device_of
 
 PREFIX = 'memnet'
@@ -51,7 +51,7 @@ class Reading:
     candidate_tokens: int = flag(10, 'words; longer lines of --memnet-candidates are left out (Table 2)', least=1)
 
 
-class DialogueHistory(ContextHistory):
+class DialogueHistory(TextHistory, ContextHistory):
     """Also remembers every line of the dialogue, however small `--history-size` is."""
 
     def __init__(self, *args, **kwargs):

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from parlai.core.message import Message
 from parlai.core.opt import Opt
-from parlai.core.torch_agent import History
 
 from parlai_persona import fields
 from parlai_persona.agents.meta_memnn.stories import Example, Story
 from parlai_persona.data.other_task import episodes, teachers
+from parlai_persona.models.history import TextHistory
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,13 @@ class TaskExample:
     candidates: list[str] | None = None  # that came with it
 
 
-class StoryHistory(History):
-    """A ParlAI History that also keeps the dialogue as a `story`."""
+class StoryHistory(TextHistory):
+    """A history that also keeps the dialogue as a `story`, which the network reads."""
 
     def __init__(self, opt: Opt, **options):
         self.back = opt['meta_memnn_time'] == 'back'
         super().__init__(opt, **options)
         self.story = Story(self.back)
-
-    def parse(self, text: str) -> list[int]:
-        """Return no word numbers: the network reads the story."""
-        return []
 
     def reset(self) -> None:
         super().reset()

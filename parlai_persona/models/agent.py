@@ -3,12 +3,15 @@
 from typing import Any
 
 from parlai.core.message import Message
+from parlai.core.opt import Opt
 from parlai.core.torch_agent import Batch, TorchAgent
 
 from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.dictionary import PersonaDictionary
 from parlai_persona.models.history import PersonaHistory
 from parlai_persona.models.network import unwrapped
+
+REMEMBERED = 100_000  # persona sentences
 
 
 class PersonaAgent(TorchAgent):
@@ -18,6 +21,13 @@ class PersonaAgent(TorchAgent):
     (B, N), which may be nowhere in a row. Use it as `class MyAgent(PersonaAgent, TorchRankerAgent)`. To leave persona
     lines out of `batch.text_vec`, return `ContextHistory` from `history_class`.
     """
+
+    def __init__(self, opt: Opt, shared=None):
+        super().__init__(opt, shared)
+        self.sentence_vecs: dict[str, list[int]] = shared['sentence_vecs'] if shared else {}
+
+    def share(self) -> dict[str, Any]:
+        return {**super().share(), 'sentence_vecs': self.sentence_vecs}
 
     @staticmethod
     def dictionary_class():
@@ -34,9 +44,17 @@ class PersonaAgent(TorchAgent):
 
     def vectorize(self, obs: Message, history: PersonaHistory, *args, **kwargs) -> Message:
         obs = super().vectorize(obs, history, *args, **kwargs)
-        vecs = [self.dict.txt2vec(sentence) for sentence in history.persona]
+        vecs = map(self.sentence_vec, history.persona)
         obs.force_set('persona_vecs', [vec for vec in vecs if vec])
         return obs
+
+    def sentence_vec(self, sentence: str) -> list[int]:
+        """Return the words of a persona sentence, which comes again at every turn."""
+        if sentence not in self.sentence_vecs:
+            if len(self.sentence_vecs) >= REMEMBERED:
+                self.sentence_vecs.clear()
+            self.sentence_vecs[sentence] = self.dict.txt2vec(sentence)
+        return self.sentence_vecs[sentence]
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         batch = super().batchify(obs_batch, sort=sort)

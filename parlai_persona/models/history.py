@@ -10,6 +10,13 @@ from parlai_persona.fields import PARTNER_PERSONA, PARTNERS_PERSONA, PERSONA, YO
 OWN, PARTNERS = YOUR_PERSONA.strip(), PARTNERS_PERSONA.strip()  # how persona lines begin in a text
 
 
+class TextHistory(History):
+    """ParlAI's history for an agent that reads its texts alone: none of them is looked up in the dictionary."""
+
+    def parse(self, text: str) -> list[int]:
+        return []
+
+
 class PersonaHistory(History):
     """ParlAI's history that also remembers both personas until it is reset.
 
