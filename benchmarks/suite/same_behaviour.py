@@ -16,13 +16,14 @@ import argparse
 import json
 import math
 import os
-import random
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from benchmarks.reddit import dumps
 
 SAMPLE = '-t persona:sample --persona-sample-dialogues 40'
 TRAINING = (
@@ -117,27 +118,6 @@ def reddit(python: str, folder: Path, dump: Path) -> Found:
     return {row: float(count) for row, count in Counter(rows).items()}
 
 
-def write_dump(path: Path, count: int = 4000) -> None:
-    """Write a small dump in which a few authors say a lot."""
-    rng = random.Random(0)
-    words = ['tea', 'coffee', 'cats', 'dogs', 'trains', 'music', 'big', 'small', 'old', 'new', 'house', 'river']
-    opinions = ('I like {}', 'my {} is old', 'I have a {} at home', 'I never eat {}', 'what about {}')
-    threads = [f't3_{rng.randrange(20)}' for _ in range(count)]
-    with path.open('w', encoding='utf-8') as file:
-        for number, thread in enumerate(threads):
-            answers = [f't1_{n:x}' for n in range(max(0, number - 40), number) if threads[n] == thread]
-            comment = {
-                'author': f'author{int(rng.paretovariate(0.8)) % 30}',
-                'body': '. '.join(rng.choice(opinions).format(' '.join(rng.sample(words, 2))) for _ in range(3)) + '.',
-                'created_utc': number,
-                'id': f'{number:x}',
-                'link_id': thread,
-                'parent_id': rng.choice(answers) if answers and rng.random() < 0.8 else thread,
-                'subreddit': 'tea',
-            }
-            file.write(json.dumps(comment) + '\n')
-
-
 def report(title: str, before: Found, after: Found) -> bool:
     """Print whether two results are the same, or where they differ; numbers may by a ten-thousandth."""
 
@@ -164,9 +144,9 @@ def main() -> None:
         for title, command in commands(os.path.abspath(args.datapath)):
             if args.only in title:
                 good.append(report(title, *(work(*place, command) for place in places)))
-        title, dump = 'persona:reddit: rows of a small build', folder / 'comments.jsonl'
+        title, dump = 'persona:reddit: rows of a small build', folder / 'comments.zst'
         if args.only in title:
-            write_dump(dump)
+            dumps.write(dump, 4000, seed=0)
             good.append(report(title, *(reddit(*place, dump) for place in places)))
     sys.exit(not all(good))
 
