@@ -71,6 +71,15 @@ def test_leave_one_out():
     assert seen[fields.DIALOGUES][1][fields.PERSONA] == ['i have a dog.', 'i am a nurse.', 'i am number 0.']
 
 
+def test_halves_share_no_one_and_are_everyone():
+    both, first, second = (
+        [person.id for person in paml_tasks.teacher(few_shot_half=half).people] for half in ('both', 'first', 'second')
+    )
+    assert first == both[::2]
+    assert second == both[1::2]
+    assert second
+
+
 def test_shots_and_folds():
     folds = paml_tasks.message(paml_tasks.teacher(few_shot_shots=1, few_shot_folds=2))[fields.FOLDS]
     assert folds == [{'support': [1], 'query': [0]}, {'support': [0], 'query': [1]}]

@@ -2,17 +2,21 @@
 
     python -m benchmarks.paml.table1 --datapath data                     # all of it, about five hours on one core
     python -m benchmarks.paml.table1 --datapath data --only dialogue paml --seeds 1
+    python -m benchmarks.paml.table1 --datapath data --only trials       # what chose the rates
     make results                                                         # RESULTS.md
     python -m benchmarks.paml.figure                                     # docs/images/paml_shots.png
 
 Training: both sides of the 2,072 dialogues at hand (ConvAI2's form), grouped by person. Evaluation: the 100 people of
-Persona-Chat's valid split. The model adapts to k of a person's dialogues, ten at most, and answers the first one.
+Persona-Chat's valid split, in two halves. `trials` choose the rate of fine-tuning with full steps and of PAML: the one
+with the lowest perplexity on the first half, after five dialogues, seed 1. The table reports the second half. The model
+adapts to k of a person's dialogues, ten at most, and answers the first one.
 
 Networks are small (2 + 2 layers of 128 numbers). Meta-learning starts from the Dialogue model of the same seed, where
 the paper starts from nothing. It exchanges words of people (`--few-shot-swap`): after ten epochs the model knows the
-people of the training split by heart, and adapting to them teaches nothing (`no-swaps` shows it). The rates of
-fine-tuning with full steps and of PAML were chosen by perplexity on valid with five dialogues. The paper's rate and
-steps are measured, too. Consistency needs the classifier of benchmarks/suite/nli.py.
+people of the training split by heart, and adapting to them teaches nothing (`no-swaps` shows it). The paper's rate
+and steps are measured, too. Consistency needs the classifier of benchmarks/suite/nli.py.
+
+Rows whose split names no half are older: all 100 people, who had also chosen the rates.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished.
@@ -45,18 +49,24 @@ ADAPT = '--paml-inner-lr 0.01 --paml-eval-steps 10 --paml-inner-batch 16'
 BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation false'
 
 
+# Rates to try, and the one that was best on the first half.
+TRIED = {'full': (0.1, 0.2, 0.3, 0.45, 0.6), 'paml': (0.2, 0.3, 0.45, 0.6)}
+CHOSEN = {'full': 0.3, 'paml': 0.45}
+TRIAL_SHOTS, TRIAL_SEED = 5, 1
+
+
 class Method(NamedTuple):
     name: str  # as in RESULTS.md
     folder: str
     shots: tuple[int, ...]
-    flags: str = f'{FULL} --paml-inner-lr 0.45'
+    flags: str = f'{FULL} --paml-inner-lr {CHOSEN["paml"]}'
     meta: str | None = None  # flags of meta-learning, from Dialogue; None: no meta-learning
 
 
 METHODS = {
     'dialogue': Method('Dialogue', 'dialogue', (0,), ADAPT),
     'fine-tuning': Method('Dialogue+Fine-tuning', 'dialogue', SHOTS, ADAPT),
-    'full': Method('Dialogue+Fine-tuning, full steps', 'dialogue', SHOTS, f'{FULL} --paml-inner-lr 0.3'),
+    'full': Method('Dialogue+Fine-tuning, full steps', 'dialogue', SHOTS, f'{FULL} --paml-inner-lr {CHOSEN["full"]}'),
     'paml': Method('PAML', 'paml', (0, *SHOTS), meta=''),
     'full-strong': Method(
         'Dialogue+Fine-tuning, full steps, α = 0.45', 'dialogue', (ALL,), f'{FULL} --paml-inner-lr 0.45'
@@ -85,19 +95,37 @@ def training(method: Method, seed: int, datapath: str) -> dict[str, Path]:
     return commands
 
 
+def evaluation(model: Path, name: str, shots: int, half: str, flags: str, datapath: str) -> tuple[str, Path]:
+    """Return the command that evaluates on half of the people after adapting to so many dialogues, and its report."""
+    report = model.with_name(f'{name}-{shots}-shots-{half}.json')
+    task = f'-t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} --few-shot-half {half}'
+    where = f'-dt valid --datapath {shlex.quote(datapath)} --persona-candidates none'
+    return f'parlai eval_model {task} {where} -mf {model} -bs 1 {flags} --report-filename {report}', report
+
+
+def split(half: str) -> str:
+    return f'valid, first dialogue of each person, {half} half'
+
+
 def job(name: str, seed: int, shots: int, datapath: str) -> Job:
-    """Return what evaluates a method after adapting to so many dialogues; without k in its title: as in Table 1."""
+    """Return what measures a method for the table; without k in its title: as in Table 1."""
     method = METHODS[name]
     model = model_file(OUT, method.folder, seed)
-    report = model.with_name(f'{name}-{shots}-shots.json')
-    evaluate = (
-        f'parlai eval_model -t {PEOPLE} --few-shot-of {PLAIN} --few-shot-folds 1 --few-shot-shots {shots} '
-        f'-dt valid --datapath {shlex.quote(datapath)} --persona-candidates none -mf {model} '
-        f'--persona-nli {NLI} -bs 1 {BEAM} {method.flags} --report-filename {report}'
-    )
+    flags = f'--persona-nli {NLI} {BEAM} {method.flags}'
+    evaluate, report = evaluation(model, name, shots, 'second', flags, datapath)
     title = method.name if shots == method.shots[-1] else f'{method.name}, k = {shots}'
-    split, train = 'valid, first dialogue of each person', training(method, seed, datapath)
-    return Job(title, PEOPLE, DATA, split, seed, train, evaluate, report, METRICS)
+    return Job(title, PEOPLE, DATA, split('second'), seed, training(method, seed, datapath), evaluate, report, METRICS)
+
+
+def trial(name: str, rate: float, datapath: str) -> Job:
+    """Return what measures the perplexity of a method with some rate on the other half."""
+    method = METHODS[name]
+    model = model_file(OUT, method.folder, TRIAL_SEED)
+    flags = f'--skip-generation true {FULL} --paml-inner-lr {rate}'
+    evaluate, report = evaluation(model, f'{name}-{rate}', TRIAL_SHOTS, 'first', flags, datapath)
+    title = f'{method.name}, α = {rate}, k = {TRIAL_SHOTS}'
+    train = training(method, TRIAL_SEED, datapath)
+    return Job(title, PEOPLE, DATA, split('first'), TRIAL_SEED, train, evaluate, report, ('ppl_fold', 'ppl'))
 
 
 def human(datapath: str) -> Job:
@@ -110,13 +138,15 @@ def human(datapath: str) -> Job:
 
 
 def main() -> None:
-    args = arguments(__doc__, ['human', *METHODS], SEEDS)
+    args = arguments(__doc__, ['human', 'trials', *METHODS], SEEDS)
     jobs = [human(args.datapath)] if 'human' in args.only else []
+    if 'trials' in args.only:
+        jobs += [trial(name, rate, args.datapath) for name, rates in TRIED.items() for rate in rates]
     jobs += [
         job(name, seed, shots, args.datapath)
         for seed in args.seeds
-        for name in args.only
-        if name != 'human'
+        for name in METHODS
+        if name in args.only
         for shots in reversed(METHODS[name].shots)
     ]
     run_all(jobs, CSV, args.allow_dirty)

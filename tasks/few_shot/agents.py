@@ -29,6 +29,7 @@ from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, people
 from parlai_persona.tasks.few_shot.swaps import Swaps
 
 PREFIX = 'few_shot'
+HALVES = {'both': slice(None), 'first': slice(0, None, 2), 'second': slice(1, None, 2)}  # of the people of a split
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class FewShot:
     shots: int = flag(-1, "evaluation: adapt to the first k of a person's other dialogues; -1: to all", least=-1)
     folds: int = flag(
         0, 'evaluation: dialogues to answer of each person, each after adapting to others; 0: all', least=0
+    )
+    half: str = flag(
+        'both',
+        'evaluation: all people, or every second one: choose settings on the first half (person 1, 3, …) and report '
+        'the second (person 2, 4, …)',
+        choices=tuple(HALVES),
     )
 
 
@@ -87,9 +94,9 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         return {**super().share(), 'people': self.people, 'swaps': self.swaps, 'start': self.start}
 
     def read_people(self) -> list[Person]:
-        """Return everyone, or in an evaluation this worker's part."""
+        """Return everyone, or in an evaluation this worker's part of the half to evaluate."""
         everyone = people(self.other_teacher(self.fold), self.options.by, self.options.least)
-        return everyone if self.random else everyone[get_rank() :: num_workers()]
+        return everyone if self.random else everyone[HALVES[self.options.half]][get_rank() :: num_workers()]
 
     def make_swaps(self) -> Swaps | None:
         if not self.random or not self.options.swap:
