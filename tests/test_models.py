@@ -10,6 +10,7 @@ from parlai.core.torch_agent import History
 from torch import nn
 
 import parlai_persona  # noqa: F401
+from parlai_persona.models import precision
 from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.dictionary import DialoguesDictionary, PersonaDictionary
 from parlai_persona.models.generator import PersonaGenerator
@@ -176,3 +177,25 @@ def test_losses_are_computed_in_32_bits():
         assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
     with autocast(layer, enabled=False):
         assert layer(torch.ones(1, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ('gain', 'level', 'said'), [(2.5, 'info', '2.5 times as fast'), (0.1, 'warning', '10.0 times as long')]
+)
+def test_the_start_says_what_bfloat16_gains(tmp_path, monkeypatch, gain, level, said):
+    lines = []
+    monkeypatch.setattr(precision, 'bfloat16_gain', lambda device: gain)
+    monkeypatch.setattr(precision.logging, level, lines.append)
+    agent(tmp_path, Ours)
+    assert not any('bfloat16' in line for line in lines)
+    agent(tmp_path, Ours, ours_amp=True).clone()
+    about = [line for line in lines if 'bfloat16' in line]
+    assert len(about) == 1 and said in about[0] and about[0].startswith('--ours-amp: ')
+
+
+def test_the_gain_is_a_ratio_of_measured_times(monkeypatch):
+    """Each of two kinds of product is timed four times; the first of each does not count."""
+    spent = [9, 4, 2, 3, 9, 1, 2, 1]
+    clock = iter([time for seconds in spent for time in (0, seconds)])
+    monkeypatch.setattr(precision, 'perf_counter', lambda: next(clock))
+    assert precision.bfloat16_gain(torch.device('cpu'), size=2) == 2 / 1

@@ -7,7 +7,7 @@ from parlai.core.torch_generator_agent import TorchGeneratorAgent
 
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.models.agent import PersonaAgent
-from parlai_persona.models.precision import FullPrecision, Precision, autocast
+from parlai_persona.models.precision import FullPrecision, Precision, autocast, report_gain
 
 
 class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
@@ -28,6 +28,8 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def __init__(self, opt: Opt, shared=None):
         self.amp = from_opt(Precision, opt, self.PREFIX).amp
         super().__init__(opt, shared)
+        if self.amp and not shared:
+            report_gain(self.net, f'--{self.PREFIX}-amp')
 
     def build_criterion(self):
         criterion = super().build_criterion()
