@@ -412,7 +412,8 @@ def test_rows_of_the_baselines_have_the_commands_of_today():
         for side in baseline.sides
         for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, 'data', '')]
     }
-    for measured in record.read(record.RESULTS / 'baselines.csv'):
+    measured_here = [row for row in record.read(record.RESULTS / 'baselines.csv') if 'TF-IDF' not in row.method]
+    for measured in measured_here:
         assert measured.command == today[measured.method, measured.split, measured.seed]
 
 
