@@ -412,8 +412,9 @@ def test_rows_of_the_baselines_have_the_commands_of_today():
         for side in baseline.sides
         for one in [baselines.job(baseline, evaluation, side, 1 if baseline.train else 0, 'data', '')]
     }
-    measured_here = [row for row in record.read(record.RESULTS / 'baselines.csv') if 'TF-IDF' not in row.method]
-    for measured in measured_here:
+    for measured in record.read(record.RESULTS / 'baselines.csv'):
+        if 'TF-IDF' in measured.method:  # benchmarks/suite/tfidf.py
+            continue
         assert measured.command == today[measured.method, measured.split, measured.seed]
 
 
