@@ -16,7 +16,8 @@ the paper starts from nothing. It exchanges words of people (`--few-shot-swap`):
 people of the training split by heart, and adapting to them teaches nothing (`no-swaps` shows it). The paper's rate
 and steps are measured, too. Consistency needs the classifier of benchmarks/suite/nli.py.
 
-Rows whose split names no half are older: all 100 people, who had also chosen the rates.
+Rows whose split names no half are older: all 100 people, who had also chosen the rates. Their C comes from an older
+classifier.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished.
@@ -35,6 +36,7 @@ METRICS = (
     *('persona_f1', 'distinct_raw_2'),
 )
 OUT, NLI = Path('runs/paml'), 'runs/nli/minilm'
+JUDGED = 'C without utterances of NLI cases'  # in the pairs that its classifier learned from
 DATA = data_label('Persona-Chat', 2072)
 PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'
 SEEDS, SHOTS, ALL = (1, 2, 3), (1, 3, 5, 10), 10
@@ -134,7 +136,7 @@ def human(datapath: str) -> Job:
         f'parlai eval_model -m repeat_label -t {PLAIN} -dt valid --datapath {shlex.quote(datapath)} '
         f'--persona-candidates none --persona-nli {NLI} --report-filename {report}'
     )
-    return Job('Human', PLAIN, DATA, 'valid', 0, {}, evaluate, report, METRICS)
+    return Job('Human', PLAIN, DATA, f'valid, {JUDGED}', 0, {}, evaluate, report, METRICS)
 
 
 def main() -> None:
