@@ -53,7 +53,7 @@ BEAM = '--inference beam --beam-size 5 --beam-length-penalty 0 --skip-generation
 
 # Rates to try, and the one that was best on the first half.
 TRIED = {'full': (0.1, 0.2, 0.3, 0.45, 0.6), 'paml': (0.2, 0.3, 0.45, 0.6)}
-CHOSEN = {'full': 0.3, 'paml': 0.45}
+CHOSEN = {'full': 0.3, 'paml': 0.3}
 TRIAL_SHOTS, TRIAL_SEED = 5, 1
 
 
@@ -73,6 +73,7 @@ METHODS = {
     'full-strong': Method(
         'Dialogue+Fine-tuning, full steps, α = 0.45', 'dialogue', (ALL,), f'{FULL} --paml-inner-lr 0.45'
     ),
+    'paml-as-trained': Method('PAML, α = 0.45', 'paml', (ALL,), f'{FULL} --paml-inner-lr 0.45', meta=''),
     'paml-strong': Method('PAML, α = 0.6', 'paml', (ALL,), f'{FULL} --paml-inner-lr 0.6', meta=''),
     'paml-first': Method('PAML, first order', 'paml-first', (ALL,), meta='--paml-order first'),
     'persona': Method('Dialogue+Persona', 'persona', (0,), '--persona-side self'),
