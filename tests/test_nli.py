@@ -10,11 +10,12 @@ from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
 
+from benchmarks.suite import nli as benchmark
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.types import ConsistencyMetric
 from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs, says_nothing
-from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
+from parlai_persona.tasks.nli.parse import Case, Fact, read_cases, read_sentences, read_utterances
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_labels_by_hand(one, other, expected):
     assert label(meaning(other), meaning(one)) == expected
 
 
+SPLITS = ('train', 'valid', 'test')
 FACTS = [
     Fact(f'{text} {number}', triple)
     for number in range(6)
@@ -104,6 +106,45 @@ def test_messages_are_those_of_parlais_task(folder):
     texts = {text for one in seen for line in one['text'].split('\n') for text in [line.split(': ', 1)[1]]}
     assert not texts & kept_apart
     assert {fold(text) for text in texts} == {'train'}
+
+
+def texts_of_pairs(folder, split: str = 'train', **more) -> set[str]:
+    task = teacher(folder, 'train:ordered' if split == 'train' else split, nli_pairs=3000, **more)
+    pairs = [task.act()['text'].split('\n') for _ in range(task.num_examples())]
+    return {line.split(': ', 1)[1] for lines in pairs for line in lines}
+
+
+def test_an_utterance_of_a_case_is_in_no_pair_however_it_is_written(folder):
+    """Gold, contradicting, similar and random utterances differ from the triples in case, spaces and punctuation."""
+    path = folder / 'eval_havenot.jsonl'
+    candidates = {
+        'label': ['I am a man3'],
+        'neg': ['she is me , 4 !'],
+        'similar': ['cooking is  fun 5.'],
+        'rand': ['Well , i hike 6 .'],
+    }
+    path.write_text(json.dumps({'persona': ['i am a man'], 'candidates': candidates}) + '\n')
+    kept_apart = {'i am a man 3', 'she is me 4', 'cooking is fun 5', 'well , i hike 6'}
+    assert not any(kept_apart & texts_of_pairs(folder, split) for split in SPLITS)
+    path.unlink()  # a user's own triples have no cases
+    assert kept_apart <= set().union(*(texts_of_pairs(folder, split) for split in SPLITS))
+
+
+def test_a_reply_of_the_chat_that_a_case_ranks_is_in_no_pair(folder):
+    chat = {text for text in texts_of_pairs(folder, nli_chat='persona:sample') if says_nothing(text)}
+    reply = max(chat)
+    candidates = {'label': ['i am a man 3'], 'neg': [], 'similar': [], 'rand': [f'{reply.upper()} !']}
+    path = folder / 'eval_havenot.jsonl'
+    path.write_text(json.dumps({'persona': ['i am a man'], 'candidates': candidates}) + '\n')
+    assert reply not in texts_of_pairs(folder, nli_chat='persona:sample')
+
+
+def test_the_split_of_a_text_never_changes():
+    """Python's own hash is salted, so that other texts would be in these splits in each process."""
+    splits = {name: [number for number in range(100) if fold(f'i have {number} dogs .') == name] for name in SPLITS}
+    assert splits['valid'] == [23, 44, 56, 62, 70, 84]
+    assert splits['test'] == [11, 76, 80, 90]
+    assert len(splits['train']) == 90
 
 
 def test_broken_files(folder):
@@ -283,3 +324,42 @@ def test_what_says_nothing(folder):
     known = {fact.text for fact in many()} | {f'well , {fact.text}' for fact in many()}
     chat = [text for text in neutral if text.removeprefix('Premise: ') not in known]
     assert len(neutral) == 20 and 4 <= len(chat) <= 16 and all(says_nothing(text) for text in chat)
+
+
+# ------------------------------------------------------------------------------------------ judges of the cases
+
+
+def case(gold: str, *contradicting: str, persona=('i own two dogs .',), history=('do you like parks ?',)) -> Case:
+    return Case(list(persona), list(history), gold, list(contradicting), [], [])
+
+
+def test_the_rule_ranks_by_content_words_that_are_shared():
+    """The content words are 'two' and 'dogs' of the persona, and 'like' and 'parks' of the history."""
+    texts = ['i have two dogs', 'do you like the two of you', 'dogs dogs in parks', 'no']
+    expected = {'history': [0, -1, -1, 0], 'persona': [-2, -1, -1, 0], 'persona and history': [-2, -2, -2, 0]}
+    found = {name: benchmark.fewest_shared_words(known)(case('x'), texts) for name, known in benchmark.RULES.items()}
+    assert found == expected
+
+
+def test_shares_of_cases_by_hand():
+    """First case: the gold utterance (0) beats 2 of 4, ties with 2; second: it beats both of two; third: neither."""
+    scores = iter([[0.0, 1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0], [5.0, 1.0, 5.0]])
+    found = benchmark.ranked(lambda case, texts: next(scores), [case('x', *'abcd'), case('x', *'ab'), case('x', *'ab')])
+    assert found == pytest.approx(
+        {
+            'gold first': 1 / 3,
+            'contradicting below gold': (0.5 + 1 + 0) / 3,
+            'gold first, ties by lot': (1 / 3 + 1 + 0) / 3,
+            'contradicting below gold, ties by lot': (0.75 + 1 + 0.25) / 3,
+        }
+    )
+
+
+def test_chance_by_hand():
+    found = benchmark.chance([case('x', *'abcd'), case('x', 'a')])
+    assert list(found.values()) == pytest.approx([(1 / 5 + 1 / 2) / 2, 0.5, (1 / 5 + 1 / 2) / 2, 0.5])
+
+
+def test_a_classifier_judges_by_the_worst_sentence():
+    judge = benchmark.classifier(Judge('worst'))
+    assert judge(case('x', persona=('not mine', 'dogs')), ['not you', 'dogs', 'not at all']) == [1.0, 0.0, 1.0]

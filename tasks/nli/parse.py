@@ -43,9 +43,10 @@ def read_utterances(path: Path) -> Iterator[Fact]:
 
 
 class Case(NamedTuple):
-    """An evaluation case of Dialogue NLI: a persona, the utterance, and utterances that were not said."""
+    """An evaluation case of Dialogue NLI: a dialogue, its next utterance, and utterances that were not said."""
 
     persona: list[str]
+    history: list[str]
     gold: str
     contradicting: list[str]
     similar: list[str]
@@ -60,7 +61,7 @@ def read_cases(path: Path) -> Iterator[Case]:
 
     def case(row: dict) -> Case:
         (gold, *_), *others = (row['candidates'][name] for name in ('label', 'neg', 'similar', 'rand'))
-        return Case(row['persona'], gold, *others)
+        return Case(row['persona'], row.get('prefix', []), gold, *others)
 
     names = '"label": [...], "neg": [...], "similar": [...], "rand": [...]'
     yield from read_lines(path, case, f'{{"persona": [...], "candidates": {{{names}}}}}')
