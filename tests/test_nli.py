@@ -147,6 +147,113 @@ def test_the_split_of_a_text_never_changes():
     assert len(splits['train']) == 90
 
 
+SENTENCES = [
+    ',ground_head,ground_reln,ground_tail,ground_sentence',
+    '0,i,have_pet,dog,"i have dogs , and a cat ."',
+    '1,i,like_food,fish,i like fish .',
+    '2,i,like_food,"fish ""n"" chips",i like fish \'n\' chips .',
+    '3,i,has_age,22,i am 22 .',
+]
+UTTERANCES = [json.dumps({'utterance': f'i am {age} .', 'triple': ['i', 'has_age', str(age)]}) for age in range(4)]
+CASES = [
+    json.dumps(
+        {
+            'persona': [f'i am {age}'],
+            'prefix': ['hi'],
+            'candidates': {'label': ['a'], 'neg': ['b'], 'similar': ['c'], 'rand': ['d']},
+        }
+    )
+    for age in range(4)
+]
+DEEP = '[' * 100_000
+
+
+def written(folder, lines: list[str], number: int = 0, line: str = ''):
+    """Write a file whose line `number` is replaced (0: none)."""
+    lines = [line if place == number else own for place, own in enumerate(lines, 1)]
+    path = folder / 'data.txt'
+    path.write_bytes('\n'.join([*lines, '']).encode('utf-8', 'surrogateescape'))
+    return path
+
+
+@pytest.mark.parametrize('start', ['', '\ufeff'], ids=['plain', 'byte order mark'])
+@pytest.mark.parametrize('end', ['', '\r'], ids=['LF', 'CRLF'])
+def test_sound_files(tmp_path, start: str, end: str):
+    def read(reader, lines: list[str]) -> list:
+        return list(reader(written(tmp_path, [start + lines[0] + end, *(line + end for line in lines[1:])])))
+
+    assert read(read_sentences, SENTENCES) == [
+        Fact('i have dogs , and a cat .', ('i', 'have_pet', 'dog')),
+        Fact('i like fish .', ('i', 'like_food', 'fish')),
+        Fact("i like fish 'n' chips .", ('i', 'like_food', 'fish "n" chips')),
+        Fact('i am 22 .', ('i', 'has_age', '22')),
+    ]
+    assert read(read_utterances, UTTERANCES) == [Fact(f'i am {age} .', ('i', 'has_age', str(age))) for age in range(4)]
+    assert read(read_cases, CASES) == [Case([f'i am {age}'], ['hi'], 'a', ['b'], ['c'], ['d']) for age in range(4)]
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('1,i,like_food,fish,"i like fish .', 'unexpected end of data; saw .* each quote closed'),
+        ('"1,i,like_food,fish,i like fish .', 'unexpected end of data; saw .* each quote closed'),
+        ('1,i,like_food,fish,"i like" fish .', "'\"'; saw .* each quote closed"),
+        (f'1,i,like_food,fish,{"i" * 200_000}', 'field larger than field limit .* at most 131,072 characters'),
+        ('1,i,like_food,fish,i like fish , raw', 'saw 6 columns, expected 5; quote commas'),
+        ('1,i,like_food,fish', 'saw 4 columns, expected 5'),
+        ('1,i,like_food,fish, ', 'expected a sentence and its triple'),
+        ('1,i,like_food,fish,i like \udcff', 'line 3: .*0xff.*expected UTF-8'),
+    ],
+)
+def test_a_broken_row_costs_no_other_row_and_is_named(tmp_path, line: str, message: str):
+    found: list[Fact] = []
+    with pytest.raises(DataError, match=f'data.txt, line 3: .*{message.removeprefix("line 3: ")}') as error:
+        found.extend(read_sentences(written(tmp_path, SENTENCES, 3, line)))
+    assert len(str(error.value)) < 600 + len(str(tmp_path))
+    assert list(read_sentences(written(tmp_path, SENTENCES, 3, ''))) == [
+        fact for fact in read_sentences(written(tmp_path, SENTENCES)) if fact.text != 'i like fish .'
+    ]
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        '{"utterance": "a", "triple": ["i", "b"]}',
+        '{"utterance": "a", "triple": "ibc"}',
+        '{"utterance": "a", "triple": ["i", "b", " "]}',
+        '{"utterance": "\\ud800", "triple": ["i", "b", "c"]}',
+        '{"utterance": 5, "triple": ["i", "b", "c"]}',
+        '{"utterance": "a, "triple": ["i", "b", "c"]}',
+        f'{{"utterance": {"1" * 5000}, "triple": ["i", "b", "c"]}}',
+        '{"utterance": "\udcff", "triple": ["i", "b", "c"]}',
+        DEEP,
+        '',
+    ],
+)
+def test_a_broken_line_of_utterances_is_named(tmp_path, line: str):
+    with pytest.raises(DataError, match='data.txt, line 3: .*expected ({"utterance"|UTF-8)') as error:
+        list(read_utterances(written(tmp_path, UTTERANCES, 3, line)))
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('["a"]', '[]'),
+        ('["a"]', '"a"'),
+        ('["b"]', '[5]'),
+        ('["c"]', 'null'),
+        ('["i am 2"]', '"i am 2"'),
+        ('["hi"]', '"hi"'),
+        ('["d"]', DEEP),
+        ('["d"]', '["d]'),
+    ],
+)
+def test_a_broken_case_is_named(tmp_path, old: str, new: str):
+    with pytest.raises(DataError, match='data.txt, line 3: saw .* expected {"persona"'):
+        list(read_cases(written(tmp_path, CASES, 3, CASES[2].replace(old, new))))
+
+
 def test_broken_files(folder):
     path = folder / 'utterance_triples.jsonl'
     path.write_text('{"utterance": "a", "triple": ["i", "b"]}\n')
