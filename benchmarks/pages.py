@@ -40,6 +40,13 @@ SIZES = {'across': 'dialogues', 'heading': '{} dialogues'}
 STEPS = ('split', 'people', 'dialogues', 'α', 'steps')
 MODE, RATES = ('mode', 'variant'), ('mode', 'iterations', 'α', 'γ', 'β', 'images')
 COMPARISON = ('data', 'method', 'metric')
+UNTRAINED = (
+    'chance',
+    *(f'fewest words shared with the {known}' for known in ('history', 'persona', 'persona and history')),
+)
+JUDGES = (*UNTRAINED, 'parlai', 'minilm')
+NO_CASES = {'data': 'no training|.* pairs without utterances of the cases'}
+SOME_CASES = {'data': r'[\d,]+ pairs|Dialogue NLI evaluation cases'}
 
 # ------------------------------------------------------------------------------------------ RESULTS.md, by name
 
@@ -77,7 +84,7 @@ SUMMARY = {
         ),
         metrics=RANKED,
     ),
-    'memnet_reddit': Table('memnet', where={'task': 'persona:reddit'}, metrics=RANKED),
+    'memnet_reddit': Table('memnet', where={'task': 'persona:reddit', 'method': r'(?!.*, N = ).*'}, metrics=RANKED),
     'meta_memnn': Table(
         'meta_memnn',
         MODE,
@@ -146,7 +153,13 @@ PAGES = {
     ),
     'nli': page(
         'Classifiers of entailment, the judges of consistency',
-        Table('nli', ('method', 'data', 'split'), title='Dialogue NLI'),
+        Table('nli', ('method', 'data'), NO_CASES, JUDGES, across='split', title='Dialogue NLI'),
+        Table(
+            'nli',
+            ('method', 'data', 'split'),
+            SOME_CASES,
+            title='Earlier classifiers, whose pairs had some utterances of the cases with other punctuation',
+        ),
     ),
     'paml': page(
         'persona:paml',
