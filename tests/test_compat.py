@@ -56,6 +56,31 @@ def plateau_without_verbose(tmp_path):
 
 
 @check
+def resumed_learning_rate(tmp_path):
+    import torch
+    from parlai.nn.lr_scheduler import ParlAILRScheduler
+
+    opt = {'lr_scheduler': 'invsqrt', 'warmup_updates': 3, 'warmup_rate': 0.1, 'learningrate': 1.0}
+    for updates in (2, 5):  # while it warms up, and later
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        scheduler = ParlAILRScheduler.lr_scheduler_factory(opt, optimizer, {})
+        for update in range(1, updates + 1):
+            optimizer.step()
+            scheduler.step(update)
+        states = {
+            'optimizer': optimizer.state_dict(),
+            'lr_scheduler': scheduler.get_state_dict(),
+            'lr_scheduler_type': 'invsqrt',
+            'warmup_scheduler': scheduler.get_warmup_state_dict(),
+            'number_training_updates': updates,
+        }
+        resumed = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        resumed.load_state_dict(states['optimizer'])
+        ParlAILRScheduler.lr_scheduler_factory(opt, resumed, states)
+        assert resumed.param_groups[0]['lr'] == optimizer.param_groups[0]['lr']
+
+
+@check
 def seq2seq_loads_numpy_scalars(tmp_path):
     import numpy as np
     import torch

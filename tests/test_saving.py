@@ -46,6 +46,7 @@ KINDS = {
     'one row': {**MEMNET, **SAMPLE, 'batchsize': 1, 'candidates': 'inline'},
     'several tasks': {**MEMNET, **SAMPLE, 'task': f'persona:sample,{paml_tasks.TASK}'},
     'a task of ParlAI': {**GENERATOR, 'task': 'integration_tests:multiturn'},
+    'a schedule': {**GENERATOR, **SAMPLE, 'lr_scheduler': 'invsqrt', 'warmup_updates': 7},
     'dynamic batches': {**GENERATOR, **SAMPLE, 'dynamic_batching': 'full'},
     'dynamic batches of several tasks': {
         **GENERATOR,
@@ -75,11 +76,12 @@ def train(folder: Path, steps: int, options: dict, save_at: int = -1, stop_at: i
         return learn(loop.agent, observations)
 
     def after_a_step(world):
+        times = time(world)
         if loop._train_steps == save_at:
             loop.save_model('.checkpoint')
         if loop._train_steps == stop_at:
             raise Stopped
-        return time(world)
+        return times
 
     loop.agent.batch_act, loop._get_time = watched, after_a_step
     try:

@@ -183,7 +183,7 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
     @functools.wraps(save)
     def save_with_place(self, suffix=None):
         try:
-            here = place_of(self.world)
+            here = place_of(self.world) if hasattr(self, 'world') else None  # ParlAI deletes it after a training
         except NoPlace:
             here = None
         workers = [here]
