@@ -162,7 +162,8 @@ def random_state() -> Place:
     import numpy as np
     import torch
 
-    kind, keys, *rest = np.random.get_state()
+    numbers: Any = np.random.get_state()
+    kind, keys, *rest = numbers
     states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ())]
     version, numbers, gauss = random.getstate()
     return {
