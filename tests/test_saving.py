@@ -7,7 +7,7 @@ import paml_tasks
 import pytest
 import torch
 from parlai.core.worlds import DynamicBatchWorld
-from parlai.scripts.train_model import TrainLoop, TrainModel
+from parlai.scripts.train_model import TrainLoop, TrainModel, set_seed
 from parlai.utils import logging
 
 import parlai_persona  # noqa: F401
@@ -84,6 +84,7 @@ def train(folder: Path, steps: int, options: dict, save_at: int = -1, stop_at: i
         return times
 
     loop.agent.batch_act, loop._get_time = watched, after_a_step
+    set_seed(BASE['seed'])  # as `TrainModel` does at this moment
     try:
         list(loop.train_steps())
         return seen

@@ -29,7 +29,7 @@ def place_of(world: Any) -> Place:
 
 
 def go_to(world: Any, place: Place) -> None:
-    """Bring a new world to a place of an equal one."""
+    """Bring a new world to a place of an equal one. The random states are left to the caller."""
     if len(place['rows']) != len(rows(world)):
         raise NoPlace(f'saw a place of {len(place["rows"])} rows, expected {len(rows(world))} (--batchsize)')
     for row in rows(world):
@@ -49,7 +49,6 @@ def go_to(world: Any, place: Place) -> None:
         world.rng.setstate((version, tuple(numbers), gauss))
     for name, value in place['counters'].items():
         setattr(world, name, value)
-    set_random_state(place['random'])
 
 
 # ------------------------------------------------------------------------------------- worlds and rows

@@ -149,7 +149,7 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
 
     loop = module.TrainLoop
     init, save, save_stats, get_time = loop.__init__, loop.save_model, loop._save_train_stats, loop._get_time
-    validate = loop.validate
+    validate, train_steps = loop.validate, loop.train_steps
 
     @functools.wraps(init)
     def resumed(self, opt):
@@ -160,11 +160,19 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
             return
         try:
             kept = read_place(file, num_workers())
-            go_to(self.world, kept['workers'][get_rank()])
+            place = kept['workers'][get_rank()]
+            go_to(self.world, place)
         except NoPlace as problem:
             logging.warning(f'{file}: the training goes on, but its data start again from the beginning: {problem}')
             return
         self._preempted_epochs, self._last_valid_steps = 0.0, kept['last_valid_steps']
+        self.random_state = place['random']
+
+    @functools.wraps(train_steps)
+    def with_the_same_draws(self):
+        if hasattr(self, 'random_state'):
+            set_random_state(self.random_state)  # now, because `TrainModel` sets the seed after it has made the loop
+        yield from train_steps(self)
 
     @functools.wraps(get_time)
     def at_the_same_time(self, world):
@@ -201,6 +209,7 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
 
     loop.__init__, loop._get_time, loop.validate = resumed, at_the_same_time, validate_apart
     loop.save_model, loop._save_train_stats = save_with_place, save_stats_and_place
+    loop.train_steps = with_the_same_draws
     return True
 
 
