@@ -4,7 +4,7 @@
     python -m benchmarks.suite.kills --datapath data --only memnet --kills 5
 
 Each training is killed twice (SIGKILL) before it may end. Trainings are short, save every half second, and validate on
-the way. A row of results/kills.csv counts the kills of an agent and the trainings whose weights differ in any bit.
+the way. Rows of results/robustness.csv count the kills of an agent, and the trainings whose weights differ in any bit (lost).
 """
 
 import os
@@ -91,7 +91,7 @@ def measure(name: str, arguments: str, kills: int, out: Path) -> dict[str, float
         equal = all(torch.equal(expected[one], found[one]) for one in expected)
         killed, trained, different = killed + own, trained + 1, different + (not equal)
         print(f'{name}: {own} kills, weights {"equal" if equal else "DIFFERENT"} ({killed} of {kills})', flush=True)
-    return {'kills': killed, 'trainings': trained, 'trainings with other weights': different}
+    return {'tried': killed, 'lost': different}
 
 
 def main() -> None:
@@ -101,13 +101,13 @@ def main() -> None:
     parser.add_argument('--kills', type=int, default=20, help='of each agent')
     args = record.parse_arguments(parser)
     command = f'python -m benchmarks.suite.kills --datapath data --kills {args.kills}'
-    report = Report(RESULTS / 'kills.csv', command, args.allow_dirty)
+    report = Report(RESULTS / 'robustness.csv', command, args.allow_dirty)
     for name in args.only:
         out = OUT / name.replace(':', '-').replace('/', '-').replace(', ', '-').replace(' ', '-')
         shutil.rmtree(out, ignore_errors=True)
         figures = measure(name, f'{TRAININGS[name]} --datapath {shlex.quote(args.datapath)}', args.kills, out)
-        report.add(name, 'resume', 'killed at random moments', 'train', figures)
-        report.expect(not figures['trainings with other weights'], f'{name}: killed and resumed equals uninterrupted')
+        report.add(name, 'trainings', 'killed at random moments and resumed', 'train', figures)
+        report.expect(not figures['lost'], f'{name}: killed and resumed equals uninterrupted')
     report.exit()
 
 
