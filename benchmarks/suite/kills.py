@@ -4,7 +4,8 @@
     python -m benchmarks.suite.kills --datapath data --only memnet --kills 5
 
 Each training is killed twice (SIGKILL) before it may end. Trainings are short, save every half second, and validate on
-the way. Rows of results/robustness.csv count the kills of an agent, and the trainings whose weights differ in any bit (lost).
+the way. Rows of results/robustness.csv count the kills of an agent (tried), and the trainings whose weights differ in
+any bit (lost).
 """
 
 import os
