@@ -136,6 +136,16 @@ def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, 
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
+def test_a_training_may_end_in_its_first_step_after_a_resumption(tmp_path):
+    """A schedule that ends with the training raises an error in the last step; ParlAI has counted no epochs by then."""
+    options = {**KINDS['memnet'], 'lr_scheduler': 'linear', 'warmup_updates': 1}
+    train(tmp_path / 'whole', 5, options)
+    train(tmp_path / 'part', 5, options, save_at=4, stop_at=4)
+    train(tmp_path / 'part', 5, options)
+    mine, theirs = weights(tmp_path / 'whole'), weights(tmp_path / 'part')
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
 # ------------------------------------------------------------------------------------------- whole saves
 
 

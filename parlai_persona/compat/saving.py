@@ -166,6 +166,7 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
             logging.warning(f'{file}: the training goes on, but its data start again from the beginning: {problem}')
             return
         self._preempted_epochs, self._last_valid_steps = 0.0, kept['last_valid_steps']
+        self._total_epochs = num_workers() * self.world.get_total_epochs()  # a training may end in its next step
         self.random_state = place['random']
 
     @functools.wraps(train_steps)
