@@ -13,6 +13,7 @@ Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need none of this.
 """
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from parlai.core.loader import REGISTERED_REPOS
 from parlai.core.opt import Opt
 
 from parlai_persona.chat import task_worlds
+from parlai_persona.errors import UserError, nearest
 
 PREFIX = 'persona:'
 PACKAGE = 'parlai_persona'
@@ -39,7 +41,12 @@ parlai_load_init = Opt.load_init.__func__
 
 def load_init(cls: type[Opt], optfile: str) -> Opt:
     """Load options as ParlAI does, and accept `persona:x` too, alone or in a list of names."""
-    return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
+    try:
+        return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
+    except json.JSONDecodeError as error:
+        raise UserError(f'-o {optfile}: expected options as JSON, {error}') from None
+    except TypeError:  # ParlAI looks for a preset in our part of `parlai_internal`, a package without a file
+        raise FileNotFoundError(f'-o {optfile}: there is no such file, and no such preset of ParlAI') from None
 
 
 def preset(name: str) -> str:
@@ -53,6 +60,8 @@ def preset(name: str) -> str:
     paths = [path for folder in agents for path in folder.glob('*/*.opt')]
     presets = {path.parent.name if path.stem == 'paper' else f'{path.parent.name}/{path.stem}': path for path in paths}
     if name.removeprefix(PREFIX) not in presets:
-        known = ', '.join(f'{PREFIX}{preset}' for preset in sorted(presets))
-        raise FileNotFoundError(f'-o {name}: there is no such preset; choose one of {known}')
+        known = [f'{PREFIX}{preset}' for preset in sorted(presets)]
+        raise FileNotFoundError(
+            f'-o {name}: there is no such preset; choose one of {", ".join(known)}{nearest(name, known)}'
+        )
     return str(presets[name.removeprefix(PREFIX)])

@@ -10,6 +10,8 @@ from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from parlai_persona.errors import UserError
+
 Options = TypeVar('Options')
 EXPECTED: dict[type, str] = {bool: 'true or false', int: 'a whole number', float: 'a number'}
 
@@ -100,14 +102,14 @@ def checked(one: Field, prefix: str, value: Any) -> Any:
     try:
         value = converted(kind, value)
     except (TypeError, ValueError):
-        raise ValueError(f'{name} is {value!r}; expected {EXPECTED.get(kind, kind.__name__)}') from None
+        raise UserError(f'{name} is {value!r}; expected {EXPECTED.get(kind, kind.__name__)}') from None
     least, most, choices = (one.metadata[key] for key in ('least', 'most', 'choices'))
     if least is not None and value < least:
-        raise ValueError(f'{name} is {value}; it has to be {least} or more')
+        raise UserError(f'{name} is {value}; it has to be {least} or more')
     if most is not None and value > most:
-        raise ValueError(f'{name} is {value}; it has to be {most} or less')
+        raise UserError(f'{name} is {value}; it has to be {most} or less')
     if choices and value not in choices:
-        raise ValueError(f'{name} is {value!r}; expected {" or ".join(map(str, choices))}')
+        raise UserError(f'{name} is {value!r}; expected {" or ".join(map(str, choices))}')
     return value
 
 

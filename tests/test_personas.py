@@ -11,6 +11,7 @@ from parlai.scripts.self_chat import SelfChat
 
 from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.data.personas import PersonaBook, PersonaError
+from parlai_persona.errors import UserError
 from parlai_persona.tasks.sample.grammar import GREETINGS
 
 DIALOGUES = [
@@ -160,7 +161,7 @@ def test_wrong_input_gets_an_answer(chat):
 
 @pytest.mark.parametrize('flag', ['persona', 'partner_persona'])
 def test_a_wrong_persona_on_the_command_line(chat, flag):
-    with pytest.raises(SystemExit, match=f"--{flag.replace('_', '-')} 'nowhere.txt': cannot read the file nowhere.txt"):
+    with pytest.raises(UserError, match=f"--{flag.replace('_', '-')} 'nowhere.txt': cannot read the file nowhere.txt"):
         chat(**{flag: 'nowhere.txt'})
 
 

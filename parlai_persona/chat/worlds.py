@@ -11,7 +11,6 @@ from parlai.tasks.self_chat.worlds import SelfChatWorld, load_openers_from_file
 
 from parlai_persona.chat.context import PersonaOptions, TaskContext
 from parlai_persona.chat.conversation import Conversation, Event, Note, Said, Speakers, described
-from parlai_persona.data.personas import PersonaError
 from parlai_persona.flags import add_flags
 
 LEAVING = '[DONE] starts a new chat; [EXIT], Ctrl-D or Ctrl-C leaves.'
@@ -36,8 +35,6 @@ class PersonaInteractiveWorld(InteractiveWorld):
         try:
             self.show(self.conversation.start())
             print()
-        except PersonaError as error:
-            raise SystemExit(str(error)) from None
         except KeyboardInterrupt:
             raise SystemExit(0) from None
 
@@ -114,10 +111,7 @@ class PersonaSelfChatWorld(SelfChatWorld):
 
     def begin(self) -> None:
         context = self.speakers.context
-        try:
-            self.speakers.personas = [context.pick('persona', 'random'), context.pick('partner_persona', 'random')]
-        except PersonaError as error:
-            raise SystemExit(str(error)) from None
+        self.speakers.personas = [context.pick('persona', 'random'), context.pick('partner_persona', 'random')]
         self.speakers.restart()
         self.prescribed = self.get_openers(self.episode_cnt) or []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.errors import UserError
 from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
 
 Persona = tuple[str, ...]
@@ -13,7 +14,7 @@ Item = TypeVar('Item')
 WAYS = "'random', a number, a file with a sentence a line (*.txt), or sentences separated by |"
 
 
-class PersonaError(ValueError):
+class PersonaError(UserError):
     """There is no such persona. The message is for the person who asked for it."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parlai_persona.errors import UserError
 from parlai_persona.files import open_text
 
 
@@ -54,7 +55,7 @@ def check_line(fields: list[str], size: int, place: str) -> None:
     if words and not bad and (len(words) == 1 or (words[-1] and not is_number(words[-1]))):
         return
     seen = ' '.join(bad if len(words) == 1 else fields[1:])[:40]
-    raise ValueError(f'{place}: saw {seen!r} after a word, expected {size} numbers: mend the line')
+    raise UserError(f'{place}: saw {seen!r} after a word, expected {size} numbers: mend the line')
 
 
 def is_number(field: str) -> bool:
