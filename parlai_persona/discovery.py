@@ -13,7 +13,6 @@ Dotted names (`-m parlai_persona.agents.x.x:XAgent`) need none of this.
 """
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
@@ -43,8 +42,10 @@ def load_init(cls: type[Opt], optfile: str) -> Opt:
     """Load options as ParlAI does, and accept `persona:x` too, alone or in a list of names."""
     try:
         return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
-    except json.JSONDecodeError as error:
-        raise UserError(f'-o {optfile}: expected options as JSON, {error}') from None
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'-o {optfile}: expected options as JSON ({error})') from None
     except TypeError:  # ParlAI looks for a preset in our part of `parlai_internal`, a package without a file
         raise FileNotFoundError(f'-o {optfile}: there is no such file, and no such preset of ParlAI') from None
 

@@ -1,7 +1,9 @@
 """What a user sees of an error: one or two lines that name the place and what to do, and no traceback."""
 
 import errno
+import gzip
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +120,90 @@ def offline(monkeypatch):
 )
 def test_missing_data_without_a_network(command, offline, arguments, said):
     assert_explained(command(*arguments.split(), '--datapath', 'data'), 'no connection to', *said)
+
+
+CHAT = 'interactive -m repeat_query -t persona:personachat --datapath data --persona'
+
+
+@pytest.mark.parametrize(
+    ('typed', 'said'),
+    [
+        ('/list', 'no connection to'),
+        ('/persona 3', 'no connection to'),
+        ('/persona ~nosuchuser/x.txt', 'no user with this home folder'),
+        ('/persona a\0b.txt', 'embedded null byte'),
+    ],
+)
+def test_a_chat_without_data_goes_on_after_an_error(command, offline, monkeypatch, typed, said):
+    lines = iter([typed, 'still here', '[EXIT]'])
+    monkeypatch.setattr('builtins.input', lambda prompt='': next(lines))
+    done = command(*CHAT.split(), 'i fly.')
+    assert done.returncode == 0 and 'Traceback' not in done.stdout + done.stderr
+    assert said in done.stdout and '[RepeatQueryAgent]: still here' in done.stdout
+
+
+def test_an_empty_persona_is_not_a_random_one(command):
+    done = command('interactive', '-m', 'repeat_query', '-t', 'persona:sample', '--persona', '')
+    assert_explained(done, "--persona '': '' holds no sentence; a persona is")
+
+
+# ------------------------------------------------------------------------------------------- damaged files
+
+LINE = b'1 hi\thello\n'
+KINDS = {  # kind of file -> its sound content, and the command that reads it
+    'text format': (LINE, 'display_data -t persona:personachat --persona-folder .'),
+    'own dialogues': (b'them: hi\nme: hello\n\n' * 2, 'display_data -t persona:own --own-file FILE'),
+    'persona': (b'i fly.\n', 'interactive -m repeat_query -t persona:sample --persona FILE'),
+    'vectors': (b'hi 1 2\n', 'train_model -m persona:memnet -t persona:sample -mf m --memnet-encoder bow '
+                '--memnet-embedding-size 2 --memnet-vectors FILE'),
+    'ranks': (b'hi 1 2\n', 'eval_model -m repeat_query -t persona:sample --metrics persona --persona-metrics-ranks '
+              'FILE'),
+    'options': (b'{"task": "persona:sample"}', 'display_data -o FILE'),
+}  # fmt: skip
+
+
+def read(command, kind: str, content: bytes, folder: Path):
+    """Run the command that reads a file of this kind with this content."""
+    name = 'train_self_original.txt' if kind == 'text format' else 'file.txt'
+    (folder / name).write_bytes(content)
+    return command(*KINDS[kind][1].replace('FILE', name).split())
+
+
+@pytest.mark.parametrize('kind', ['text format', 'own dialogues', 'persona', 'vectors', 'ranks'])
+def test_invalid_utf8_is_named_by_file_and_line(command, tmp_path, kind):
+    done = read(command, kind, KINDS[kind][0] + b'\xff\xfe' + KINDS[kind][0], tmp_path)
+    assert_explained(done, '.txt, line ', 'UTF-8')
+
+
+@pytest.mark.parametrize(
+    ('kind', 'content', 'said'),
+    [
+        ('text format', b'9' * 5000 + b' hi\thello\n', '.txt, line 1: saw'),
+        ('text format', b'', 'no dialogue'),
+        ('vectors', b'hi 1 ' + b'9' * 5000 + b'\n', 'file.txt:1: saw '),
+        ('options', b'[' * 100_000, 'expected options as JSON'),
+        ('options', b'{"batchsize": ' + b'9' * 5000 + b'}', 'expected options as JSON'),
+        ('options', b'{"task": ', 'expected options as JSON'),
+        ('options', b'\xef\xbb\xbf{}', 'Unexpected UTF-8 BOM'),
+        ('options', b'{"nosuch": 1}', 'nosuch'),
+    ],
+)
+def test_a_damaged_file_is_named(command, tmp_path, kind, content, said):
+    assert_explained(read(command, kind, content, tmp_path), said)
+
+
+@pytest.mark.parametrize('kind', ['text format', 'own dialogues', 'persona'])
+def test_a_byte_order_mark_is_dropped(command, monkeypatch, tmp_path, kind):
+    monkeypatch.setattr('builtins.input', lambda prompt='': '[EXIT]')
+    done = read(command, kind, b'\xef\xbb\xbf' + KINDS[kind][0], tmp_path)
+    assert done.returncode == 0 and '\ufeff' not in done.stdout, done.stderr
+
+
+def test_a_damaged_gzip_file_is_named(tmp_path):
+    from parlai_persona.files import read_text
+
+    whole = gzip.compress(b'hi there\n' * 999)
+    for content, said in ((whole[:-9], 'damaged or ends in the middle'), (b'hi', 'expected a file made by gzip')):
+        (tmp_path / 'x.gz').write_bytes(content)
+        with pytest.raises(UserError, match=f'x.gz.*{said}'):
+            read_text(tmp_path / 'x.gz')

@@ -11,6 +11,7 @@
 * `keyboard`: line editing in `parlai interactive`;
 * `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU;
 * `names`: misspelt names of tasks, agents, models and options;
+* `typed`: what a person types is words; control characters are shown escaped;
 * `files`: downloads without a network, damaged model files.
 
 `errors` is no fix: it is how a `parlai` command ends that fails.
@@ -19,7 +20,18 @@
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import files, huggingface, keyboard, metrics, names, progress, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import (  # noqa: F401  they register
+    files,
+    huggingface,
+    keyboard,
+    metrics,
+    names,
+    progress,
+    training,
+    typed,
+    vectors,
+    workers,
+)
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

@@ -61,7 +61,7 @@ def damaged_model_files(module: Any) -> bool:
             return create(opt)
         except UserError:
             raise
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise UserError(
                 f'{file}.opt: not the options of a model ({error}): copy the file again, or train the model again'
             ) from error
