@@ -20,7 +20,7 @@ from parlai.core.loader import REGISTERED_REPOS
 from parlai.core.opt import Opt
 
 from parlai_persona.chat import task_worlds
-from parlai_persona.errors import UserError, nearest
+from parlai_persona.errors import nearest
 
 PREFIX = 'persona:'
 PACKAGE = 'parlai_persona'
@@ -42,10 +42,6 @@ def load_init(cls: type[Opt], optfile: str) -> Opt:
     """Load options as ParlAI does, and accept `persona:x` too, alone or in a list of names."""
     try:
         return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
-    except UserError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'-o {optfile}: expected options as JSON ({error})') from None
     except TypeError:  # ParlAI looks for a preset in our part of `parlai_internal`, a package without a file
         raise FileNotFoundError(f'-o {optfile}: there is no such file, and no such preset of ParlAI') from None
 

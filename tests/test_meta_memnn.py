@@ -235,7 +235,7 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     torch.save({'model': {}}, other)
     refuse('saw no candidates, words; expected a model of persona:meta_memnn', model_file=str(other))
     monkeypatch.setattr('parlai_persona.agents.meta_memnn.meta_memnn.is_distributed', lambda: True)
-    refuse('Use train_model instead of multiprocessing_train', RuntimeError)
+    refuse('Use train_model instead of multiprocessing_train', UserError)
 
 
 def test_another_mode_than_the_checkpoint(learned):

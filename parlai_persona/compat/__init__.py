@@ -10,6 +10,7 @@
 * `huggingface`: the GPT-2 family on transformers 5;
 * `keyboard`: line editing in `parlai interactive`;
 * `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU;
+* `launching`: how several processes start and end;
 * `names`: misspelt names of tasks, agents, models and options;
 * `typed`: what a person types is words; control characters are shown escaped;
 * `files`: downloads without a network, damaged model files.
@@ -24,6 +25,7 @@ from parlai_persona.compat import (  # noqa: F401  they register
     files,
     huggingface,
     keyboard,
+    launching,
     metrics,
     names,
     progress,

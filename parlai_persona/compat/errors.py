@@ -21,12 +21,13 @@ ADVICE = {
     errno.EMFILE: 'Raise the number of files that a process may open (ulimit -n)',
 }
 NO_MEMORY = re.compile(r'out of memory|can.t allocate memory|Cannot allocate memory|DefaultCPUAllocator')
+UNWRITTEN = re.compile(r'inline_container|PytorchStreamWriter')  # how torch ends when a write has failed
 # Messages of ParlAI and torch about something that the user did. The rest of the messages is left out.
 KNOWN = re.compile(
     r'Model file does not exist.*|Need to set `model` argument.*|No task specified.*|'
     r'Trying to set opt from file that does not exist.*|Could not find filename.*|You should (?:specify|supply).*|'
     r'Must provide a world log.*|Please (?:specify|provide).*|Failed to parse one or more kwargs.*|'
-    r'Error importing library for.*|The teacher has either empty data.*|Checksum for.*',
+    r'Error importing library for.*|Invalid learning rate.*|The teacher has either empty data.*|Checksum for.*',
     re.IGNORECASE,
 )
 
@@ -57,7 +58,12 @@ def explanation(error: BaseException) -> str | None:
         return f'Out of memory ({first_line(error)}): lower --batchsize, or shorten the texts with --text-truncate'
     if isinstance(error, OSError):
         return system_error(error)
+    if isinstance(error, RuntimeError) and UNWRITTEN.search(str(error)):
+        reason = explanation(error.__context__) if error.__context__ else None
+        return reason or f'The weights could not be written ({first_line(error)}). Is the disk full?'
     known = KNOWN.search(str(error)) if isinstance(error, Exception) else None
+    if known and known[0].startswith('Trying to set opt'):
+        return f'{known[0]}: the command has no such option; --allow-missing-init-opts true ignores it'
     return known[0] if known else None
 
 

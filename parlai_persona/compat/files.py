@@ -1,7 +1,6 @@
 """Files that ParlAI cannot get or read: which file, why, and what to do."""
 
 import functools
-import json
 import os
 import pickle
 import re
@@ -46,6 +45,28 @@ def _check_connection(module: Any, url: str, file: str) -> None:
         ) from None
 
 
+@fixes('parlai.core.opt')
+def damaged_options(module: Any) -> bool:
+    """A damaged file of options (`.opt`) ends in an error of the JSON reader that does not name the file.
+
+    ParlAI 1.7.2 does this on every stack. The error now names it.
+    """
+    load = module.Opt.load.__func__
+
+    def load_or_explain(cls, optfile):
+        try:
+            return load(cls, optfile)
+        except UserError:
+            raise
+        except (ValueError, RecursionError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(
+                f'{optfile}: expected options as JSON ({error}): the file is damaged, or something else'
+            ) from error
+
+    module.Opt.load = classmethod(load_or_explain)
+    return True
+
+
 @fixes('parlai.core.agents')
 def damaged_model_files(module: Any) -> bool:
     """A damaged model file, or a missing dictionary, ends in an error of torch that does not name the file.
@@ -61,14 +82,32 @@ def damaged_model_files(module: Any) -> bool:
             return create(opt)
         except UserError:
             raise
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UserError(
-                f'{file}.opt: not the options of a model ({error}): copy the file again, or train the model again'
-            ) from error
         except (EOFError, pickle.UnpicklingError, RuntimeError) as error:
             raise _about_model(file, error) from error
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            raise _about_model(file, error) from error  # torch's, for half a file
 
     replace_everywhere(create, create_or_explain)
+    return True
+
+
+@fixes('parlai.core.agents')
+def no_advice_to_undo_options(module: Any) -> bool:
+    """A training that goes on advises to undo the options of its preset, because its own checkpoint lacks some.
+
+    ParlAI 1.7.2 does this on every stack, when it loads the checkpoint like a model to start from. The warnings are
+    now left out for the training's own checkpoint.
+    """
+    compare = module.compare_init_model_opts
+
+    @functools.wraps(compare)
+    def compare_with_others(opt, curr_opt):
+        if opt.get('init_model') != f'{opt.get("model_file")}.checkpoint':
+            compare(opt, curr_opt)
+
+    module.compare_init_model_opts = compare_with_others
     return True
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
+from parlai_persona.compat.errors import explanation
 from parlai_persona.compat.hooks import fixes, replace_everywhere
 from parlai_persona.errors import UserError
 
@@ -36,7 +37,13 @@ def _in_new_process(module: str, name: str) -> Callable[..., None]:
     run = getattr(importlib.import_module(module), name)
 
     def run_and_end(*args):
-        run(*args)
+        try:
+            run(*args)
+        except Exception as error:
+            text = explanation(error)
+            if text is None:
+                raise
+            raise UserError(text) from None  # torch sends the text of the error to the first process
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # torch needs nothing more; a normal exit would free the groups in `_KEPT`
