@@ -74,7 +74,8 @@ def _launch(module: Any, run: Callable[..., Any], opt: Any, port: int) -> Any:
         raise
     except Exception as error:
         over.set()
-        cause = None if explanation(error) else failure(workers, error)
+        its_own = explanation(error) and not isinstance(error, ConnectionError)
+        cause = None if its_own else failure(workers, error)
         _stop(workers.processes)
         if cause is None:
             raise
