@@ -5,6 +5,7 @@
 
 import errno
 import re
+import signal
 import sys
 from types import TracebackType
 
@@ -52,6 +53,9 @@ def explanation(error: BaseException) -> str | None:
     """Return what to tell the user of an error; None if only a traceback explains it."""
     if isinstance(error, UserError):
         return str(error)
+    if is_of_a_worker(error):
+        cause = worker_failure(error)
+        return str(cause) if isinstance(cause, UserError) else None
     if isinstance(error, KeyboardInterrupt):
         return 'interrupted'
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
@@ -65,6 +69,28 @@ def explanation(error: BaseException) -> str | None:
     if known and known[0].startswith('Trying to set opt'):
         return f'{known[0]}: the command has no such option; --allow-missing-init-opts true ignores it'
     return known[0] if known else None
+
+
+def is_of_a_worker(error: BaseException) -> bool:
+    """Tell whether torch raised the error because another process failed."""
+    return type(error).__module__ == 'torch.multiprocessing.spawn'
+
+
+def worker_failure(error: BaseException) -> Exception:
+    """Return why a worker failed, from the error that torch raises for it."""
+    code = getattr(error, 'exit_code', None)
+    number = getattr(error, 'error_index', 0) + 1
+    if code is not None:
+        return UserError(ended(number, code))
+    _, ours, said = str(error).rpartition('UserError: ')  # torch sends the traceback as text
+    return UserError(said.strip()) if ours else RuntimeError(f'worker {number}: {error}')
+
+
+def ended(number: int, code: int) -> str:
+    how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with status {code}'
+    memory = ' (out of memory?)' if code == -signal.SIGKILL else ''
+    advice = 'What was saved before is complete; the same command continues from there'
+    return f'worker {number} {how}{memory}, so the run ended. {advice}'
 
 
 def system_error(error: OSError) -> str:

@@ -9,13 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from parlai_persona.compat.errors import debugging, end, explanation
+from parlai_persona.compat.errors import debugging, end, ended, explanation, is_of_a_worker, worker_failure
 from parlai_persona.compat.hooks import fixes
 from parlai_persona.compat.workers import Worker  # its fixes come first
 from parlai_persona.errors import UserError
 
 PATIENCE = 10.0  # seconds between the end of a worker and the end of the others
-ADVICE = 'What was saved before is complete; the same command continues from there'
 
 
 @fixes('parlai.scripts.multiprocessing_train')
@@ -88,23 +87,12 @@ def _launch(module: Any, run: Callable[..., Any], opt: Any, port: int) -> Any:
 def failure(workers: Any, error: Exception) -> Exception | None:
     """Return why a worker failed; None if none did within some seconds."""
     try:
-        if error.__class__.__module__ != 'torch.multiprocessing.spawn':
+        if not is_of_a_worker(error):
             workers.join(PATIENCE)
             return None
     except Exception as its:  # noqa: BLE001  torch's, which tell how a worker ended
         error = its
-    code = getattr(error, 'exit_code', None)
-    number = getattr(error, 'error_index', 0) + 1
-    if code is None:  # torch sends the traceback as text
-        _, ours, said = str(error).rpartition('UserError: ')
-        return UserError(said.strip()) if ours else RuntimeError(f'worker {number}: {error}')
-    return UserError(ended(number, code))
-
-
-def ended(number: int, code: int) -> str:
-    how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with status {code}'
-    memory = ' (out of memory?)' if code == -signal.SIGKILL else ''
-    return f'worker {number} {how}{memory}, so the run ended. {ADVICE}'
+    return worker_failure(error)
 
 
 def _stop(processes: list[Any]) -> None:
