@@ -39,6 +39,7 @@ def test_the_nearest_name():
         (OSError(errno.ENOSPC, 'No space left on device', 'm.opt'), 'm.opt: No space left on device. The disk is full'),
         (OSError(errno.ENOSPC, 'No space left on device'), 'No space left on device. The disk is full'),
         (PermissionError(errno.EACCES, 'Permission denied', '/m'), '/m: Permission denied. Choose another path'),
+        (ConnectionResetError(104, 'Connection reset by peer'), '[Errno 104] Connection reset by peer: a process that'),
         (MemoryError(), 'Out of memory (MemoryError): lower --batchsize'),
         (RuntimeError('[enforce fail] DefaultCPUAllocator: can\'t allocate memory\nmore'), 'Out of memory ([enforce'),
         (KeyError('x'), None),

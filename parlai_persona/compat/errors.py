@@ -60,6 +60,8 @@ def explanation(error: BaseException) -> str | None:
         return 'interrupted'
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
         return f'Out of memory ({first_line(error)}): lower --batchsize, or shorten the texts with --text-truncate'
+    if isinstance(error, ConnectionError):
+        return f'{error}: a process that this one talks to has ended, perhaps out of memory: a worker or a data loader'
     if isinstance(error, OSError):
         return system_error(error)
     if isinstance(error, RuntimeError) and UNWRITTEN.search(str(error)):
