@@ -38,6 +38,7 @@ REQUIRES = [
     'transformers>=4.20',
     'tokenizers>=0.11',
     'setuptools>=70,<80.9',
+    'filelock>=3.12',
     'iopath>=0.1.8',
     'joblib>=1.1',
     'nltk>=3.8',
