@@ -1,6 +1,8 @@
 """`--memnet-candidates`: search finds the best of all candidates, and the index is built when and where it should."""
 
 import gzip
+import json
+import random
 import re
 import subprocess
 import sys
@@ -166,6 +168,77 @@ def test_an_interrupted_build_continues(builder, monkeypatch):
     whole = builder(folder=one.folder.with_name('other'))
     whole.open()
     assert (one.finished / 'vectors.f32').read_bytes() == (whole.finished / 'vectors.f32').read_bytes()
+
+
+# ------------------------------------------------------------------------------------------ damaged files
+
+
+def mutated(content, rng):
+    """Return other bytes: a flipped bit, a cut, or a block of zeros (of ones, if it is zero)."""
+    kind, place = rng.choice(['flip', 'cut', 'block']), rng.randrange(len(content))
+    if kind == 'flip':
+        return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+    if kind == 'cut':
+        return content[:place]
+    block = content[place : place + 64]
+    return content[:place] + (bytes(len(block)) if any(block) else b'\xff' * len(block)) + content[place + len(block) :]
+
+
+FILES = ('texts.txt', 'starts.npy', 'vectors.f32', 'codes.i8', 'margins.npy', 'stamp.json')
+
+
+@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('count', [2, pytest.param(300, marks=pytest.mark.slow)])
+def test_a_damaged_file_is_found_and_built_again(builder, log, name, count):
+    one = builder()
+    before = best_texts(one.open())
+    path = one.finished / name
+    if not path.exists():
+        pytest.skip('written only with numba')
+    whole, rng = path.read_bytes(), random.Random(name)
+    for number in range(count):
+        path.write_bytes(mutated(whole, rng))
+        log.clear()
+        assert best_texts(one.open()) == before, number
+        if path.read_bytes() != whole:  # only the space between the words of a stamp may differ
+            assert name == 'stamp.json' and json.loads(path.read_bytes()) == json.loads(whole)
+        else:
+            said = ('damaged', 'out of date') if name == 'stamp.json' else (name,)
+            assert any(word in line for word in said for line in log), number
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_missing_file_is_built_again(builder, log, name):
+    one = builder()
+    before = best_texts(one.open())
+    (one.finished / name).unlink(missing_ok=True)
+    assert best_texts(one.open()) == before
+    assert name in ' '.join(log) or not one.open().scan
+
+
+def test_an_index_of_before_checksums_is_built_again(builder, log):
+    one = builder()
+    before = best_texts(one.open())
+    (one.finished / 'stamp.json').write_text(json.dumps(one.made_from()))
+    assert best_texts(one.open()) == before and 'no checksums' in ' '.join(log)
+
+
+@pytest.mark.parametrize('name', ['texts.txt', 'starts.npy', 'vectors.f32', 'chunks.txt', 'stamp.json'])
+@pytest.mark.parametrize('count', [1, pytest.param(30, marks=pytest.mark.slow)])
+def test_what_an_interrupted_build_left_is_checked(builder, monkeypatch, name, count):
+    before = best_texts(builder(folder=builder().folder.with_name('whole')).open())
+    monkeypatch.setattr(index, 'CHUNK', 32)
+    rng = random.Random(name)
+    for number in range(count):
+        one = builder(folder=builder().folder.with_name(str(number)))
+        monkeypatch.setattr(WatchedBuilder, 'encoded', [])
+        monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 6)
+        with pytest.raises(KeyboardInterrupt):
+            one.open()
+        (one.part / name).write_bytes(mutated((one.part / name).read_bytes(), rng))
+        monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 0)
+        found = best_texts(one.open())
+        assert [[text for text, _ in row] for row in found] == [[text for text, _ in row] for row in before], number
 
 
 # ------------------------------------------------------------------------------------ several processes
