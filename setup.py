@@ -33,7 +33,7 @@ PACKAGE_DIR = {
 # few packages that it no longer needs. ParlAI needs setuptools for `pkg_resources`, which setuptools 81 dropped; from
 # 80.9 on it prints a warning.
 REQUIRES = [
-    'torch>=2.4',
+    'torch>=2.6',
     'numpy>=1.23',
     'transformers>=4.20',
     'tokenizers>=0.11',

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from parlai_persona.agents.memnet.model import MemNet, Shape
 from parlai_persona.models.agent import PersonaAgent
+from parlai_persona.models.saved import read_saved
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 TRAINING_ONLY = ('dropout', 'persona_start')  # fields of Shape that may differ from those of a checkpoint
@@ -55,8 +56,7 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
 
     def load(self, path: str) -> dict[str, Any]:
         """Load the weights; if the dictionary has other words than the checkpoint, take the rows of those it knows."""
-        with PathManager.open(path, 'rb') as file:
-            states = torch.load(file, map_location='cpu', weights_only=True)
+        states = read_saved(path)
         missing = {'model', 'words', 'shape'} - set(states)
         if missing:
             raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:memnet')

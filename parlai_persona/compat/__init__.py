@@ -3,6 +3,7 @@
 `hooks` holds the mechanism. A fix names the module it mends and runs right after that module is first imported
 (at once, if it already was), so arming the fixes imports neither torch nor ParlAI's agents. The fixes:
 
+* `loading`: model files and options that could run code;
 * `training`: scheduler, checkpoints, seed and dictionary, and defects of single agents;
 * `metrics`: metrics that need something the machine lacks;
 * `progress`: the progress of training and evaluation, and how to continue after Ctrl-C;
@@ -15,7 +16,7 @@
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import huggingface, keyboard, metrics, progress, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import huggingface, keyboard, loading, metrics, progress, training, vectors, workers  # noqa: F401  they register
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']
