@@ -49,6 +49,7 @@ REQUIRES = [
     'pyyaml>=5.4',
     'regex>=2021.8.3',
     'requests>=2.21',
+    'safetensors>=0.4',
     'scikit-learn>=1.1',
     'scipy>=1.8',
     'subword-nmt>=0.3',

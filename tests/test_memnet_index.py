@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mutations import mutated
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
 from parlai.scripts.eval_model import EvalModel
@@ -171,17 +172,6 @@ def test_an_interrupted_build_continues(builder, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------ damaged files
-
-
-def mutated(content, rng):
-    """Return other bytes: a flipped bit, a cut, or a block of zeros (of ones, if it is zero)."""
-    kind, place = rng.choice(['flip', 'cut', 'block']), rng.randrange(len(content))
-    if kind == 'flip':
-        return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
-    if kind == 'cut':
-        return content[:place]
-    block = content[place : place + 64]
-    return content[:place] + (bytes(len(block)) if any(block) else b'\xff' * len(block)) + content[place + len(block) :]
 
 
 FILES = ('texts.txt', 'starts.npy', 'vectors.f32', 'codes.i8', 'margins.npy', 'stamp.json')

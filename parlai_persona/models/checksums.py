@@ -24,6 +24,15 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return digest(bytes_of(weights[name]) for name in sorted(weights))
 
 
+def named_fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Return a checksum of names, kinds, shapes and values."""
+    return digest(
+        piece
+        for name, tensor in sorted(weights.items())
+        for piece in (f'{name} {tensor.dtype} {list(tensor.shape)}\n'.encode(), bytes_of(tensor))
+    )
+
+
 def bytes_of(tensor: Tensor):
     return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data
 
