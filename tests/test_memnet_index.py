@@ -181,6 +181,7 @@ FILES = ('texts.txt', 'starts.npy', 'vectors.f32', 'codes.i8', 'margins.npy', 's
 @pytest.mark.parametrize('count', [2, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_damaged_file_is_found_and_built_again(builder, log, name, count):
     one = builder()
+    one.source.write_text(''.join(one.source.read_text().splitlines(True)[:20]))
     before = best_texts(one.open())
     path = one.finished / name
     if not path.exists():
@@ -190,8 +191,9 @@ def test_a_damaged_file_is_found_and_built_again(builder, log, name, count):
         path.write_bytes(mutated(whole, rng))
         log.clear()
         assert best_texts(one.open()) == before, number
-        if path.read_bytes() != whole:  # only the space between the words of a stamp may differ
-            assert name == 'stamp.json' and json.loads(path.read_bytes()) == json.loads(whole)
+        if path.read_bytes() != whole:  # white space in a stamp, or a name that says nothing
+            mended, sound = json.loads(path.read_bytes()), json.loads(whole)
+            assert name == 'stamp.json' and all(mended[part].items() >= sound[part].items() for part in sound), number
         else:
             said = ('damaged', 'out of date') if name == 'stamp.json' else (name,)
             assert any(word in line for word in said for line in log), number

@@ -26,14 +26,12 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
     shape: Shape
     vectors_file: str | None  # for words that no checkpoint has
     starts_from: str | None  # the checkpoint that was loaded
-
-    def words(self) -> list[str]:
-        return [self.dict.ind2tok[number] for number in range(len(self.dict))]
+    is_finetune: bool  # whether that was the one of `--init-model`
 
     # ------------------------------------------------------------------------------------------- saving
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), 'words': self.words(), 'shape': asdict(self.shape)}
+        return {**super().state_dict(), 'shape': asdict(self.shape)}
 
     def save(self, path: str | None = None) -> None:
         """Also save the dictionary: with `--init-model`, ParlAI has put that of the new task beside the model."""
@@ -48,14 +46,14 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
     def _get_init_model(self, opt: Opt, shared):
         """Prefer the dictionary that the user asked for to that of `--init-model`, which ParlAI always takes."""
         asked = opt.get('dict_file')
-        found, is_finetune = super()._get_init_model(opt, shared)
-        if is_finetune and asked and asked != f'{opt.get("model_file")}.dict' and PathManager.exists(asked):
+        found, self.is_finetune = super()._get_init_model(opt, shared)
+        if self.is_finetune and asked and asked != f'{opt.get("model_file")}.dict' and PathManager.exists(asked):
             opt['dict_file'] = asked
         self.starts_from = found
-        return found, is_finetune
+        return found, self.is_finetune
 
     def load(self, path: str) -> dict[str, Any]:
-        """Load the weights; if the dictionary has other words than the checkpoint, take the rows of those it knows."""
+        """Load the weights. After `--init-model`, a dictionary with other words takes the rows of those it knows."""
         states = read_saved(path)
         missing = {'model', 'words', 'shape'} - set(states)
         if missing:
@@ -63,6 +61,8 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
         self.check_shape(path, states.pop('shape'))
         known, words = states.pop('words'), self.words()
         new: list[str] = []
+        if not self.is_finetune:
+            self.check_words(path, known)
         if known != words:
             rows = self.net.embedding.weight.detach().clone()
             new = copy_rows(states['model']['embedding.weight'], known, rows, words)

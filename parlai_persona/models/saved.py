@@ -49,6 +49,16 @@ def read_saved(path: str | Path, **options: Any) -> Any:
         return read_open(file, map_location='cpu', **options)
 
 
+def saved_words(path: str) -> list[str] | None:
+    """Return the words of a dictionary that a checkpoint holds, if it does; its weights stay on the disk."""
+    if not zipfile.is_zipfile(path):
+        return None  # torch's format of before 1.6, from before this package, or a damaged file
+    with plain_only(path):
+        states = torch.load(path, map_location='cpu', mmap=True, weights_only=not trusted())
+    words = states.get('words') if isinstance(states, dict) else None
+    return words if isinstance(words, list) else None
+
+
 def read_open(file: IO[bytes], *args: Any, **options: Any) -> Any:
     """Return what torch has saved in an open file. A file that is damaged, or not of this kind, is refused."""
     with plain_only(file.name):
