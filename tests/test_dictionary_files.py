@@ -76,7 +76,7 @@ def test_other_words_are_refused(model, suffix):
 def test_without_the_file_the_words_come_from_the_model(model):
     before = create_agent_from_model_file(model).dict.tok2ind
     Path(f'{model}.dict').unlink()
-    agent = create_agent_from_model_file(model)
+    agent = create_agent_from_model_file(model, {'dict_file': f'{model}.dict'})
     assert agent.dict.tok2ind == before and agent.dict.txt2vec('i like golf') == [
         before[word] for word in ('i', 'like', 'golf')
     ]
