@@ -33,11 +33,12 @@ PACKAGE_DIR = {
 # few packages that it no longer needs. ParlAI needs setuptools for `pkg_resources`, which setuptools 81 dropped; from
 # 80.9 on it prints a warning.
 REQUIRES = [
-    'torch>=2.4',
+    'torch>=2.6',
     'numpy>=1.23',
     'transformers>=4.20',
     'tokenizers>=0.11',
     'setuptools>=70,<80.9',
+    'filelock>=3.12',
     'iopath>=0.1.8',
     'joblib>=1.1',
     'nltk>=3.8',
@@ -48,6 +49,7 @@ REQUIRES = [
     'pyyaml>=5.4',
     'regex>=2021.8.3',
     'requests>=2.21',
+    'safetensors>=0.4',
     'scikit-learn>=1.1',
     'scipy>=1.8',
     'subword-nmt>=0.3',

@@ -40,6 +40,62 @@ def check(function):
     return function
 
 
+# ---------------------------------------------------------------------------------------------- loading
+
+
+class Hostile:
+    """Creates a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def refuses(load, trap):
+    try:
+        load()
+    except ValueError as error:
+        assert 'could run code' in str(error)
+    else:
+        raise AssertionError('loaded')
+    assert not trap.exists()
+
+
+@check
+def model_files_run_no_code(tmp_path):
+    import torch
+    from parlai.core.torch_agent import TorchAgent
+
+    torch.save({'other': Hostile(tmp_path / 'ran')}, tmp_path / 'model')
+    refuses(lambda: TorchAgent.load(agent_of_a_model(), str(tmp_path / 'model')), tmp_path / 'ran')
+
+
+@check
+def options_run_no_code(tmp_path):
+    from parlai.core.opt import Opt
+
+    (tmp_path / 'some.opt').write_bytes(pickle.dumps({'model': Hostile(tmp_path / 'ran')}))
+    refuses(lambda: Opt.load_init(str(tmp_path / 'some.opt')), tmp_path / 'ran')
+
+
+@check
+def tfidf_files_run_no_code(tmp_path):
+    import numpy as np
+    from parlai.agents.tfidf_retriever.utils import load_sparse_csr
+
+    parts = {
+        'data': [1.0],
+        'indices': [0],
+        'indptr': [0, 1],
+        'shape': [1, 1],
+        'metadata': {'a': Hostile(tmp_path / 'ran')},
+    }
+    np.savez(tmp_path / 'some.npz', **parts)
+    refuses(lambda: load_sparse_csr(str(tmp_path / 'some')), tmp_path / 'ran')
+
+
 # --------------------------------------------------------------------------------------------- training
 
 
@@ -757,7 +813,7 @@ def test_seq2seq_checkpoints_still_cannot_run_code(tmp_path):
     if 'seq2seq_loads_numpy_scalars' not in compat.APPLIED:
         pytest.skip('this torch runs what is in a checkpoint, with our fixes or without')
     torch.save({'model': {}, 'code': os.getcwd}, tmp_path / 'model')
-    with pytest.raises(pickle.UnpicklingError, match='getcwd'):
+    with pytest.raises(ValueError, match='getcwd, and this could run code'):
         Seq2seqAgent.load(agent_of_a_model(), str(tmp_path / 'model'))
 
 

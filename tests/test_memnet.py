@@ -16,6 +16,7 @@ from parlai.scripts.train_model import TrainModel
 from parlai_persona.agents.memnet import memnet
 from parlai_persona.agents.memnet.candidates import ListedCandidates
 from parlai_persona.agents.memnet.model import Shape, losses_and_ranks
+from parlai_persona.errors import UserError
 
 QUICK = {
     'task': 'persona:sample',
@@ -272,7 +273,7 @@ def test_errors_say_what_to_do(trained, tmp_path):
         'dict_file': f'{trained}.dict',
         'memnet_vectors': str(tmp_path / 'v.gz'),
     }
-    refuse('--memnet-vectors .*v.gz: no such file', FileNotFoundError, **own)
+    refuse('--memnet-vectors .*v.gz: no such file', UserError, **own)
     for header in ('', '1 3\n'):
         with gzip.open(tmp_path / 'v.gz', 'wt') as file:
             file.write(f'{header}music 1 2 3\n')

@@ -1,13 +1,19 @@
 """`--memnet-candidates`: search finds the best of all candidates, and the index is built when and where it should."""
 
 import gzip
+import json
+import random
 import re
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mutations import mutated
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
 from parlai.scripts.eval_model import EvalModel
@@ -15,10 +21,11 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
 from test_memnet import QUICK
 
-from parlai_persona.agents.memnet import candidates as index
+from parlai_persona.agents.memnet import index
 from parlai_persona.agents.memnet.batches import Line
-from parlai_persona.agents.memnet.candidates import CandidateIndex, IndexBuilder
+from parlai_persona.agents.memnet.index import IndexBuilder
 from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.errors import UserError
 
 SIZE, WORDS, COUNT = 8, 50, 300
 
@@ -63,11 +70,6 @@ def builder(tmp_path, monkeypatch):
     return make
 
 
-def built(one):
-    one.build()
-    return CandidateIndex(one.finished, one.net.size)
-
-
 @pytest.fixture
 def log(monkeypatch):
     """Collect what is logged."""
@@ -90,7 +92,7 @@ def test_search_finds_the_best_of_all(builder, monkeypatch, compiled):
         monkeypatch.setitem(sys.modules, 'parlai_persona.agents.memnet.scan', None)
         monkeypatch.delattr('parlai_persona.agents.memnet.scan', raising=False)
     one = builder()
-    made = built(one)
+    made = one.open()
     assert (made.codes is not None) == compiled
     torch.manual_seed(1)
     for q in torch.randn(10, SIZE):
@@ -120,23 +122,23 @@ def test_which_lines_are_kept(builder, tmp_path):
     lines = ['1 2 3', ' 4   5 ', '', '1 2 3', '1 2 3 4', '  ', '6']
     with gzip.open(tmp_path / 'some.gz', 'wt') as file:
         file.write('\n'.join(lines))
-    made = built(builder(source=tmp_path / 'some.gz'))
+    made = builder(source=tmp_path / 'some.gz').open()
     assert [made.text(number) for number in range(len(made))] == ['1 2 3', '4 5', '6']
 
 
 def test_a_file_without_candidates(builder, tmp_path):
     (tmp_path / 'long.txt').write_text('1 2 3 4\n\n')
     with pytest.raises(ValueError, match='saw 2 lines, none of 1 to 3 words: raise --memnet-candidate-tokens'):
-        builder(source=tmp_path / 'long.txt').build()
-    with pytest.raises(FileNotFoundError, match='none.txt: no such file'):
-        builder(source=tmp_path / 'none.txt').build()
+        builder(source=tmp_path / 'long.txt').open()
+    with pytest.raises(UserError, match='none.txt: no such file'):
+        builder(source=tmp_path / 'none.txt').open()
 
 
 def test_it_is_built_once_and_again_when_out_of_date(builder, log):
     def encoded_for(**options):
         WatchedBuilder.encoded.clear()
         log.clear()
-        builder(**options).build()
+        builder(**options).open()
         return sum(WatchedBuilder.encoded), *re.findall(r'out of date \((.*)\)', ' '.join(log))
 
     assert encoded_for() == (COUNT,) and encoded_for() == (0,)
@@ -159,15 +161,136 @@ def test_an_interrupted_build_continues(builder, monkeypatch):
     monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 4)
     one = builder()
     with pytest.raises(KeyboardInterrupt):
-        one.build()
+        one.open()
     assert not one.finished.exists() and one.part.exists()
     with (one.part / 'vectors.f32').open('ab') as file:
         file.write(b'half a vector')
-    one.build()
+    one.open()
     assert sum(WatchedBuilder.encoded) == COUNT + 32 and not one.part.exists()
     whole = builder(folder=one.folder.with_name('other'))
-    whole.build()
+    whole.open()
     assert (one.finished / 'vectors.f32').read_bytes() == (whole.finished / 'vectors.f32').read_bytes()
+
+
+# ------------------------------------------------------------------------------------------ damaged files
+
+
+FILES = ('texts.txt', 'starts.npy', 'vectors.f32', 'codes.i8', 'margins.npy', 'stamp.json')
+
+
+@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('count', [2, pytest.param(300, marks=pytest.mark.slow)])
+def test_a_damaged_file_is_found_and_built_again(builder, log, name, count):
+    one = builder()
+    one.source.write_text(''.join(one.source.read_text().splitlines(True)[:20]))
+    before = best_texts(one.open())
+    path = one.finished / name
+    if not path.exists():
+        pytest.skip('written only with numba')
+    whole, rng = path.read_bytes(), random.Random(name)
+    for number in range(count):
+        path.write_bytes(mutated(whole, rng))
+        log.clear()
+        assert best_texts(one.open()) == before, number
+        if path.read_bytes() != whole:  # white space in a stamp, or a name that says nothing
+            mended, sound = json.loads(path.read_bytes()), json.loads(whole)
+            assert name == 'stamp.json' and all(mended[part].items() >= sound[part].items() for part in sound), number
+        else:
+            said = ('damaged', 'out of date') if name == 'stamp.json' else (name,)
+            assert any(word in line for word in said for line in log), number
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_missing_file_is_built_again(builder, log, name):
+    one = builder()
+    before = best_texts(one.open())
+    (one.finished / name).unlink(missing_ok=True)
+    assert best_texts(one.open()) == before
+    assert name in ' '.join(log) or not one.open().scan
+
+
+def test_an_index_of_before_checksums_is_built_again(builder, log):
+    one = builder()
+    before = best_texts(one.open())
+    (one.finished / 'stamp.json').write_text(json.dumps(one.made_from()))
+    assert best_texts(one.open()) == before and 'no checksums' in ' '.join(log)
+
+
+@pytest.mark.parametrize('name', ['texts.txt', 'starts.npy', 'vectors.f32', 'chunks.txt', 'stamp.json'])
+@pytest.mark.parametrize('count', [1, pytest.param(30, marks=pytest.mark.slow)])
+def test_what_an_interrupted_build_left_is_checked(builder, monkeypatch, name, count):
+    before = best_texts(builder(folder=builder().folder.with_name('whole')).open())
+    monkeypatch.setattr(index, 'CHUNK', 32)
+    rng = random.Random(name)
+    for number in range(count):
+        one = builder(folder=builder().folder.with_name(str(number)))
+        monkeypatch.setattr(WatchedBuilder, 'encoded', [])
+        monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 6)
+        with pytest.raises(KeyboardInterrupt):
+            one.open()
+        (one.part / name).write_bytes(mutated((one.part / name).read_bytes(), rng))
+        monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 0)
+        found = best_texts(one.open())
+        assert [[text for text, _ in row] for row in found] == [[text for text, _ in row] for row in before], number
+
+
+# ------------------------------------------------------------------------------------ several processes
+
+
+class SlowBuilder(IndexBuilder):
+    def encode(self, lines):
+        time.sleep(0.01)
+        return super().encode(lines)
+
+
+@pytest.fixture
+def slow(builder, monkeypatch):
+    """Make builders that take 0.2 s."""
+    monkeypatch.setattr(index, 'CHUNK', 16)
+    return lambda **options: SlowBuilder(**vars(builder(**options)))
+
+
+def other_net():
+    torch.manual_seed(2)
+    return MemNet(Shape(encoder='bow', embedding_size=SIZE), WORDS).eval()
+
+
+def best_texts(made):
+    return [made.search(q, 5) for q in torch.randn(4, SIZE, generator=torch.Generator().manual_seed(1))]
+
+
+@pytest.mark.parametrize('offset', [0, 0.05, 0.1])
+def test_two_that_build_one_index_at_the_same_time(slow, tmp_path, log, offset):
+    """Threads here, because a process takes seconds to start; `index_processes.py` has processes."""
+    alone = best_texts(slow(folder=tmp_path / 'alone').open())
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(slow().open)
+        time.sleep(offset)
+        second = pool.submit(slow().open)
+        assert best_texts(first.result()) == best_texts(second.result()) == alone
+    assert ['waiting' in line for line in log].count(True) == 1
+    assert [path.name for path in slow().folder.iterdir() if path.suffix != '.lock'] == ['some.txt']
+
+
+def test_two_models_of_one_name_each_answer_with_their_own_weights(slow, tmp_path):
+    nets = [slow().net, other_net()]
+    alone = [best_texts(slow(net=net, folder=tmp_path / str(number)).open()) for number, net in enumerate(nets)]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda net: best_texts(slow(net=net).open()), nets * 2))
+    assert found == alone * 2 and alone[0] != alone[1]
+
+
+def test_a_reader_keeps_its_index_when_a_newer_one_is_published(builder):
+    made = builder().open()
+    before = best_texts(made)
+    assert best_texts(builder(net=other_net()).open()) != before == best_texts(made)
+
+
+@pytest.mark.slow
+def test_processes_that_build_one_index_and_are_killed(tmp_path):
+    program = Path(__file__).with_name('index_processes.py')
+    done = subprocess.run([sys.executable, str(program), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --------------------------------------------------------------------------------------- conversation
@@ -238,10 +361,10 @@ def test_training_does_not_read_the_file(tmp_path):
 
 def test_chunks_make_the_same_index(builder, monkeypatch):
     whole = builder(folder=builder().folder.with_name('whole'))
-    whole.build()
+    whole.open()
     monkeypatch.setattr(index, 'CHUNK', 16)
     one = builder()
-    one.build()
+    one.open()
     for name in ('vectors.f32', 'codes.i8'):
         if (whole.finished / name).exists():
             kind = np.float32 if name == 'vectors.f32' else np.int8

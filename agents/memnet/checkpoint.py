@@ -13,7 +13,9 @@ from parlai.utils.io import PathManager
 from torch import Tensor
 
 from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.errors import UserError
 from parlai_persona.models.agent import PersonaAgent
+from parlai_persona.models.saved import read_saved
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 TRAINING_ONLY = ('dropout', 'persona_start')  # fields of Shape that may differ from those of a checkpoint
@@ -25,14 +27,12 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
     shape: Shape
     vectors_file: str | None  # for words that no checkpoint has
     starts_from: str | None  # the checkpoint that was loaded
-
-    def words(self) -> list[str]:
-        return [self.dict.ind2tok[number] for number in range(len(self.dict))]
+    is_finetune: bool  # whether that was the one of `--init-model`
 
     # ------------------------------------------------------------------------------------------- saving
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), 'words': self.words(), 'shape': asdict(self.shape)}
+        return {**super().state_dict(), 'shape': asdict(self.shape)}
 
     def save(self, path: str | None = None) -> None:
         """Also save the dictionary: with `--init-model`, ParlAI has put that of the new task beside the model."""
@@ -47,22 +47,23 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
     def _get_init_model(self, opt: Opt, shared):
         """Prefer the dictionary that the user asked for to that of `--init-model`, which ParlAI always takes."""
         asked = opt.get('dict_file')
-        found, is_finetune = super()._get_init_model(opt, shared)
-        if is_finetune and asked and asked != f'{opt.get("model_file")}.dict' and PathManager.exists(asked):
+        found, self.is_finetune = super()._get_init_model(opt, shared)
+        if self.is_finetune and asked and asked != f'{opt.get("model_file")}.dict' and PathManager.exists(asked):
             opt['dict_file'] = asked
         self.starts_from = found
-        return found, is_finetune
+        return found, self.is_finetune
 
     def load(self, path: str) -> dict[str, Any]:
-        """Load the weights; if the dictionary has other words than the checkpoint, take the rows of those it knows."""
-        with PathManager.open(path, 'rb') as file:
-            states = torch.load(file, map_location='cpu', weights_only=True)
+        """Load the weights. After `--init-model`, a dictionary with other words takes the rows of those it knows."""
+        states = read_saved(path)
         missing = {'model', 'words', 'shape'} - set(states)
         if missing:
-            raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:memnet')
+            raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:memnet')
         self.check_shape(path, states.pop('shape'))
         known, words = states.pop('words'), self.words()
         new: list[str] = []
+        if not self.is_finetune:
+            self.check_words(path, known)
         if known != words:
             rows = self.net.embedding.weight.detach().clone()
             new = copy_rows(states['model']['embedding.weight'], known, rows, words)
@@ -80,7 +81,7 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
         """Refuse weights of another shape. With other heads they would load, but mean something else."""
         for name, wanted in asdict(self.shape).items():
             if name not in TRAINING_ONLY and saved[name] != wanted:
-                raise ValueError(
+                raise UserError(
                     f'{path} was trained with --memnet-{name.replace("_", "-")} {saved[name]}, this is {wanted}: give '
                     'the flags that it was trained with'
                 )
@@ -91,9 +92,9 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
             return
         path, size = Path(self.vectors_file), net.embedding.embedding_dim
         if not path.is_file():
-            raise FileNotFoundError(f'--memnet-vectors {path}: no such file; expected a text file of word vectors')
+            raise UserError(f'--memnet-vectors {path}: no such file; expected a text file of word vectors')
         if (seen := vector_size(path)) != size:
-            raise ValueError(
+            raise UserError(
                 f'{path}: its vectors have {seen} dimensions, --memnet-embedding-size is {size}: set it to {seen}, or '
                 'take another file'
             )

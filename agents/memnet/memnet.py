@@ -14,13 +14,13 @@ from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch, Output, TorchAgent
-from parlai.utils.distributed import is_distributed, is_primary_worker, sync_object
 from parlai.utils.io import PathManager
 from torch import Tensor
 
 from parlai_persona.agents.memnet.batches import Example, Line, Memory, Texts, batch_personas, batch_texts, cached_lines
-from parlai_persona.agents.memnet.candidates import CandidateIndex, EncodingCache, IndexBuilder, ListedCandidates
+from parlai_persona.agents.memnet.candidates import EncodingCache, ListedCandidates
 from parlai_persona.agents.memnet.checkpoint import SavesWords
+from parlai_persona.agents.memnet.index import CandidateIndex, IndexBuilder
 from parlai_persona.agents.memnet.model import MemNet, Shape, losses_and_ranks, mean_loss, scores_in_batch
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
@@ -286,16 +286,11 @@ class MemnetAgent(SavesWords):
             logging.info(f'{self.num_fixed_candidates} candidates in {path}')
 
     def open_index(self) -> CandidateIndex:
-        """Open the index of `--memnet-candidates`. The first process builds it, unless it is up to date."""
+        """Open the index of `--memnet-candidates`. The first process to come builds it, unless it is up to date."""
         words = [self.opt['dict_tokenizer'], str(self.opt['dict_lower']), *self.words()]
         source, folder = Path(self.reading.candidates), Path(f'{self.opt["model_file"]}.candidates')
-        builder = IndexBuilder(source, folder, self.reading.candidate_tokens, self.dict.txt2vec, words, self.net)
         self.model.eval()
-        if is_primary_worker():
-            builder.build()
-        if is_distributed():
-            sync_object(None)
-        return CandidateIndex(builder.finished, self.net.size)
+        return IndexBuilder(source, folder, self.reading.candidate_tokens, self.dict.txt2vec, words, self.net).open()
 
 
 def refuse_flags(opt: Opt) -> None:

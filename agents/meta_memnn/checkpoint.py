@@ -6,31 +6,21 @@ In these the first dimension of every parameter is the run. Beside that only the
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from parlai.utils.io import PathManager
 from torch import Tensor
 
-# What older checkpoints hold beside tensors: arrays of integers (as bytes) and a frozenset. Nothing else is unpickled.
-SAFE: list[Any] = [
-    np.empty(0).__reduce__()[0],  # numpy's `_reconstruct`, whatever its module is called in this version
-    np.ndarray,
-    np.dtype,
-    type(np.dtype(np.int64)),
-    frozenset,
-    bytes,
-]
+from parlai_persona.errors import UserError
+from parlai_persona.models.saved import read_saved
 
 
 def load(path: str, mode: str) -> dict[str, Any]:
     """Return the states in a checkpoint that was trained in this mode."""
-    with PathManager.open(path, 'rb') as file, torch.serialization.safe_globals(SAFE):
-        states = torch.load(file, map_location='cpu', weights_only=True)
+    states = read_saved(path)
     missing = {'model', 'words', 'candidates'} - set(states)
     if missing:
-        raise ValueError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
+        raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
     if states['mode'] != mode:
-        raise ValueError(
+        raise UserError(
             f'{path} was trained in mode {states["mode"]!r}, with other parameters than {mode!r} has: '
             'leave --meta-memnn-mode out'
         )

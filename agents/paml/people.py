@@ -1,34 +1,22 @@
 """A person: dialogues in memory, batches of their turns, and a file of what adapting changed in the weights."""
 
-import pickle
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from parlai.core.message import Message
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from parlai_persona.agents.paml.meta import Params
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import draft
-from parlai_persona.models.checksums import fingerprint
+from parlai_persona.models.checksums import fingerprint, named_fingerprint
+from parlai_persona.models.saved import BROKEN, read_saved
 
 Turns = list[Message]  # vectorised
-
-# What can go wrong in torch.load, and with what it returns, if a file is broken.
-BROKEN = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    IndexError,
-    pickle.UnpicklingError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -61,27 +49,58 @@ def batches_of_like_length(turns: Turns, batch_cost: float) -> list[Turns]:
 
 
 def write_delta(path: Path, theta: Params, theta_i: Params) -> None:
-    """Write the changes of the parameters that changed, in 16 bits."""
+    """Write the changes of the parameters that changed, in 16 bits, with checksums of them and of theta."""
     changed = {
-        name: (theta_i[name] - p).detach().to('cpu', torch.bfloat16)
+        name: (theta_i[name] - p).detach().to('cpu', torch.bfloat16).contiguous()
         for name, p in theta.items()
         if theta_i[name] is not p
     }
     with draft(path) as part:
-        torch.save({'of': fingerprint(theta), 'delta': changed}, part)
+        save_file(changed, part, {'of': fingerprint(theta), 'checksum': named_fingerprint(changed)})
 
 
 def read_delta(path: Path, theta: Params) -> dict[str, Tensor]:
     """Return theta' of the person in the file, which must have been written for the weights `theta`."""
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-        made_of, delta = content['of'], content['delta']
+        with path.open('rb') as file:
+            is_zip = file.read(4) == b'PK\3\4'  # torch's format, as before version 0.1.0
+        made_of, delta = (read_torch_delta if is_zip else read_safetensors_delta)(path)
+        fits = made_of == fingerprint(theta)
+        if fits:
+            check_delta(delta, theta)
     except FileNotFoundError:
         raise DataError(f'--paml-delta {path}: no such file; --paml-save-delta writes one') from None
-    except BROKEN as error:
-        raise DataError(f'--paml-delta {path}: not a file that --paml-save-delta wrote ({error})') from None
-    if made_of != fingerprint(theta):
+    except (*BROKEN, SafetensorError) as error:
+        raise DataError(
+            f'--paml-delta {path}: damaged, or not a file that --paml-save-delta wrote ({error}): adapt anew, with '
+            '--person'
+        ) from None
+    if not fits:
         raise DataError(
             f'--paml-delta {path} is the change of other weights than those of this model: adapt anew, with --person'
         )
     return theta | {name: theta[name].detach() + change.to(theta[name]) for name, change in delta.items()}
+
+
+def read_safetensors_delta(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Return the fingerprint of the weights that a person began from, and the change, after comparing its checksum."""
+    with safe_open(path, 'pt') as file:
+        about, delta = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if about['checksum'] != named_fingerprint(delta):
+        raise ValueError('its checksum is another')
+    return about['of'], delta
+
+
+def read_torch_delta(path: Path) -> tuple[str, dict[str, Tensor]]:
+    content = read_saved(path)
+    return content['of'], content['delta']
+
+
+def check_delta(delta: Params, theta: Params) -> None:
+    """Refuse changes that do not fit the parameters, or that are not numbers."""
+    for name, change in delta.items():
+        if change.dtype != torch.bfloat16 or name not in theta or change.shape != theta[name].shape:
+            wanted = f'{list(theta[name].shape)} in bfloat16' if name in theta else 'no such parameter'
+            raise ValueError(f'{name} is {list(change.shape)} in {change.dtype}, expected {wanted}')
+        if not change.isfinite().all():
+            raise ValueError(f'{name} has values that are not finite')

@@ -3,6 +3,7 @@
 `hooks` holds the mechanism. A fix names the module it mends and runs right after that module is first imported
 (at once, if it already was), so arming the fixes imports neither torch nor ParlAI's agents. The fixes:
 
+* `loading`: model files and options that could run code;
 * `training`: scheduler, checkpoints, seed and dictionary, and defects of single agents;
 * `metrics`: metrics that need something the machine lacks;
 * `saving`: saves that are whole, and trainings that resume in the middle of their data (`place`);
@@ -27,6 +28,7 @@ from parlai_persona.compat import (  # noqa: F401  they register
     huggingface,
     keyboard,
     launching,
+    loading,
     metrics,
     names,
     progress,

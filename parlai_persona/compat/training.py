@@ -62,8 +62,7 @@ def seq2seq_loads_numpy_scalars(module: Any) -> bool:
 
     The cause: since torch 2.6, `torch.load` reads only tensors and plain values. The scheduler computes with numpy, so
     its learning rates are numpy scalars. Detected by writing and reading one. Loading stays safe: while
-    `Seq2seqAgent.load` runs, only the three names that make up a numpy scalar are allowed in addition. (ParlAI's other
-    agents pass ParlAI's own pickle module, and with that torch behaves as before.)
+    `Seq2seqAgent.load` runs, only plain objects of numpy and ParlAI are allowed in addition.
     """
     import numpy as np
     import torch
@@ -74,14 +73,17 @@ def seq2seq_loads_numpy_scalars(module: Any) -> bool:
     buffer.seek(0)
     if not fails(lambda: torch.load(buffer), pickle.UnpicklingError):
         return False
-    make = scalar.__reduce__()[0]
-    allowed = [np.dtype, type(scalar.dtype), make, (make, 'numpy.core.multiarray.scalar')]  # the last: numpy 1's name
+    from parlai_persona.models.saved import read_saved
+
     load = module.Seq2seqAgent.load
 
     @functools.wraps(load)
     def safe_load(self, path):
-        with torch.serialization.safe_globals(allowed):
-            return load(self, path)
+        states = read_saved(path)
+        self.model.load_state_dict(states['model'])
+        if 'longest_label' in states:
+            self.model.longest_label = states['longest_label']
+        return states
 
     module.Seq2seqAgent.load = safe_load
     return True

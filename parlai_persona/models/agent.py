@@ -5,11 +5,14 @@ from typing import Any
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.torch_agent import Batch, TorchAgent
+from parlai.utils.io import PathManager
 
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.dictionary import PersonaDictionary
 from parlai_persona.models.history import PersonaHistory
 from parlai_persona.models.network import unwrapped
+from parlai_persona.models.saved import saved_words
 
 REMEMBERED = 100_000  # persona sentences
 
@@ -20,6 +23,9 @@ class PersonaAgent(TorchAgent):
     `batch.persona_vec`: words (B, N, L), padded with `NULL_IDX`; `batch.persona_mask`: where there is a sentence
     (B, N), which may be nowhere in a row. Use it as `class MyAgent(PersonaAgent, TorchRankerAgent)`. To leave persona
     lines out of `batch.text_vec`, return `ContextHistory` from `history_class`.
+
+    Its checkpoints hold the words of the dictionary, because the words decide what the rows of an embedding mean. A
+    dictionary with other words is refused; if the file is missing, the words come from the checkpoint.
     """
 
     def __init__(self, opt: Opt, shared=None):
@@ -28,6 +34,39 @@ class PersonaAgent(TorchAgent):
 
     def share(self) -> dict[str, Any]:
         return {**super().share(), 'sentence_vecs': self.sentence_vecs}
+
+    # -------------------------------------------------------------------------------------------- words
+
+    def words(self) -> list[str]:
+        return [self.dict.ind2tok[number] for number in range(len(self.dict))]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), 'words': self.words()}
+
+    def build_dictionary(self):
+        dictionary = super().build_dictionary()
+        model = self.opt.get('model_file')
+        if model and PathManager.exists(model) and not PathManager.exists(self.opt.get('dict_file') or ''):
+            for word in saved_words(model) or ():
+                dictionary.add_token(word)
+        return dictionary
+
+    def load(self, path: str) -> dict[str, Any]:
+        self.check_words(path, saved_words(path))
+        return super().load(path)
+
+    def check_words(self, path: str, known: list[str] | None) -> None:
+        """Refuse a dictionary with other words than the checkpoint knows; new special tokens may follow them."""
+        words = self.words()
+        if known is None or words[: len(known)] == known and set(words[len(known) :]) <= set(self.special_toks):
+            return
+        raise DataError(
+            f'{self.opt["dict_file"]} has {len(words)} words, and not the {len(known)} that {path} was trained with: '
+            'it is damaged, or belongs to another model. Put the right one there, or remove it: without it, the words '
+            'are taken from the model'
+        )
+
+    # ----------------------------------------------------------------------------------------- personas
 
     @staticmethod
     def dictionary_class():

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from parlai_persona.errors import UserError
+from parlai_persona.models.saved import NotLoaded
 
 KINDS = {
     'causal': ('AutoModelForCausalLM', 'causal language model'),
@@ -35,10 +35,6 @@ class Pretrained(NamedTuple):
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     source: str  # path, or hub name with the commit that was loaded
-
-
-class NotLoaded(UserError):
-    """A model that could not be loaded: what was looked for, why it failed, and how to get it."""
 
 
 def load(
