@@ -324,7 +324,7 @@ def test_the_command_costs_nothing_at_the_start_of_parlai():
     """Every `parlai` imports it, so its top has only ParlAI's own modules and the light ones of the options."""
     path = Path(parlai_persona.__file__).parent / 'scripts' / 'personalized_babi.py'
     top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    light = {'parlai_persona.flags', 'parlai_persona.tasks.personalized_babi.options'}
+    light = {'parlai_persona.flags', 'parlai_persona.errors', 'parlai_persona.tasks.personalized_babi.options'}
     assert {getattr(node, 'module', None) for node in top} == {'parlai.core.params', 'parlai.core.script', *light}
 
 
@@ -414,7 +414,7 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr(generator, 'personalize', stops)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, tasks=(1,), dialogues=10)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [generator.NOTE]
 
 
 def test_it_says_how_far_it_is(tmp_path, monkeypatch):
@@ -423,3 +423,28 @@ def test_it_says_how_far_it_is(tmp_path, monkeypatch):
     generate(Request(PLAIN, tmp_path, tasks=(1,), splits=('train',), dialogues=3), said.append)
     label = '[1/1] personalized-dialog-task1-API-calls-trn.txt'
     assert said[:4] == [*(f'{label}: {n} of 3 dialogues' for n in range(3)), f'{label}: 3 dialogues']
+
+
+def test_a_generation_that_was_killed_goes_on(tmp_path, monkeypatch):
+    """The files that are there stay, the others come, and the same command says so; another one is refused."""
+    whole = {path.name: path.read_bytes() for path in run(tmp_path / 'whole')}
+    write, left = generator.write, iter(range(3))
+
+    def dies(path, lines):
+        if next(left, None) is None:
+            (path.parent / f'.{path.name}.1.part').write_text('half')
+            raise SystemExit
+        write(path, lines)
+
+    output = tmp_path / 'part'
+    monkeypatch.setattr(generator, 'write', dies)
+    with pytest.raises(SystemExit):
+        run(output)
+    monkeypatch.setattr(generator, 'write', write)
+    done = {path: path.stat().st_mtime_ns for path in output.glob('*.txt')}
+    assert len(done) == 3
+    with pytest.raises(DataError, match='exists already'):
+        run(output, seed=9)
+    run(output)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == whole
+    assert {path: path.stat().st_mtime_ns for path in done} == done

@@ -104,3 +104,28 @@ def test_find(tmp_path):
     (tmp_path / 'link.zst').symlink_to(tmp_path / 'a.zst')
     with pytest.raises(DataError, match='more than once'):
         dump.find([str(tmp_path / 'a.zst'), str(tmp_path / 'link.zst')])
+
+
+def packed(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+@pytest.mark.parametrize('compress', [packed, gzip.compress, bz2.compress])
+def test_a_small_archive_of_one_endless_line_is_refused(tmp_path, monkeypatch, compress):
+    """100 MB in a few kB, read in smaller pieces here: not much more is expanded than shows that a line is too long."""
+    path = tmp_path / 'bomb'
+    path.write_bytes(compress(bytes(100 << 20)))
+    monkeypatch.setattr(dump, 'LONGEST_LINE', 1 << 22)
+    monkeypatch.setattr(dump, 'PIECE', dump.PIECE // 256)
+    expanded = []
+    whole = dump.decompressed
+
+    def watched(*args):
+        for data in whole(*args):
+            expanded.append(len(data))
+            yield data
+
+    monkeypatch.setattr(dump, 'decompressed', watched)
+    with pytest.raises(DataError, match='bomb, before byte .* saw a line of more than 4 MiB'):
+        list(dump.blocks(dump.Source(path), 1 << 20))
+    assert sum(expanded) < 100 << 20

@@ -4,16 +4,17 @@ Each dialogue has its own random generator, seeded by the seed, the task, the sp
 every machine, whatever else is generated.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count, cycle, islice
 from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError, Dialogue
 from parlai_persona.data.text_format import Line, read_episodes, shorten
-from parlai_persona.files import draft
+from parlai_persona.files import draft, read_json, write_json
 from parlai_persona.tasks.personalized_babi.build import RELEASES, file_name
 from parlai_persona.tasks.personalized_babi.options import Request
 from parlai_persona.tasks.personalized_babi.parse import API_CALL, Facts, fact, read_dialogues, read_kb
@@ -30,28 +31,41 @@ from parlai_persona.tasks.personalized_babi.simulate import Topics, first_wish, 
 from parlai_persona.tasks.personalized_babi.styles import AGES, GENDERS, WORDINGS, Profile, split_reply, styled
 
 FRESH_DIALOGUES = 1000  # as many as the released files have
+NOTE = 'unfinished.json'  # in the output folder, until all files are there
 PATIENCE = 5  # seconds between progress messages
 
 
 def generate(request: Request, report: Callable[[str], None] = lambda message: None) -> list[Path]:
-    """Write the files and return their paths. All input is read and checked before the first file is begun."""
+    """Write the files and return their paths. All input is read and checked before the first file is begun.
+
+    A note says what a run that was stopped was asked for. The same request goes on with the files that are missing.
+    """
     if not request.plain.is_dir():
         raise DataError(f'--babi {request.plain}: no such folder; expected the plain bAbI dialog tasks in it')
     knowledge = Knowledge(read_knowledge(request))
     jobs = [(task, split) for task in request.tasks for split in request.splits]
     files = {request.output / file_name(True, task, split): (task, split) for task, split in jobs}
     lists = list_files(request.output, knowledge) if request.lists else {}
-    check_output(files, lists)
+    note, asked = request.output / NOTE, json.loads(json.dumps(asdict(request), default=str))
+    resumed = note.is_file() and read_json(note) == asked
+    check_output([] if resumed else files, lists)
     sizes = {job: check_source(request, *job, knowledge) for job in files.values()}
-    request.output.mkdir(parents=True, exist_ok=True)
+    write_json(note, asked)
+    for path in (*files, *lists):
+        for left in request.output.glob(f'.{path.name}.*.part'):  # by a run that was killed
+            left.unlink()
     for number, (path, job) in enumerate(files.items(), 1):
         size = request.dialogues or sizes[job]
         label = f'[{number}/{len(files)}] {path.name}'
+        if path.exists():
+            report(f'{label}: there already')
+            continue
         write(path, watched(islice(dialogues(request, *job, knowledge), size), size, label, report))
         report(f'{label}: {size:,} dialogues')
     for path, text in lists.items():
         write(path, [text])
         report(f'{path.name}: {text.count(chr(10)):,} lines')
+    note.unlink()
     return [*files, *lists]
 
 

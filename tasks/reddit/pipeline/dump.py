@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 from parlai_persona.data.dialogue import DataError
 
-PIECE = 1 << 17  # bytes read at once: what comes of them still fits a cache
+PIECE = 1 << 12  # bytes read at once: a hostile archive expands 30,000 times, and that still has to fit in memory
+LONGEST_LINE = 1 << 26  # bytes; a comment has at most some 100,000
 WINDOW = 31  # bits; the public dumps are compressed with `zstd --long=31`
 HOW = 'expected .zst, .bz2, .xz, .gz or plain JSON lines'
 
@@ -35,6 +36,13 @@ class Source:
             self.read += len(piece)
             self.checksum.update(piece)
             yield piece
+
+    def check_line(self, length: int) -> None:
+        if length > LONGEST_LINE:
+            raise DataError(
+                f'{self.path}, before byte {self.read:,} of {self.size:,}: saw a line of more than '
+                f'{LONGEST_LINE >> 20} MiB; expected a comment as JSON on each line. Nothing was published'
+            )
 
     def cut_off(self, reason: object) -> DataError:
         return DataError(
@@ -68,6 +76,7 @@ def blocks(source: Source, size: int) -> Iterator[bytes]:
             while length >= size:
                 end = buffer.rfind(b'\n', 0, size) + 1 or buffer.find(b'\n', size, length) + 1
                 if not end:  # a line longer than a block: wait for its end
+                    source.check_line(length)
                     break
                 yield bytes(memoryview(buffer)[:end])
                 buffer[: length - end] = buffer[end:length]
