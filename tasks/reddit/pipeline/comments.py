@@ -31,7 +31,8 @@ LINK = re.compile(r'\[([^\]\[]*)\]\(([^()\s]*)\)')
 ESCAPE = re.compile(r'\\+[ \t]*(?=[^\w\s]|_)')  # markdown: \_ is _, and so for other marks
 URL = re.compile(r'(?:\w+://|www\.)[^\s<>\])]+', re.IGNORECASE)
 EMAIL = re.compile(r'[\w.+-]+@[\w-]+(?:\.[\w-]+)+')
-MARKS = r'[&>@\\_-]|\]\(|://|ww\.|WW\.|\b[uU](?:[sS][eE][rR])?[^0-9A-Za-z]*/'  # a body without any has nothing to clean
+MARKS = r'[&>@\\]|\]\(|://|ww\.|WW\.|\b[uU](?:[sS][eE][rR])?[^0-9A-Za-z]*[/_]|_[uU](?:[sS][eE][rR])?[^0-9A-Za-z]*/'
+LINES = '[_-]'  # a body without them and without MARKS has nothing to clean
 BETWEEN = r'[\s^*_]+'  # words, also in markdown
 BY_BOT = (
     rf"(?i)\bI[\s^*_]*(?:am|(?:['’]|&#0*39;)?\s*m){BETWEEN}(?:(?:just|only){BETWEEN})?an?{BETWEEN}(?:\w+{BETWEEN})?bot\b"
@@ -118,8 +119,10 @@ def read_texts(bodies: pa.Array, options: Options, names: Names) -> Tokens:
 def cleaned(bodies: pa.Array, options: Options, among: Among) -> pa.Array:
     """Clean the few bodies that hold something to clean."""
     marked = pc.match_substring_regex(bodies, MARKS)
-    texts = [clean(body, options) for body in bodies.filter(marked).to_pylist()]
-    return pc.replace_with_mask(bodies, marked, pa.array(without_compounds(texts, among), pa.string()))
+    some = pc.or_(marked, pc.match_substring_regex(bodies, LINES))
+    pairs = zip(bodies.filter(some).to_pylist(), marked.filter(some).to_pylist(), strict=True)
+    texts = without_compounds([clean(body, options) if has_marks else body for body, has_marks in pairs], among)
+    return pc.replace_with_mask(bodies, some, pa.array(texts, pa.string()))
 
 
 def clean(body: str, options: Options) -> str:

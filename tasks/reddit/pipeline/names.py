@@ -43,10 +43,11 @@ TOLD = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-TELLS = re.compile(f'@|{NEXT}', re.IGNORECASE)
-RUN = re.compile(  # words and lines in turn, as in some_long-name
-    rf'(?:(?<![^\W_]){LETTERS}{GAP})?[_-]{GAP}(?:{LETTERS}{GAP}[_-]{GAP}|[_-]{GAP})*(?:{LETTERS})?'
-)
+# Quick: it begins with one of three characters.
+TELLS = re.compile(rf'[@uU](?:(?<=@)|(?<![^\W_].)(?:[sS][eE][rR])?{GAP}[/_])', re.DOTALL)
+# Words and lines in turn, as in some_long-name: from the first line on, and what stands before it, read backwards.
+RUN = re.compile(f'[_-]{GAP}(?:{LETTERS}{GAP}[_-]{GAP}|[_-]{GAP})*(?:{LETTERS})?')
+BEFORE = re.compile(rf'\A{GAP}(?:{LETTERS})?')
 PIECE = re.compile(rf'{LETTERS}|[_-]')
 
 Among = Callable[[set[str]], set[str]]  # which of some words, in lower case, are names
@@ -92,20 +93,42 @@ def without_told_names(text: str) -> str:
 
 def without_compounds(texts: Sequence[str], among: Among) -> list[str]:
     """Mask names of several words. Those of one word are masked among the tokens."""
-    runs = {run: set(compounds(run)) for text in texts for run in RUN.findall(text)}
-    names = among(set().union(*runs.values()))
-    changed = {run: masked(run, names) for run, some in runs.items() if not names.isdisjoint(some)}
+    places = [list(runs(text)) for text in texts]
+    found = {text[start:end] for text, spans in zip(texts, places, strict=True) for start, end in spans}
+    may_be = {run: compounds(run) for run in found}
+    names = among(set().union(*may_be.values()))
+    changed = {run: masked(run, names) for run, some in may_be.items() if not names.isdisjoint(some)}
     if not changed:
         return list(texts)
-    return [RUN.sub(lambda run: changed.get(run.group(), run.group()), text) for text in texts]
+    return [rewritten(text, spans, changed) for text, spans in zip(texts, places, strict=True)]
 
 
-def compounds(run: str) -> Iterator[str]:
-    """Yield each succession of words and lines that may be a name."""
-    pieces = PIECE.findall(run.lower())
-    for start in range(len(pieces)):
-        for end in range(start + 2, min(len(pieces), start + LONGEST) + 1):
-            yield ''.join(pieces[start:end])
+def runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where words and lines in turn begin and end."""
+    done = 0
+    for run in RUN.finditer(text):
+        before = BEFORE.findall(text[max(done, run.start() - 2 * LONGEST) : run.start()][::-1])
+        yield run.start() - len(before[0]), run.end()
+        done = run.end()
+
+
+def rewritten(text: str, spans: Sequence[tuple[int, int]], changed: dict[str, str]) -> str:
+    """Return a text with other runs instead of those that are changed."""
+    kept, done = [], 0
+    for start, end in spans:
+        kept += [text[done:start], changed.get(text[start:end], text[start:end])]
+        done = end
+    return ''.join([*kept, text[done:]])
+
+
+def compounds(run: str) -> list[str]:
+    """Return each succession of words and lines that may be a name."""
+    pieces, found = PIECE.findall(run.lower()), []
+    for start, name in enumerate(pieces):
+        for piece in pieces[start + 1 : start + LONGEST]:
+            name += piece
+            found.append(name)
+    return found
 
 
 def masked(run: str, names: set[str]) -> str:

@@ -62,7 +62,7 @@ class Tokens:
         starts, ends = self.limits[which], self.limits[which + 1]
         longer = np.zeros(len(self.limits), np.int64)
         longer[which + 1] = len(token) + 1 - (ends - starts)
-        whole, others = memoryview(self.data), zip([0, *ends], [*starts, len(self.data)], strict=True)
+        whole, others = self.data.tobytes(), zip([0, *ends], [*starts, len(self.data)], strict=True)
         data = f'{token} '.encode().join(whole[start:end] for start, end in others)
         return replace(
             self,
