@@ -29,16 +29,16 @@ NEXT = f'u(?:ser)?{GAP}[/_]'  # begins the next name
 SPACED = f'(?:[_-]{GAP})*{LETTERS}(?:{LINE}(?!{NEXT}){LETTERS})*(?:{GAP}[_-])*'
 TOLD = re.compile(
     rf"""
-    (?<![^\W_])                                                             # not within a word
+    (?<![^\W_])                                                              # not within a word
     (?:(?:(?:[\w-]+\.)+|\w{{1,3}}{GAP}\.{GAP})?reddit{GAP}\.{GAP}com{SLASH})?  # www.reddit.com/
     (?:/{GAP})?
     (?:
-        (?:u|user)/+[\w-]+                  # u/name
-      | (?:u|user){SLASH}{SPACED}           # u / na _ me
-      | (?:r{SLASH})?u_[\w-]+               # r/u_name
-      | (?:r{SLASH})?u{GAP}_{GAP}{SPACED}   # r / u _ name
-      | @(?=[\w-]*[^\W\d_])[\w-]+          # @name
-      | @{GAP}(?=[\w-]*[^\W\d_]){SPACED}   # @ na _ me
+        (?:u|user)/+[\w-]+                       # u/name
+      | (?:u|user){SLASH}{SPACED}                # u / na _ me
+      | (?:r{SLASH})?u_[\w-]+                    # r/u_name
+      | (?:r{SLASH})?u{GAP}_{GAP}{SPACED}        # r / u _ name
+      | @(?=[\w-]*[^\W\d_])[\w-]+               # @name
+      | @{GAP}(?=[\w-]*[^\W\d_]){SPACED}        # @ na _ me
     )
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -107,7 +107,7 @@ def runs(text: str) -> Iterator[tuple[int, int]]:
     """Yield where words and lines in turn begin and end."""
     done = 0
     for run in RUN.finditer(text):
-        before = BEFORE.findall(text[max(done, run.start() - 2 * LONGEST) : run.start()][::-1])
+        before = BEFORE.findall(text[max(done, run.start() - 5 * LONGEST) : run.start()][::-1])
         yield run.start() - len(before[0]), run.end()
         done = run.end()
 
