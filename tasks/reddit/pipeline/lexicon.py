@@ -59,7 +59,8 @@ EVERYDAY = words(
     'mph phd porn pro pub rn tech uni uk us usa usd eu un nyc dc am pm cm km kg lb lbs ft jan feb mar apr jun jul aug '
     'sep sept oct nov dec mon tue wed thu fri sat sun mom moms dad dads kid kids guy guys dude dudes shit shitty fuck '
     'fucking fucked fucker bullshit asshole damn crap crappy cuz coz def defo legit tho thru alot atleast anyways '
-    'anymore somewhat dont didnt user'
+    'anymore somewhat dont didnt user non pre info prep lab labs cafe cafes dev biz diy indie ur fam timeline '
+    'timelines'
 )
 
 
