@@ -1,4 +1,4 @@
-"""The textbook form of tasks/reddit/pipeline/tokens.py and sentences.py: one text, one character at a time."""
+"""The textbook form of tasks/reddit/pipeline/{tokens,sentences,names}.py: one text, one character at a time."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -34,6 +34,42 @@ def tokens(text: str) -> list[tuple[str, bool]]:
     if start < len(text):
         found.append((text[start:], False))
     return found
+
+
+def places(text: str) -> list[tuple[int, int]]:
+    """Return where each token begins and ends."""
+    found: list[tuple[int, int]] = []
+    for place, character in enumerate(text):
+        if is_word(character) and found and found[-1][1] == place and is_word(text[place - 1]):
+            found[-1] = (found[-1][0], place + 1)
+        elif not is_space(character):
+            found.append((place, place + 1))
+    return found
+
+
+def may_be_name(pieces: list[str]) -> bool:
+    """Tell whether these are a word, or words and lines, no word right after another."""
+    words = [is_word(piece[0]) for piece in pieces]
+    lines = all(word or piece in '_-' for word, piece in zip(words, pieces, strict=True))
+    return lines and not any(one and other for one, other in zip(words, words[1:], strict=False))
+
+
+def masked(text: str, names: set[str]) -> str:
+    """Write USER instead of each name, the longest first. Spaces and backslashes around lines do not count.
+
+    A name of several tokens leaves spaces, so that USER is no part of the word before or after.
+    """
+    found = [(start, end) for start, end in places(text) if text[start] != '\\']
+    kept, done, first = '', 0, 0
+    while first < len(found):
+        for last in range(min(len(found), first + 20), first, -1):
+            pieces = [text[start:end] for start, end in found[first:last]]
+            if may_be_name(pieces) and ''.join(pieces).lower() in names:
+                kept += text[done : found[first][0]] + (' USER ' if len(pieces) > 1 else 'USER')
+                done, first = found[last - 1][1], last - 1
+                break
+        first += 1
+    return kept + text[done:]
 
 
 @dataclass(frozen=True)

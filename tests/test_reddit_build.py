@@ -62,6 +62,8 @@ def test_golden(tmp_path):
         line('d', '[deleted]', 'I was here once', 't1_a'),
         line('e', 'SomeBot', 'I am a friendly bot', 't1_a'),
         line('f', 'Ann', ' \n ', 't1_b'),
+        line('j', 'Ann', '?! ...', 't1_b'),  # not a word
+        line('k', 'Bob', '^I ^am ^a ^bot', 't1_a'),
         'not json',
         '{"author": "Ann"}',
         '',
@@ -86,11 +88,11 @@ def test_golden(tmp_path):
     personas = {frozenset(row['persona']) for row in rows(folder, 'personas')}
     assert personas == {frozenset(bob), frozenset({'My cat drinks > all < of my tea .'})}
     assert counts(folder) == {
-        'lines': 12,
+        'lines': 14,
         'broken': 2,
         'deleted': 2,
-        'bots': 1,
-        'empty': 1,
+        'bots': 2,
+        'empty': 2,
         'comments': 6,
         'sentences': 3,
         'distinct comments': 5,
@@ -235,20 +237,20 @@ def build_in_small_pieces(source: Path, output: Path) -> None:
 
 
 def test_killed_and_resumed(tmp_path):
-    """Killed three times, wherever it is: what comes out is what an undisturbed build makes."""
+    """Killed four times, wherever it is: what comes out is what an undisturbed build makes."""
     lines = comments(3000, seed=2)
     source = write(tmp_path / 'killed.jsonl', lines)
     work, output = tmp_path / 'killed.building', tmp_path / 'killed'
     processes = get_context('forkserver')
     processes.set_forkserver_preload([build.__name__])
-    for goal in (3, len(lines) // 30, 120):
+    for files, goal in (('authors/*.numbers', 3), ('stage/*.arrow', 3), ('stage/*.arrow', 90), ('pairs/*.arrow', 2)):
         process = processes.Process(target=build_in_small_pieces, args=(source, output))
         process.start()
-        while process.is_alive() and len([*work.rglob('*.parquet'), *work.rglob('*.arrow')]) < goal:
+        while process.is_alive() and len(list(work.glob(files))) < goal:
             time.sleep(0.002)
         process.kill()
         process.join()
-        assert not output.exists() or goal > 100
+        assert not output.exists() or files.startswith('pairs')
         if output.exists():
             break
         before = {path: path.stat().st_mtime_ns for path in work.glob('stage/*.arrow')}
@@ -266,7 +268,8 @@ def test_what_was_finished_is_not_done_again(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build.build([str(source)], tmp_path / 'data', FEW, ONE, {}, KEY)
     monkeypatch.undo()
-    monkeypatch.setattr(workers, 'finish_piece', forbidden)
+    monkeypatch.setattr(workers.FindAuthors, '__call__', forbidden)
+    monkeypatch.setattr(workers.CleanComments, '__call__', forbidden)
     monkeypatch.setattr(plan, 'pairs', forbidden)
     build.build([str(source)], tmp_path / 'data', FEW, ONE, {})
     assert counts(tmp_path / 'data')['pairs'] > 200

@@ -13,7 +13,7 @@ import reddit_definitions as text
 from reddit_dumps import line, write
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.reddit.pipeline import build, tagger, verbs
+from parlai_persona.tasks.reddit.pipeline import build, lexicon, tagger
 from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
 
 spacy = pytest.importorskip('spacy', reason='spaCy is optional: pip install spacy')
@@ -61,7 +61,7 @@ BY_MODEL, BY_LEXICON = {BOTH, *MODEL_ALONE}, {BOTH, *LEXICON_ALONE}
 
 
 def test_the_sentences_are_what_their_names_say():
-    known = verbs.verbs()
+    known = lexicon.verbs()
     _, found = text.read(' '.join(SENTENCES))
     assert [sentence.text for sentence in found] == SENTENCES
     assert {one.text for one in found if text.persona_like(one, lambda word: word.lower() in known)} == BY_LEXICON

@@ -17,9 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from parlai_persona.tasks.reddit.pipeline import hashes
-from parlai_persona.tasks.reddit.pipeline.comments import BOT_NAME, BOTS, GONE, clean
+from parlai_persona.tasks.reddit.pipeline.comments import BOT_NAME, BOTS, GONE, clean, is_by_bot
+from parlai_persona.tasks.reddit.pipeline.lexicon import dictionary, verbs
+from parlai_persona.tasks.reddit.pipeline.names import MASK, Names, without_compounds
 from parlai_persona.tasks.reddit.pipeline.options import Options
-from parlai_persona.tasks.reddit.pipeline.verbs import verbs
 
 TOKEN = re.compile(r'[^\W_]+|[^\w\s]|_|\n')
 SENTENCE = re.compile(r'(?<=[.!?])(?=\s)|\n')
@@ -48,18 +49,24 @@ def sentences(body: str) -> list[tuple[int, str]]:
     return found
 
 
-VERBS = verbs()
+def without_names(bodies: list[str], people: set[str]) -> list[str]:
+    bodies = without_compounds(bodies, people.intersection)
+    return [TOKEN.sub(lambda token: MASK if token[0].lower() in people else token[0], body) for body in bodies]
+
+
+VERBS, ORDINARY = verbs(), Names(dictionary=dictionary()).is_ordinary
 
 
 def build(source: Path, output: Path, most: int, share: float, key: bytes) -> None:
     some = pd.read_json(source, lines=True, chunksize=100_000, dtype=False)
     comments = pd.concat([piece[FIELDS] for piece in some], ignore_index=True)
     gone = comments.author.isin(GONE) | comments.body.isin(GONE)
-    bots = comments.author.isin(BOTS) | comments.author.str.contains(BOT_NAME)
+    bots = comments.author.isin(BOTS) | comments.author.str.contains(BOT_NAME) | is_by_bot(pa.array(comments.body))
+    people = {name for name in comments.author.str.lower().unique() if not ORDINARY(name)}
     comments = comments[~gone & ~bots].drop_duplicates('id')
-    comments['body'] = comments.body.apply(lambda body: clean(body, Options()))
+    comments['body'] = without_names([clean(body, Options()) for body in comments.body], people)
     comments['text'] = comments.body.apply(shortened)
-    comments = comments[comments.text != '']
+    comments = comments[comments.text.str.contains(r'[^\W_]')]
     numbers = hashes.id_numbers(pa.array(comments.id, pa.string()))
     comments['number'] = numbers
     comments['order'] = hashes.drawn(numbers, np.zeros(len(numbers), np.int64), 0)

@@ -24,12 +24,12 @@ import pyarrow as pa
 from benchmarks.common.record import RESULTS, Row, append, hardware, parse_arguments, parser
 from parlai_persona.tasks.reddit.pipeline import classifier, dump
 from parlai_persona.tasks.reddit.pipeline.comments import cleaned
+from parlai_persona.tasks.reddit.pipeline.lexicon import verbs
 from parlai_persona.tasks.reddit.pipeline.options import Options
 from parlai_persona.tasks.reddit.pipeline.sentences import ABOUT_ME, has_length, has_word
 from parlai_persona.tasks.reddit.pipeline.stage import Job, Stage
 from parlai_persona.tasks.reddit.pipeline.tagger import accepted
 from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
-from parlai_persona.tasks.reddit.pipeline.verbs import verbs
 
 DUMP = 'reddit/rc_2005-12_to_2006-03.jsonl.gz'  # below the datapath
 EXAMPLES = 10  # shown of each disagreement
@@ -57,10 +57,10 @@ CASES = {  # has it a verb, by lexicon and tagger?
 
 
 def comments(path: Path) -> pa.Array:
-    """Return the bodies of a dump as a build reads them: cleaned, without bots."""
+    """Return the bodies of a dump as a build reads them: cleaned, without bots; no author is masked by name."""
     job = Job(Options(), key=b'')
     kept, _ = Stage(job).kept(b''.join(dump.blocks(dump.Source(path), 1 << 30)))
-    return cleaned(kept.column('body'), job.options)
+    return cleaned(kept.column('body'), job.options, job.names.among)
 
 
 def personas(datapath: Path) -> pa.Array:

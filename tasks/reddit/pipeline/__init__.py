@@ -1,9 +1,10 @@
 """From dumps of comments to a data set of personas. The modules in the order of the data:
 
 dump       files -> blocks of lines
-comments   lines -> comments without deleted ones, bots and markup
+comments   lines -> comments without deleted ones, bots, markup and names
+names      which words are names of authors (lexicon: which are in the dictionary, or can be verbs)
 tokens     texts -> tokens, words and sentences
-sentences  which sentences may stand in a persona (verbs, tagger and classifier help)
+sentences  which sentences may stand in a persona (lexicon, tagger and classifier help)
 stage      blocks -> a table of comments without names (hashes: numbers for names and ids)
 workers    all blocks of all dumps, in several processes
 storage    tables on disk that can be read part by part

@@ -1,10 +1,12 @@
 """Raw comment dumps -> a data set of personas, contexts and responses; `parlai persona_reddit build`.
 
-Three steps, each in pieces that are whole or not there, in a folder beside the output: blocks of lines -> clean
-comments (stage.py), parts -> pairs, shelves -> personas and examples (plan.py). A build that was stopped goes on where
+Four steps, each in pieces that are whole or not there, in a folder beside the output: blocks of lines -> authors
+(names.py), blocks of lines -> clean comments (stage.py), parts -> pairs, shelves -> personas and examples (plan.py).
+A build that was stopped goes on where
 it was. The output takes its name when everything is there.
 """
 
+import hashlib
 import secrets
 import shutil
 import sys
@@ -24,15 +26,16 @@ from parlai_persona.files import draft, read_json, write_json
 from parlai_persona.tasks.reddit.pipeline import classifier, dump, manifest, plan, workers
 from parlai_persona.tasks.reddit.pipeline.comments import BOTS
 from parlai_persona.tasks.reddit.pipeline.duck import DuckEngine
+from parlai_persona.tasks.reddit.pipeline.lexicon import dictionary, verbs
+from parlai_persona.tasks.reddit.pipeline.names import Names
 from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
 from parlai_persona.tasks.reddit.pipeline.spark import SparkEngine
 from parlai_persona.tasks.reddit.pipeline.stage import Job
 from parlai_persona.tasks.reddit.pipeline.storage import Folders
 from parlai_persona.tasks.reddit.pipeline.tagger import choose
-from parlai_persona.tasks.reddit.pipeline.verbs import verbs
 
-FORMAT = 2  # of unfinished builds
+FORMAT = 3  # of unfinished builds
 PART, PARTS = 1 << 28, 1024  # bytes of lines, about, that are computed together; of large dumps more
 EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows when unpacked, about
 WORDS = 250_000  # of the dictionary (sec. 3.1)
@@ -53,15 +56,18 @@ def build(
     logging.info(f'verbs are found by {f"spaCy, model {tagger}" if tagger else "a lexicon"}')
     options = replace(options, tagger='spacy' if tagger else 'lexicon')
     key = begin(folders.work, files, options, machine.engine, parts, key)
-    judge = classifier_of(options, files, folders, opt)
+    secret = hashlib.blake2b(key).digest()
+    engine: Any = (
+        SparkEngine(folders, machine.master)
+        if machine.engine == 'spark'
+        else DuckEngine(folders, machine.memory, machine.workers)
+    )
+    engine.read(files, workers.FindAuthors(secret))
+    names = Names(secret, workers.merge_authors(folders), dictionary())
+    judge = classifier_of(options, files, folders, opt, names)
     sliced = machine.engine == 'duckdb'
-    job = Job(options, key, parts, bots(options), verbs(), tagger, judge, sliced)
-    if sliced:
-        engine: Any = DuckEngine(folders, machine.memory, machine.workers)
-        workers.read_dumps(files, job, folders, machine.workers)
-    else:
-        engine = SparkEngine(folders, machine.master)
-        engine.each(lambda item: workers.read_alone(*item, job, folders), list(enumerate(files)))
+    job = Job(options, secret, names, parts, bots(options), verbs(), tagger, judge, sliced)
+    engine.read(files, workers.CleanComments(job))
     counts, sources = workers.summary(files, folders)
     choice = plan.Choice(parts, options.selection, options.persona_size)
     engine.pairs(parts, choice)
@@ -110,14 +116,15 @@ def begin(work: Path, files: list[Path], options: Options, engine: str, parts: i
     return key
 
 
-def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Opt) -> Classifier | None:
+def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Opt, names: Names) -> Classifier | None:
+    """Return the classifier, which knows no names."""
     if options.selection != 'rules+classifier':
         return None
     kept = folders.data / 'classifier.json'
     if not kept.exists():
         given = options.classifier
-        found = Classifier.load(Path(given)) if given else classifier.from_data(opt, files, options)
-        found.save(kept)
+        found = Classifier.load(Path(given)) if given else classifier.from_data(opt, files, options, names)
+        found.without(names.among(set(found.weights))).save(kept)
     return Classifier.load(kept)
 
 

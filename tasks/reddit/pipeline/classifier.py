@@ -15,7 +15,8 @@ from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.personachat.build import paths
 from parlai_persona.tasks.personachat.parse import read_views
 from parlai_persona.tasks.reddit.pipeline import dump
-from parlai_persona.tasks.reddit.pipeline.comments import cleaned, is_gone, read_one_by_one
+from parlai_persona.tasks.reddit.pipeline.comments import COMMENTS, columns, is_gone, read_one_by_one, read_texts
+from parlai_persona.tasks.reddit.pipeline.names import Names
 from parlai_persona.tasks.reddit.pipeline.options import Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier, has_length
 from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
@@ -55,24 +56,24 @@ def persona_sentences(opt: Opt) -> list[str]:
     raise missing
 
 
-def random_sentences(files: Iterable[Path], count: int, options: Options) -> list[str]:
+def random_sentences(files: Iterable[Path], count: int, options: Options, names: Names) -> list[str]:
     """Draw sentences of 4 to 20 tokens from the beginnings of the dumps."""
-    found = [sentence for path in files for sentence in first_sentences(path, options)]
+    found = [sentence for path in files for sentence in first_sentences(path, options, names)]
     return random.Random(options.seed).sample(found, min(count, len(found)))
 
 
-def first_sentences(path: Path, options: Options) -> list[str]:
+def first_sentences(path: Path, options: Options, names: Names) -> list[str]:
     lines = (line for block in dump.blocks(dump.Source(path), 1 << 22) for line in block.split(b'\n'))
-    comments, _ = read_one_by_one(islice(lines, LINES))
-    bodies = comments.column('body')
-    tokens = tokenize(cleaned(bodies.filter(pa.array(~is_gone(bodies))), options))
+    comments, _ = read_one_by_one(islice(lines, LINES), COMMENTS)
+    bodies = columns(comments).column('body')
+    tokens = read_texts(bodies.filter(pa.array(~is_gone(bodies))), options, names)
     return tokens.sentences(np.flatnonzero(has_length(tokens))).to_pylist()
 
 
-def from_data(opt: Opt, files: Sequence[Path], options: Options) -> Classifier:
+def from_data(opt: Opt, files: Sequence[Path], options: Options, names: Names) -> Classifier:
     """Train a classifier on Persona-Chat and the dumps."""
     positive = persona_sentences(opt)
-    negative = random_sentences(files, PER_PERSONA * len(positive), options)
+    negative = random_sentences(files, PER_PERSONA * len(positive), options, names)
     if not negative:
         raise DataError(f'saw no sentence of 4 to 20 tokens in {", ".join(map(str, files))}; nothing to train on')
     return train(positive, negative)

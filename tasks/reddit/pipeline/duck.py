@@ -12,7 +12,7 @@ from ibis import Table
 from tqdm import tqdm
 
 from parlai_persona.files import draft
-from parlai_persona.tasks.reddit.pipeline import plan, storage
+from parlai_persona.tasks.reddit.pipeline import plan, storage, workers
 from parlai_persona.tasks.reddit.pipeline.storage import Folders, shard
 
 GROUP = 20_000  # rows that a teacher reads at once
@@ -21,7 +21,7 @@ KEPT = '2GB'  # of freed memory: getting it back from the system costs more than
 
 class DuckEngine:
     def __init__(self, folders: Folders, memory: str, threads: int):
-        self.folders = folders
+        self.folders, self.processes = folders, threads
         spill = folders.work / 'spill'
         spill.mkdir(parents=True, exist_ok=True)
         self.connection = ibis.duckdb.connect(
@@ -32,6 +32,9 @@ class DuckEngine:
             allocator_flush_threshold=KEPT,
             allocator_bulk_deallocation_flush_threshold=KEPT,
         )
+
+    def read(self, files: list[Path], step: workers.Step) -> None:
+        workers.read_dumps(files, step, self.folders, self.processes)
 
     def all(self, folder: Path) -> Table:
         """Return everything that was written to a folder."""

@@ -26,7 +26,7 @@ class Options:
         None, 'classifier of an earlier build; without it, rules+classifier trains one on Persona-Chat', metavar='FILE'
     )
     threshold: float = flag(0.0, 'log odds that a sentence needs with rules+classifier; 0 means as likely as not')
-    bot_rule: bool = flag(True, 'drop authors with the name of a bot')
+    bot_rule: bool = flag(True, 'drop authors with the name of a bot, and comments that say that a bot wrote them')
     bot_list: str | None = flag(None, 'more authors to drop, one a line', metavar='FILE')
     drop_urls: bool = flag(True, 'write URL instead of each')
     drop_emails: bool = flag(True, 'write EMAIL instead of each address')

@@ -1,7 +1,7 @@
 """Which sentences may stand in a persona (sec. 3.2)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,9 @@ class Classifier:
         """Return the score of every sentence."""
         weights = np.array([self.weights.get(word, 0.0) for word in tokens.words])
         return self.bias + tokens.sums(weights) / (tokens.end - tokens.first)
+
+    def without(self, words: set[str]) -> 'Classifier':
+        return replace(self, weights={word: weight for word, weight in self.weights.items() if word not in words})
 
     def save(self, path: Path) -> None:
         write_json(path, {'bias': self.bias, 'weights': self.weights})

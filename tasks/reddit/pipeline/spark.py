@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ibis import Table
 from tqdm import tqdm
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.reddit.pipeline import plan
+from parlai_persona.tasks.reddit.pipeline import plan, workers
 from parlai_persona.tasks.reddit.pipeline.storage import Folders, shard
 
 
@@ -22,13 +21,15 @@ class SparkEngine:
         self.session = session(master)
         self.connection = ibis.pyspark.connect(self.session)
 
+    def read(self, files: list[Path], step: workers.Step) -> None:
+        """Read whole files on the cluster's workers."""
+        folders = self.folders
+        items = self.session.sparkContext.parallelize(list(enumerate(files)), len(files))
+        items.foreach(lambda item: workers.read_alone(*item, step, folders))
+
     def all(self, folder: Path) -> Table:
         """Return everything that was written to a folder."""
         return self.connection.read_parquet(str(folder / '*.parquet'))
-
-    def each(self, function: Callable[[Any], Any], items: list[Any]) -> None:
-        """Run function(item) on the cluster's workers."""
-        self.session.sparkContext.parallelize(items, max(1, len(items))).foreach(function)
 
     def pairs(self, parts: int, choice: plan.Choice) -> None:
         """Write pairs, sentences and numbers of comments."""

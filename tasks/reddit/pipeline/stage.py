@@ -3,9 +3,8 @@
 The same in this process, in others, and on a cluster's workers.
 """
 
-import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,23 @@ import pyarrow.parquet as pq
 
 from parlai_persona.files import draft
 from parlai_persona.tasks.reddit.pipeline import hashes, storage
-from parlai_persona.tasks.reddit.pipeline.comments import BOTS, GONE, cleaned, is_bot, is_gone, read_lines
+from parlai_persona.tasks.reddit.pipeline.comments import (
+    BOTS,
+    GONE,
+    is_bot,
+    is_by_bot,
+    is_gone,
+    read_comments,
+    read_texts,
+)
+from parlai_persona.tasks.reddit.pipeline.names import Names
 from parlai_persona.tasks.reddit.pipeline.options import Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier, Rules
 from parlai_persona.tasks.reddit.pipeline.tagger import Tagger
-from parlai_persona.tasks.reddit.pipeline.tokens import Tokens, tokenize
+from parlai_persona.tasks.reddit.pipeline.tokens import Tokens
 
 SENTENCE = pa.struct([('hash', pa.int64()), ('lot', pa.int64()), ('score', pa.float32()), ('text', pa.string())])
+WORD = r'[\pL\pN]'  # a text without a letter or digit says nothing
 IS_GONE, IS_BOT = -1, -2  # instead of an author's number
 MOST_AUTHORS = 500_000  # numbers of authors that stay in memory
 
@@ -31,7 +40,8 @@ class Job:
     """How to read a block; the same for all of them."""
 
     options: Options
-    key: bytes  # of the hash of authors' names; never stored with the data
+    key: bytes  # of the hash of authors' names, 64 bytes at most; never stored with the data
+    names: Names = field(default_factory=Names)  # to mask
     parts: int = 1
     bots: frozenset[str] = BOTS
     verbs: frozenset[str] = frozenset()
@@ -44,7 +54,7 @@ class Authors(dict[str, int]):
     """Numbers of authors, each computed when it is first asked for."""
 
     def __init__(self, job: Job):
-        self.key = hashlib.blake2b(job.key).digest()
+        self.key = job.key
         self.bots, self.by_name = frozenset(name.lower() for name in job.bots), job.options.bot_rule
 
     def __missing__(self, name: str) -> int:
@@ -78,7 +88,7 @@ class Stage:
         tables, word_counts, first = [], [], number << 32
         for block in blocks:
             comments, authors = self.kept(block)
-            tokens = tokenize(cleaned(comments.column('body'), self.job.options))
+            tokens = read_texts(comments.column('body'), self.job.options, self.job.names)
             tables.append(self.table(comments, authors, tokens, first))
             word_counts.append(tokens.counts())
             first += len(comments)
@@ -94,11 +104,14 @@ class Stage:
 
     def kept(self, block: bytes) -> tuple[pa.RecordBatch, np.ndarray]:
         """Return the comments that are neither deleted nor a bot's, and their authors' numbers."""
-        comments, broken = read_lines(block)
+        comments, broken = read_comments(block)
         names = comments.column('author').dictionary_encode()
         authors = np.array([self.authors[name] for name in names.dictionary.to_pylist()], np.int64)[names.indices]
-        gone = (authors == IS_GONE) | is_gone(comments.column('body'))
-        bots = (authors == IS_BOT) & ~gone
+        bodies = comments.column('body')
+        gone, bots = (authors == IS_GONE) | is_gone(bodies), authors == IS_BOT
+        if self.job.options.bot_rule:
+            bots |= is_by_bot(bodies)
+        bots &= ~gone
         self.broken += broken
         self.counts.update(lines=len(comments) + len(broken), broken=len(broken))
         self.counts.update(deleted=int(gone.sum()), bots=int(bots.sum()))
@@ -123,7 +136,7 @@ class Stage:
                 'sentences': self.sentences(tokens, ids),
             }
         )
-        written = np.diff(tokens.rows) > 0
+        written = pc.match_substring_regex(table.column('text'), WORD).to_numpy()
         self.counts['empty'] += rows - int(written.sum())
         return table if written.all() else table.filter(written)
 

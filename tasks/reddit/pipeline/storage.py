@@ -19,7 +19,7 @@ class Folders:
     """The folders of finished steps."""
 
     def __init__(self, work: Path):
-        self.work = work
+        self.work, self.authors = work, work / 'authors'
         self.stage, self.unique, self.pairs = work / 'stage', work / 'unique', work / 'pairs'
         self.sentences, self.words, self.data = work / 'sentences', work / 'words', work / 'data'
 

@@ -5,7 +5,7 @@ ends at `.`, `!` or `?` before a space, and at the end of a line. Of each text t
 """
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -26,7 +26,7 @@ class Tokens:
     data: np.ndarray
     limits: np.ndarray  # where each token begins in data, and where the last one ends
     rows: np.ndarray  # the number of each text's first token, and of all tokens
-    words: list[str]  # distinct tokens in lower case
+    words: list[str]  # distinct tokens in lower case, before any were replaced
     word: np.ndarray  # which of the words each token is
     first: np.ndarray  # first token of each sentence
     end: np.ndarray  # the token after each sentence
@@ -52,6 +52,24 @@ class Tokens:
         """Return the sum over the tokens of each sentence. values: one for each of `words`."""
         total = np.concatenate([[0], np.cumsum(values[self.word])])
         return total[self.end] - total[self.first]
+
+    def replaced(self, words: set[str], token: str) -> 'Tokens':
+        """Return the same with a token instead of each of the words."""
+        if not words:
+            return self
+        old = np.fromiter(map(words.__contains__, self.words), bool, len(self.words))
+        which = np.flatnonzero(old[self.word])
+        starts, ends = self.limits[which], self.limits[which + 1]
+        longer = np.zeros(len(self.limits), np.int64)
+        longer[which + 1] = len(token) + 1 - (ends - starts)
+        whole, others = self.data.tobytes(), zip([0, *ends], [*starts, len(self.data)], strict=True)
+        data = f'{token} '.encode().join(whole[start:end] for start, end in others)
+        return replace(
+            self,
+            data=np.frombuffer(data, np.uint8),
+            limits=self.limits + np.cumsum(longer),
+            words=[token.lower() if word in words else word for word in self.words],
+        )
 
     def counts(self) -> pa.Table:
         return pa.table({'word': pa.array(self.words, pa.string()), 'count': np.bincount(self.word)})
