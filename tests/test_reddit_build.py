@@ -261,6 +261,28 @@ def test_killed_and_resumed(tmp_path):
     assert not work.exists()
 
 
+@pytest.mark.parametrize('place', ['draft', 'rename', 'rmtree'])
+def test_a_kill_while_publishing_leaves_no_key_and_is_finished_by_the_same_command(tmp_path, monkeypatch, place):
+    """Stopped before the broken lines are written, the data set gets its name, or the rest is removed."""
+    source, output = write(tmp_path / 'data.jsonl', [*comments(300), '{"broken']), tmp_path / 'data'
+    real = build.publish
+
+    def stopped(folders, output):
+        with monkeypatch.context() as killed:
+            owner = {'draft': build, 'rename': build.Path, 'rmtree': build.shutil}[place]
+            killed.setattr(owner, place, interrupt)
+            real(folders, output)
+
+    monkeypatch.setattr(build, 'publish', stopped)
+    with pytest.raises(KeyboardInterrupt):
+        build.build([str(source)], output, FEW, ONE, {}, KEY)
+    assert not (tmp_path / 'data.building' / 'key').exists()
+    monkeypatch.setattr(build, 'publish', real)
+    build.build([str(source)], output, FEW, ONE, {})
+    assert counts(output)['pairs'] > 100 and not (tmp_path / 'data.building').exists()
+    assert (tmp_path / 'data.broken').read_text() == '{"broken\n'
+
+
 def test_what_was_finished_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, 'BLOCK', 4000)
     source = write(tmp_path / 'data.jsonl', comments(500))

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -46,16 +45,22 @@ def build(
 ) -> Path:
     """Return the data set's folder. `opt`: ParlAI's, for the data of Persona-Chat. `key`: of the hash of authors'
     names; without it a new one, which is kept nowhere."""
+    folders = Folders(output.with_name(output.name + '.building'))
     if output.exists():
+        if folders.work.exists() and not folders.data.exists():  # stopped after the data set got its name
+            shutil.rmtree(folders.work)
+            return output
         raise DataError(f'{output} is there already; name another --output, or remove it')
     started = time.monotonic()
-    folders = Folders(output.with_name(output.name + '.building'))
     files = dump.find(patterns)
     parts = machine.parts or default_parts(files)
     tagger = choose(options.tagger, options.spacy_model)
     logging.info(f'verbs are found by {f"spaCy, model {tagger}" if tagger else "a lexicon"}')
     options = replace(options, tagger='spacy' if tagger else 'lexicon')
     key = begin(folders.work, files, options, machine.engine, parts, key)
+    if (folders.data / 'manifest.json').exists():  # stopped while it was published
+        publish(folders, output)
+        return output
     secret = hashlib.blake2b(key).digest()
     engine: Any = (
         SparkEngine(folders, machine.master)
@@ -78,7 +83,7 @@ def build(
     about = manifest.describe(folders, options, machine.engine, counts)
     about |= {'inputs': sources, 'seconds': round(time.monotonic() - started, 1)}
     write_json(folders.data / 'manifest.json', about)
-    publish(folders, output, counts)
+    publish(folders, output)
     return output
 
 
@@ -107,7 +112,7 @@ def begin(work: Path, files: list[Path], options: Options, engine: str, parts: i
                 f'expected {mine[other[0]]}. Give the same ones to go on with it, or remove it'
             )
         write_json(work / 'build.json', mine)
-        return (work / 'key').read_bytes()
+        return (work / 'key').read_bytes() if (work / 'key').exists() else b''  # `publish` removes it
     work.mkdir(parents=True, exist_ok=True)
     key = key or secrets.token_bytes(32)
     (work / 'key').touch(mode=0o600)
@@ -169,15 +174,17 @@ def write_dictionary(words: list[dict[str, Any]], folders: Folders) -> None:
         unfinished.write_text(''.join(f'{word}\t{count}\n' for word, count in kept[:WORDS]), encoding='utf-8')
 
 
-def publish(folders: Folders, output: Path, counts: Counter[str]) -> None:
-    """Give the data set its name, keep the broken lines beside it, and remove the rest."""
-    broken = sorted(folders.stage.glob('*.broken'))
+def publish(folders: Folders, output: Path) -> None:
+    """Give the data set its name, keep the broken lines beside it, and remove the rest, the key first."""
+    (folders.work / 'key').unlink(missing_ok=True)
+    broken, count = sorted(folders.stage.glob('*.broken')), 0
     if broken:
         with draft(output.with_name(output.name + '.broken')) as unfinished, unfinished.open('wb') as file:
             for path in broken:
+                count += path.read_bytes().count(b'\n')
                 file.write(path.read_bytes())
         print(
-            f'{counts["broken"]:,} broken lines stand in {output}.broken, as they came, names and all: look at them, '
+            f'{count:,} broken lines stand in {output}.broken, as they came, names and all: look at them, '
             'then remove them',
             file=sys.stderr,
         )
