@@ -21,6 +21,8 @@ FEW_SHOT = {
         prior='--paml-prior',
     ),
 }
+SECOND_HALF = {'split': '.*, second half'}  # the first half has chosen the rates
+OLDER = {'split': 'valid, first dialogue of each person'}  # all people; C by an older classifier
 ADAPTATION = ('method', 'k', 'α', 'steps', 'batch', 'prior')
 GRADIENTS = {
     'data': r'(?P<people>\d+) people, (?P<dialogues>\d+) dialogues to adapt to, '
@@ -58,17 +60,14 @@ SUMMARY = {
     'paml': Table(
         'paml',
         ADAPTATION,
-        FEW_SHOT,
-        (
-            *('Dialogue', 'Dialogue+Persona', 'Dialogue+Fine-tuning', FULL_STEPS, f'{FULL_STEPS}, α = 0.45'),
-            *('PAML', 'PAML, α = 0.6', 'PAML, first order'),
-        ),
+        FEW_SHOT | SECOND_HALF,
+        (*('Dialogue', 'Dialogue+Fine-tuning', FULL_STEPS, f'{FULL_STEPS}, α = 0.45'), *('PAML', 'PAML, α = 0.45')),
         ('ppl_fold', 'bleu_fold', 'consistency_fold'),
     ),
     'paml_shots': Table(
         'paml',
         ('method', 'metric'),
-        FEW_SHOT,
+        FEW_SHOT | SECOND_HALF,
         tuple(f'{name}{k}' for name in (FULL_STEPS, 'PAML') for k in (', k = 0', ', k = 1', ', k = 3', ', k = 5', '')),
         ('consistency_fold', 'ppl_fold'),
         across='k',
@@ -163,8 +162,22 @@ PAGES = {
     ),
     'paml': page(
         'persona:paml',
-        Table('paml', ADAPTATION, FEW_SHOT, title='People of the valid split, after adapting to k dialogues'),
-        Table('paml', where={'method': 'Human'}, title='Replies of people'),
+        Table(
+            'paml', ADAPTATION, FEW_SHOT | SECOND_HALF, title='Second half of the people, after adapting to k dialogues'
+        ),
+        Table(
+            'paml',
+            ADAPTATION,
+            FEW_SHOT | {'split': '.*, first half'},
+            title='First half of the people: the rates that were tried, after adapting to five dialogues',
+        ),
+        Table(
+            'paml',
+            ADAPTATION,
+            FEW_SHOT | OLDER,
+            title='Older rows: all people, who had also chosen the rates; C by a classifier that knew some cases',
+        ),
+        Table('paml', ('method', 'split'), {'method': 'Human'}, title='Replies of people'),
         Table('paml_gradients', STEPS, GRADIENTS, title='Meta-gradient and gradient of multi-task training'),
     ),
     'reddit': page(

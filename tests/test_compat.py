@@ -332,13 +332,13 @@ def saves_are_whole(tmp_path):
 
 @check
 def resumed_training_goes_on_in_its_data(tmp_path):
-    loop = training(tmp_path)
+    loop = training(tmp_path, datatype='train:ordered')
     for _ in range(3):
         loop.world.parley()
     loop.parleys, loop._train_steps, loop._total_epochs = 3, 3, 0.1
     loop.save_model('.checkpoint')
     loop.world.parley()
-    other = training(tmp_path)
+    other = training(tmp_path, datatype='train:ordered')
     other.world.parley()
     assert other.world.acts[0]['text'] == loop.world.acts[0]['text']
 

@@ -1,7 +1,6 @@
 """Files from strangers: whatever is opened as a model, options, a person or an archive, no code in it runs."""
 
 import io
-import json
 import os
 import pickle
 import shutil
@@ -16,6 +15,7 @@ from parlai.core.opt import Opt
 from parlai.scripts.train_model import TrainLoop, TrainModel
 from parlai.scripts.vacuum import Vacuum
 
+from parlai_persona.errors import UserError
 from parlai_persona.models import saved
 from parlai_persona.models.saved import NotLoaded, read_saved
 
@@ -127,7 +127,7 @@ def test_options(tmp_path, trap, protocol):
 @pytest.mark.parametrize('protocol', [0, 1])
 def test_options_that_are_pickled_as_text(tmp_path, trap, protocol):
     (tmp_path / 'model.opt').write_bytes(pickle.dumps({'model': Hostile(trap)}, protocol))
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(UserError, match='expected options as JSON'):
         Opt.load(str(tmp_path / 'model.opt'))
 
 

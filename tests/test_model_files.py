@@ -41,7 +41,7 @@ EVALUATE = ['eval_model', '-mf', 'm', '-t', 'persona:sample', '--num-examples', 
 @pytest.mark.parametrize(
     ('file', 'said'),
     [
-        ('m', 'm: damaged, or not a model'),
+        ('m', 'm: damaged, or not a file that torch has saved'),
         ('m.opt', 'm.opt: expected options as JSON'),
         ('m.dict', 'm: its weights do not fit the options and the dictionary'),
     ],

@@ -26,6 +26,8 @@ def curves(metric: str) -> dict[str, dict[int, list[float]]]:
     """Return method -> k -> values of its seeds."""
     made: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in find(RESULTS / 'paml.csv', metric=metric, task='persona:few_shot'):
+        if not row.split.endswith('second half'):
+            continue
         name, _, k = row.method.partition(', k = ')
         made[name][int(k or MOST)].append(row.value)
     for name, start in BEFORE.items():

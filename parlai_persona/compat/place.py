@@ -147,7 +147,8 @@ def replay(one: Any, episode: Place, waits: bool) -> tuple[Any, Any]:
             if sent < episode['sent'] or not waits:
                 reply = Message({'id': agent.getID(), 'episode_done': False})
                 teacher.observe(reply)
-                agent.self_observe(reply)
+                if hasattr(agent, 'self_observe'):
+                    agent.self_observe(reply)
     finally:
         del teacher.next_episode_idx
     return act, seen

@@ -136,4 +136,6 @@ def refusal(path: str, asked: str) -> NotLoaded:
 
 def broken(path: str, error: Exception) -> NotLoaded:
     reason = str(error).rpartition('WeightsUnpickler error: ')[2].strip().split('\n')[0]
-    return NotLoaded(f'{path}: damaged, or not a file that torch has saved ({reason}); get the file again')
+    return NotLoaded(
+        f'{path}: damaged, or not a file that torch has saved ({reason}); copy the file again, or train the model again'
+    )
