@@ -159,6 +159,10 @@ PAGES = {
         Table('reddit_pipeline', ('method', 'data'), title='Costs'),
         Table('reddit_verbs', ('data', 'metric'), title='Does a sentence have a verb? Lexicon against tagger'),
     ),
+    'robustness': page(
+        'What was tried to break it',
+        Table('robustness', ('task', 'data', 'method'), metrics=('tried', 'lost'), title='Tried, and lost'),
+    ),
     'speed': page(
         'Speed of the three agents',
         Table('memnet_speed', COMPARISON, title='persona:memnet'),

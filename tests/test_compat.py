@@ -56,6 +56,31 @@ def plateau_without_verbose(tmp_path):
 
 
 @check
+def resumed_learning_rate(tmp_path):
+    import torch
+    from parlai.nn.lr_scheduler import ParlAILRScheduler
+
+    opt = {'lr_scheduler': 'invsqrt', 'warmup_updates': 3, 'warmup_rate': 0.1, 'learningrate': 1.0}
+    for updates in (2, 5):  # while it warms up, and later
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        scheduler = ParlAILRScheduler.lr_scheduler_factory(opt, optimizer, {})
+        for update in range(1, updates + 1):
+            optimizer.step()
+            scheduler.step(update)
+        states = {
+            'optimizer': optimizer.state_dict(),
+            'lr_scheduler': scheduler.get_state_dict(),
+            'lr_scheduler_type': 'invsqrt',
+            'warmup_scheduler': scheduler.get_warmup_state_dict(),
+            'number_training_updates': updates,
+        }
+        resumed = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        resumed.load_state_dict(states['optimizer'])
+        ParlAILRScheduler.lr_scheduler_factory(opt, resumed, states)
+        assert resumed.param_groups[0]['lr'] == optimizer.param_groups[0]['lr']
+
+
+@check
 def seq2seq_loads_numpy_scalars(tmp_path):
     import numpy as np
     import torch
@@ -192,6 +217,74 @@ def resumed_training_keeps_the_best_model(tmp_path):
         load_from_checkpoint=True,
     )
     assert TrainLoop(opt).saved  # otherwise it saves what it ends with
+
+
+def writes_half(path: Path, write) -> str:
+    """Stop `write` in the middle of a file; return what `path` holds then."""
+    path.write_text('before')
+    with contextlib.suppress(InterruptedError), mock.patch('json.dump', side_effect=InterruptedError):
+        write(str(path))
+    return path.read_text()
+
+
+@check
+def options_are_written_whole(tmp_path):
+    from parlai.core.opt import Opt
+
+    assert writes_half(tmp_path / 'model.opt', Opt({'task': 'x'}).save) == 'before'
+
+
+@check
+def dictionaries_are_written_whole(tmp_path):
+    from parlai.core.dict import DictionaryAgent
+
+    assert writes_half(tmp_path / 'model.dict', DictionaryAgent({'dict_tokenizer': 're'}).save) == 'before'
+
+
+def training(folder, **more):
+    """Return a training of few examples, after its first step."""
+    from parlai.scripts.train_model import TrainLoop, TrainModel
+
+    opt = TrainModel.setup_args().parse_kwargs(
+        task='integration_tests',
+        model='seq2seq',
+        hiddensize=4,
+        embeddingsize=4,
+        numlayers=1,
+        optimizer='sgd',
+        lr_scheduler='none',
+        datapath=str(folder),
+        loglevel='error',
+        seed=3,
+        **{'model_file': str(folder / 'model'), 'load_from_checkpoint': True, 'max_train_steps': 100, **more},
+    )
+    return TrainLoop(opt)
+
+
+@check
+def saves_are_whole(tmp_path):
+    loop = training(tmp_path)
+    loop._total_epochs = 0.0
+    loop.save_model()
+    before = (tmp_path / 'model').read_bytes()
+    loop.agent.model.decoder.rnn.bias_hh_l0.data += 1
+    loop._save_train_stats = mock.Mock(side_effect=InterruptedError)
+    with contextlib.suppress(InterruptedError):
+        loop.save_model()
+    assert (tmp_path / 'model').read_bytes() == before  # or the new weights have the old statistics
+
+
+@check
+def resumed_training_goes_on_in_its_data(tmp_path):
+    loop = training(tmp_path)
+    for _ in range(3):
+        loop.world.parley()
+    loop.parleys, loop._train_steps, loop._total_epochs = 3, 3, 0.1
+    loop.save_model('.checkpoint')
+    loop.world.parley()
+    other = training(tmp_path)
+    other.world.parley()
+    assert other.world.acts[0]['text'] == loop.world.acts[0]['text']
 
 
 def longest_vector(agent):

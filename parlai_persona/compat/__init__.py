@@ -5,6 +5,7 @@
 
 * `training`: scheduler, checkpoints, seed and dictionary, and defects of single agents;
 * `metrics`: metrics that need something the machine lacks;
+* `saving`: saves that are whole, and trainings that resume in the middle of their data (`place`);
 * `progress`: the progress of training and evaluation, and how to continue after Ctrl-C;
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;
@@ -15,7 +16,7 @@
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import huggingface, keyboard, metrics, progress, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import huggingface, keyboard, metrics, progress, saving, training, vectors, workers  # noqa: F401  they register
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

@@ -33,6 +33,29 @@ def plateau_without_verbose(module: Any) -> bool:
     return True
 
 
+@fixes('parlai.nn.lr_scheduler')
+def resumed_learning_rate(module: Any) -> bool:
+    """A resumed training takes its first step at a wrong learning rate, after the warm-up at the highest one.
+
+    ParlAI 1.7.2 does this on every stack: torch's schedulers set the rate when they are made, and loading their state
+    does not set it back. The rate is now that of the checkpoint's optimiser, if it was trained with the same scheduler.
+    """
+    make = module.ParlAILRScheduler.lr_scheduler_factory.__func__
+
+    @functools.wraps(make)
+    def at_the_saved_rate(cls, opt, optimizer, states, hard_reset=False):
+        rates = [group['lr'] for group in optimizer.param_groups]
+        scheduler = make(cls, opt, optimizer, states, hard_reset)
+        same = states and states.get('lr_scheduler_type') == opt.get('lr_scheduler') and states.get('optimizer')
+        if scheduler is not None and same and not hard_reset:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group['lr'] = rate
+        return scheduler
+
+    module.ParlAILRScheduler.lr_scheduler_factory = classmethod(at_the_saved_rate)
+    return True
+
+
 @fixes('parlai.agents.seq2seq.seq2seq')
 def seq2seq_loads_numpy_scalars(module: Any) -> bool:
     """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded, so training ends in an error.

@@ -5,7 +5,6 @@ import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from parlai.core.message import Message
@@ -21,7 +20,6 @@ from parlai_persona import fields
 from parlai_persona.data.dialogue import NoSplit
 from parlai_persona.data.epochs import SeededEpochs, epoch_key
 from parlai_persona.data.other_task import add_task_flags, episodes, teacher, turn
-from parlai_persona.files import read_json
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 from parlai_persona.metrics.types import BleuMetric, ConsistencyMetric
@@ -87,11 +85,10 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         self.id = 'persona:few_shot'
         self.people: list[Person] = shared['people'] if shared else self.read_people()
         self.swaps = shared['swaps'] if shared else self.make_swaps()
-        self.start = shared['start'] if shared else self.visited()
         self.reset()
 
     def share(self):
-        return {**super().share(), 'people': self.people, 'swaps': self.swaps, 'start': self.start}
+        return {**super().share(), 'people': self.people, 'swaps': self.swaps}
 
     def read_people(self) -> list[Person]:
         """Return everyone, or in an evaluation this worker's part of the half to evaluate."""
@@ -102,15 +99,6 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         if not self.random or not self.options.swap:
             return None
         return Swaps(dialogue for person in self.people for dialogue in person.dialogues)
-
-    def visited(self) -> int:
-        """Return the number of people that this worker visited before the checkpoint of a resumed training."""
-        stats = Path(f'{self.opt.get("model_file")}.checkpoint.trainstats')
-        return read_json(stats)['parleys'] * self.opt.get('batchsize', 1) if self.random and stats.is_file() else 0
-
-    def reset(self) -> None:
-        super().reset()
-        self.index.value = self.start - 1
 
     def other_teacher(self, fold: str) -> FixedDialogTeacher:
         opt = copy.deepcopy(self.opt)

@@ -11,6 +11,7 @@ from parlai.core.params import ParlaiParser
 from parlai.core.teachers import ChunkTeacher
 from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
+from parlai.utils.misc import AttrDict
 
 from parlai_persona.data.candidates import Distractors, shuffled
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
@@ -53,6 +54,8 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
             opt['persona_candidates'] = 'none' if training else 'sampled'
         self.settle(opt)
         self.epoch = 0
+        self.taken = shared['taken'] if shared else AttrDict(examples=0, first_epoch=1)  # by all rows of the batch
+        self.ahead = 0  # examples to leave out after a resumption
         self.distractors: Distractors | None = shared['distractors'] if shared else None
         super().__init__(opt, shared)
         if not shared and opt['persona_candidates'] == 'sampled':
@@ -75,7 +78,24 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
                 yield dialogue.turns[0].reply
 
     def share(self):
-        return {**super().share(), 'distractors': self.distractors}
+        return {**super().share(), 'distractors': self.distractors, 'taken': self.taken}
+
+    # --------------------------------------------------------------------------------- place in the data
+
+    def place(self) -> dict[str, int]:
+        return dict(self.taken)
+
+    def go_to(self, place: dict[str, int]) -> None:
+        """Go on after so many examples, in the epoch that they reach."""
+        epochs, self.ahead = divmod(place['examples'], sum(self.pieces[piece].count for piece in self.fold_chunks))
+        self.epoch = place['first_epoch'] + epochs - 1  # `reset` begins the next one
+        self.reset()
+        self.taken.update(place)
+
+    def reset(self) -> None:
+        super().reset()
+        if self.is_root_teacher:
+            self.taken.update(examples=0, first_epoch=self.epoch)
 
     # ------------------------------------------------------------------------------------- ChunkTeacher
 
@@ -118,15 +138,20 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
                 piece, resets = self.chunks.get()
         if piece is None:
             return None, resets
+        if self.ahead >= self.pieces[piece].count:
+            self.ahead -= self.pieces[piece].count
+            return [], resets
         found = self.load_from_chunk(piece)
         if DatatypeHelper.should_shuffle(self.datatype):
             found = shuffled(found, random.Random(f'{self.key}/{piece}'))
+        found, self.ahead = found[self.ahead :], 0
         return found, resets
 
     def load_from_chunk(self, chunk_idx: int) -> list[Dialogue]:
         return read(self.pieces[chunk_idx])
 
     def create_message(self, queue_output: Dialogue, entry_idx: int = 0) -> Message:
+        self.taken.examples += 1
         message = self.message(queue_output, 0, self.distractors)
         message['episode_done'] = True
         return message

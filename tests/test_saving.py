@@ -1,0 +1,213 @@
+"""A training that was stopped anywhere and resumed equals one that was not; a save that was killed is whole."""
+
+import json
+from pathlib import Path
+
+import paml_tasks
+import pytest
+import torch
+from parlai.core.worlds import DynamicBatchWorld
+from parlai.scripts.train_model import TrainLoop, TrainModel, set_seed
+from parlai.utils import logging
+
+import parlai_persona  # noqa: F401
+from parlai_persona.compat import saving
+
+BASE = {
+    'loglevel': 'error',
+    'batchsize': 3,
+    'optimizer': 'adam',
+    'learningrate': 0.01,
+    'lr_scheduler': 'none',
+    'seed': 5,
+}
+MEMNET = {
+    'model': 'persona:memnet',
+    'memnet_encoder': 'bow',
+    'memnet_embedding_size': 8,
+    'memnet_dropout': 0.2,
+    'dict_tokenizer': 're',
+    'candidates': 'batch',
+}
+GENERATOR = {
+    'model': 'persona:paml',
+    'n_layers': 1,
+    'n_heads': 2,
+    'embedding_size': 8,
+    'ffn_size': 8,
+    'dropout': 0.1,
+    'dict_tokenizer': 're',
+    'text_truncate': 40,
+    'label_truncate': 20,
+}
+SAMPLE = {'task': 'persona:sample', 'persona_sample_dialogues': 12}
+KINDS = {
+    'memnet': {**MEMNET, **SAMPLE},
+    'one row': {**MEMNET, **SAMPLE, 'batchsize': 1, 'candidates': 'inline'},
+    'several tasks': {**MEMNET, **SAMPLE, 'task': f'persona:sample,{paml_tasks.TASK}'},
+    'a task of ParlAI': {**GENERATOR, 'task': 'integration_tests:multiturn'},
+    'a schedule': {**GENERATOR, **SAMPLE, 'lr_scheduler': 'invsqrt', 'warmup_updates': 7},
+    'dynamic batches': {**GENERATOR, **SAMPLE, 'dynamic_batching': 'full'},
+    'dynamic batches of several tasks': {
+        **GENERATOR,
+        **SAMPLE,
+        'task': f'persona:sample,{paml_tasks.TASK}',
+        'dynamic_batching': 'batchsort',
+    },
+    'people': {**GENERATOR, 'task': 'persona:few_shot', 'few_shot_of': paml_tasks.TASK, 'few_shot_by': 'speaker'},
+    'comments': {**MEMNET, 'task': 'persona:reddit'},
+}
+
+
+class Stopped(Exception):
+    """Takes the place of a kill."""
+
+
+def train(folder: Path, steps: int, options: dict, save_at: int = -1, stop_at: int = -1) -> list:
+    """Train so many steps; return what each step was about. Save a checkpoint after one of them, stop after another."""
+    opt = TrainModel.setup_args().parse_kwargs(
+        **{**BASE, **options}, max_train_steps=steps, model_file=str(folder / 'model'), load_from_checkpoint=True
+    )
+    loop, seen = TrainLoop(opt), []
+    learn, time = type(loop.agent).batch_act, loop._get_time
+
+    def watched(observations):
+        seen.append([str(one.get('full_text', one.get('labels'))) for one in observations])
+        return learn(loop.agent, observations)
+
+    def after_a_step(world):
+        times = time(world)
+        if loop._train_steps == save_at:
+            loop.save_model('.checkpoint')
+        if loop._train_steps == stop_at:
+            raise Stopped
+        return times
+
+    loop.agent.batch_act, loop._get_time = watched, after_a_step
+    set_seed(BASE['seed'])  # as `TrainModel` does at this moment
+    try:
+        list(loop.train_steps())
+        return seen
+    except Stopped:
+        return seen
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / 'model', weights_only=False)['model']
+
+
+def with_small_buffer(init):
+    """Return a constructor of dynamic batches that makes 30 rows, not 1,021."""
+
+    def small(self, opt, world):
+        clone = world.clone
+        made = iter(range(30))
+        world.clone = lambda: clone() if next(made, None) is not None else None
+        self.reset = lambda: None
+        init(self, opt, world)
+        del self.reset
+        world.clone, self._BUFFER_SIZE = clone, 30
+        self.worlds = self.worlds[:30]
+        self.reset()
+
+    return small
+
+
+@pytest.fixture
+def comments(tmp_path):
+    folder = tmp_path / 'comments'
+    folder.mkdir()
+    for fold in ('train', 'valid', 'test'):
+        rows = [{'persona': [f'i own {n} cats'], 'context': f'c {n}', 'response': f'r {n} !'} for n in range(8)]
+        (folder / f'{fold}.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    return {'reddit_data': str(folder)}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, comments, monkeypatch):
+    monkeypatch.setattr(DynamicBatchWorld, '__init__', with_small_buffer(DynamicBatchWorld.__init__))
+    options = {**KINDS[kind], **(comments if kind == 'comments' else {})}
+    whole = train(tmp_path / 'whole', 9, options)
+    part = train(tmp_path / 'part', 9, options, save_at=4, stop_at=6)
+    assert part == whole[:6]
+    rest = train(tmp_path / 'part', 9, options)
+    assert rest == whole[4:]
+    mine, theirs = weights(tmp_path / 'whole'), weights(tmp_path / 'part')
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+# ------------------------------------------------------------------------------------------- whole saves
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Two saves of one name: the first is there, the second complete under other names."""
+
+    def write(end: str, content: str) -> None:
+        for kind in ('', '.opt', '.dict', '.trainstats'):
+            (tmp_path / f'model{end}{kind}').write_text(f'{content}{kind}')
+
+    write('', 'first')
+    return tmp_path, write
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+FIRST = {f'model{kind}': f'first{kind}' for kind in ('', '.opt', '.dict', '.trainstats')}
+SECOND = {name: text.replace('first', 'second') for name, text in FIRST.items()}
+
+
+@pytest.mark.parametrize('renames', range(6))
+def test_a_kill_while_renaming_leaves_one_save_or_the_other(saved, monkeypatch, renames):
+    """The kill comes before the list is complete (0), or after so many files have their names."""
+    folder, write = saved
+    done, replace = iter(range(renames)), Path.replace
+
+    def dies(self, target):
+        if next(done, None) is None:
+            raise Stopped
+        return replace(self, target)
+
+    def save():
+        with saving.commit(str(folder / 'model')):
+            write(saving.DRAFT, 'second')
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, 'replace', dies)
+        if renames < 5:
+            with pytest.raises(Stopped):
+                save()
+        else:
+            save()
+    saving.finish(str(folder / 'model'))
+    assert content(folder) == (SECOND if renames else FIRST)
+
+
+def test_a_save_that_fails_leaves_the_one_before(saved):
+    folder, write = saved
+    with pytest.raises(Stopped), saving.commit(str(folder / 'model')):
+        write(saving.DRAFT, 'second')
+        raise Stopped
+    saving.finish(str(folder / 'model'))
+    assert content(folder) == FIRST
+
+
+def test_a_dictionary_that_is_there_stays(saved):
+    """An agent writes its dictionary only where none is. The place of one that is there is held by an empty file."""
+    folder, write = saved
+    with saving.commit(str(folder / 'model')):
+        assert (folder / 'model.saving.dict').read_text() == ''
+        (folder / 'model.saving').write_text('second')
+    assert content(folder) == {**FIRST, 'model': 'second'}
+
+
+def test_a_checkpoint_without_a_place_says_so(tmp_path, monkeypatch):
+    options = KINDS['memnet']
+    train(tmp_path, 4, options, save_at=2, stop_at=3)
+    (tmp_path / 'model.checkpoint.place').unlink()
+    said = []
+    monkeypatch.setattr(logging, 'warning', said.append)
+    train(tmp_path, 4, options)
+    assert any('its data start again from the beginning: there is no' in line for line in said)
