@@ -20,6 +20,7 @@ from parlai.core.loader import REGISTERED_REPOS
 from parlai.core.opt import Opt
 
 from parlai_persona.chat import task_worlds
+from parlai_persona.errors import nearest
 
 PREFIX = 'persona:'
 PACKAGE = 'parlai_persona'
@@ -39,7 +40,10 @@ parlai_load_init = Opt.load_init.__func__
 
 def load_init(cls: type[Opt], optfile: str) -> Opt:
     """Load options as ParlAI does, and accept `persona:x` too, alone or in a list of names."""
-    return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
+    try:
+        return parlai_load_init(cls, ','.join(map(preset, optfile.split(','))))
+    except TypeError:  # ParlAI looks for a preset in our part of `parlai_internal`, a package without a file
+        raise FileNotFoundError(f'-o {optfile}: there is no such file, and no such preset of ParlAI') from None
 
 
 def preset(name: str) -> str:
@@ -53,6 +57,8 @@ def preset(name: str) -> str:
     paths = [path for folder in agents for path in folder.glob('*/*.opt')]
     presets = {path.parent.name if path.stem == 'paper' else f'{path.parent.name}/{path.stem}': path for path in paths}
     if name.removeprefix(PREFIX) not in presets:
-        known = ', '.join(f'{PREFIX}{preset}' for preset in sorted(presets))
-        raise FileNotFoundError(f'-o {name}: there is no such preset; choose one of {known}')
+        known = [f'{PREFIX}{preset}' for preset in sorted(presets)]
+        raise FileNotFoundError(
+            f'-o {name}: there is no such preset; choose one of {", ".join(known)}{nearest(name, known)}'
+        )
     return str(presets[name.removeprefix(PREFIX)])

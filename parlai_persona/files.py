@@ -3,10 +3,13 @@
 import gzip
 import json
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from parlai_persona.errors import UserError
 
 
 @contextmanager
@@ -21,11 +24,52 @@ def draft(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def open_text(path: Path) -> IO[str]:
-    """Open a text file, gzipped if it ends in .gz; only line feeds end a line."""
-    if path.suffix == '.gz':
-        return gzip.open(path, 'rt', encoding='utf-8', newline='\n')
-    return path.open(encoding='utf-8', newline='\n')
+@contextmanager
+def open_text(path: Path) -> Iterator[Iterator[str]]:
+    """Open a text file in UTF-8, gzipped if it ends in .gz, and yield its lines; only line feeds end a line.
+
+    A byte order mark at its start is dropped. An error names the file and the line.
+    """
+    try:
+        with gzip.open(path) if path.suffix == '.gz' else path.open('rb') as file:
+            yield decoded(file, path)
+    except gzip.BadGzipFile as error:
+        raise UserError(f'{path}: {error}; expected a file made by gzip') from None
+    except (EOFError, zlib.error) as error:
+        raise UserError(f'{path}: the gzip file is damaged or ends in the middle ({error}); copy it again') from None
+
+
+def decoded(lines: Iterable[bytes], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f'{path}, line {number}: byte {error.start + 1} of the line is 0x{line[error.start]:02x}, which is not '
+                'UTF-8; save the file as UTF-8 text'
+            ) from None
+        yield text.removeprefix('\ufeff') if number == 1 else text
+
+
+def read_text(path: Path) -> str:
+    """Return the whole text of a file that a person named."""
+    try:
+        with open_text(path) as lines:
+            return ''.join(lines)
+    except OSError as error:
+        raise UserError(f'cannot read the file {path}: {error.strerror}') from None
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f'cannot read the file {path}: {error}') from None  # a NUL in its name
+
+
+def typed_path(name: str) -> Path:
+    """Return the path that a person named, in which `~` is a home folder."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f'{name}: there is no user with this home folder; write the whole path') from None
 
 
 def write_json(path: Path, content: Any) -> None:

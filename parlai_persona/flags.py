@@ -10,6 +10,9 @@ from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from parlai_persona.errors import UserError
+from parlai_persona.files import typed_path
+
 Options = TypeVar('Options')
 EXPECTED: dict[type, str] = {bool: 'true or false', int: 'a whole number', float: 'a number'}
 
@@ -99,15 +102,17 @@ def checked(one: Field, prefix: str, value: Any) -> Any:
     kind, name = value_type(one), option(prefix, one)
     try:
         value = converted(kind, value)
+    except UserError as error:
+        raise UserError(f'{name} {error}') from None
     except (TypeError, ValueError):
-        raise ValueError(f'{name} is {value!r}; expected {EXPECTED.get(kind, kind.__name__)}') from None
+        raise UserError(f'{name} is {value!r}; expected {EXPECTED.get(kind, kind.__name__)}') from None
     least, most, choices = (one.metadata[key] for key in ('least', 'most', 'choices'))
     if least is not None and value < least:
-        raise ValueError(f'{name} is {value}; it has to be {least} or more')
+        raise UserError(f'{name} is {value}; it has to be {least} or more')
     if most is not None and value > most:
-        raise ValueError(f'{name} is {value}; it has to be {most} or less')
+        raise UserError(f'{name} is {value}; it has to be {most} or less')
     if choices and value not in choices:
-        raise ValueError(f'{name} is {value!r}; expected {" or ".join(map(str, choices))}')
+        raise UserError(f'{name} is {value!r}; expected {" or ".join(map(str, choices))}')
     return value
 
 
@@ -116,4 +121,4 @@ def converted(kind: type, value: Any) -> Any:
         raise ValueError
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError
-    return Path(str(value)).expanduser() if kind is Path else kind(value)
+    return typed_path(str(value)) if kind is Path else kind(value)

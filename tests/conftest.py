@@ -1,5 +1,6 @@
 """No test reaches the network: pytest-socket (see pyproject.toml) stops this process, a closed proxy its children."""
 
+import io
 import os
 import subprocess
 import sys
@@ -69,3 +70,34 @@ def shell(tmp_path):
 def worker_program(folder: Path, name: str, source: str) -> None:
     """A module that subprocesses can import when `folder` is on their PYTHONPATH."""
     (folder / f'{name}.py').write_text(source)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """A `parlai` command in this process and in an empty folder; answers what the console script would end with."""
+
+    def run(*arguments: str, input: str = '') -> subprocess.CompletedProcess:
+        import parlai.utils.logging as logging
+        from parlai.core.script import superscript_main
+
+        import parlai_persona  # noqa: F401
+        from parlai_persona.compat import errors
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', ['parlai', *arguments])
+        monkeypatch.setattr(sys, 'stdin', io.StringIO(input))
+        monkeypatch.setattr(logging.logger.streamHandler, 'stream', sys.stdout)
+        monkeypatch.setattr(logging.logger, 'level', logging.logger.level)
+        capfd.readouterr()
+        status = 0
+        try:
+            superscript_main([*arguments])
+        except SystemExit as exit:
+            status = exit.code if isinstance(exit.code, int) else bool(exit.code)
+            sys.stderr.write(exit.code if isinstance(exit.code, str) else '')
+        except BaseException as error:  # noqa: BLE001  as Python's interpreter does at the end
+            errors.end(type(error), error, error.__traceback__)
+            status = 1
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
+    return run

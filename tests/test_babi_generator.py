@@ -15,6 +15,7 @@ from parlai.scripts.display_data import setup_args
 
 import parlai_persona
 from parlai_persona.data.dialogue import DataError, Dialogue
+from parlai_persona.errors import UserError
 from parlai_persona.tasks.personalized_babi import generate as generator
 from parlai_persona.tasks.personalized_babi.generate import Request, dialogue_lines, generate, kb_lines, messages
 from parlai_persona.tasks.personalized_babi.parse import SILENCE, read_candidates, read_dialogues, read_kb
@@ -388,7 +389,7 @@ def test_a_broken_line_is_named_before_anything_is_written(old, new, complaint, 
 )
 def test_a_wrong_option_is_named(options, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=f'persona_babi_generate: .*{complaint}'):
+    with pytest.raises(UserError, match=complaint):
         script().main(**{'babi': str(PLAIN), 'output': str(tmp_path / 'out'), 'splits': 'train', **options})
     assert not (tmp_path / 'out').exists()
 

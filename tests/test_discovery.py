@@ -15,6 +15,7 @@ import parlai_persona
 from parlai_persona import compat, discovery, requirements
 from parlai_persona.chat import task_worlds
 from parlai_persona.chat.worlds import PersonaInteractiveWorld
+from parlai_persona.errors import UserError
 from parlai_persona.tasks.sample.agents import DefaultTeacher
 from parlai_persona.tasks.sample.worlds import InteractiveWorld, SelfChatWorld
 
@@ -52,13 +53,14 @@ def test_a_task_without_worlds_has_the_default_one():
 
 
 def test_an_unknown_agent_says_which_module_is_missing():
-    with pytest.raises(ModuleNotFoundError, match=r'parlai_persona\.agents\.nothing'):
+    with pytest.raises(UserError, match='persona:nothing.: there is no such agent'):
         load_agent_module('persona:nothing')
 
 
 def test_the_zoo_is_ours(tmp_path):
-    with pytest.raises(ImportError, match=r'parlai\.zoo\.persona\.nothing'):
+    with pytest.raises(UserError, match='zoo:persona/nothing/model.: there is no such model in the zoo') as error:
         modelzoo_path(str(tmp_path), 'zoo:persona/nothing/model')
+    assert 'parlai.zoo.persona.nothing' in str(error.value.__cause__)
     assert sys.modules['parlai.zoo.persona'] is parlai_persona.zoo
 
 

@@ -14,6 +14,7 @@ from parlai.scripts.train_model import TrainModel
 from parlai_persona.agents.meta_memnn import weights
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD
 from parlai_persona.agents.meta_memnn.task_examples import profile_lines, task_examples
+from parlai_persona.errors import UserError
 from parlai_persona.files import draft
 from parlai_persona.scripts.persona_weights import PersonaWeights
 
@@ -165,12 +166,12 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 
 def test_weights_need_a_model_that_learned_them(tmp_path):
-    with pytest.raises(SystemExit, match='nothing to write'):
+    with pytest.raises(UserError, match='nothing to write'):
         PersonaWeights.main(model_file='x', loglevel='error')
-    with pytest.raises(SystemExit, match='saw no model file'):
+    with pytest.raises(UserError, match='saw no model file'):
         PersonaWeights.main(model_file=str(tmp_path / 'none'), weights_output='x', loglevel='error')
     path, _ = train(tmp_path, meta_memnn_mode='multitask')
-    with pytest.raises(SystemExit, match="in mode 'multitask', expected"):
+    with pytest.raises(UserError, match="in mode 'multitask', expected"):
         PersonaWeights.main(model_file=path, weights_output='x', loglevel='error')
 
 
@@ -234,7 +235,7 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     torch.save({'model': {}}, other)
     refuse('saw no candidates, words; expected a model of persona:meta_memnn', model_file=str(other))
     monkeypatch.setattr('parlai_persona.agents.meta_memnn.meta_memnn.is_distributed', lambda: True)
-    refuse('Use train_model instead of multiprocessing_train', RuntimeError)
+    refuse('Use train_model instead of multiprocessing_train', UserError)
 
 
 def test_another_mode_than_the_checkpoint(learned):

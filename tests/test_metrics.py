@@ -27,7 +27,10 @@ def test_is_pure():
     froms = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     assert {name.split('.')[0] for name in names} == {'math', 're'}
-    assert {name for name in froms if 'torch' in name or 'parlai' in name} == {'parlai_persona.metrics.stopwords'}
+    assert {name for name in froms if 'torch' in name or 'parlai' in name} == {
+        'parlai_persona.errors',
+        'parlai_persona.metrics.stopwords',
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- words

@@ -17,6 +17,7 @@ from parlai_persona import fields
 from parlai_persona.agents.paml.people import batches_of_like_length
 from parlai_persona.chat.context import TaskContext
 from parlai_persona.data.dialogue import DataError
+from parlai_persona.errors import UserError
 from parlai_persona.tasks.few_shot.conversation import PersonConversation
 
 LEARN = {
@@ -252,12 +253,12 @@ def test_files_of_dialogues(trained, tmp_path, monkeypatch):
         ('', 'holds no answer'),
     ):
         file.write_text(content)
-        with pytest.raises(SystemExit, match=match):
+        with pytest.raises(UserError, match=match):
             talk(monkeypatch, trained, [], person=str(file))
 
 
 def test_other_agents_are_told(monkeypatch, tmp_path):
-    with pytest.raises(SystemExit, match="does not adapt to a person's dialogues; persona:paml does"):
+    with pytest.raises(UserError, match="does not adapt to a person's dialogues; persona:paml does"):
         typed = iter(['[EXIT]'])
         monkeypatch.setattr('builtins.input', lambda prompt='': next(typed))
         Interactive.main(**paml_tasks.options(model='repeat_query', person='1'))

@@ -11,6 +11,7 @@ from parlai.scripts.self_chat import SelfChat
 
 from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.data.personas import PersonaBook, PersonaError
+from parlai_persona.errors import UserError
 from parlai_persona.tasks.sample.grammar import GREETINGS
 
 DIALOGUES = [
@@ -51,16 +52,22 @@ def test_a_persona_typed_in_or_from_a_file(book, tmp_path):
         ('5', 'there is no persona 5'),
         ('nowhere.txt', 'cannot read the file nowhere.txt: No such file'),
         (' | ', 'holds no sentence; a persona is'),
+        ('', 'holds no sentence; a persona is'),
+        ('~nosuchuser/x.txt', 'there is no user with this home folder'),
+        ('a\0b.txt', 'embedded null byte'),
+        ('9' * 5000, 'there is no persona 999999999999999999: they are'),
+        ('x' * 5000 + '.txt', 'File name too long'),
+        ('/.txt', 'cannot read the file /.txt'),
     ],
 )
 def test_what_is_no_persona_is_answered(book, asked, answer):
-    with pytest.raises(PersonaError, match=answer):
+    with pytest.raises(UserError, match=answer):
         book.find(asked)
 
 
 def test_a_file_that_is_not_text(book, tmp_path):
     (tmp_path / 'x.txt').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(PersonaError, match='is not UTF-8'):
+    with pytest.raises(UserError, match=r'x\.txt, line 1: byte 1 of the line is 0xff, which is not UTF-8'):
         book.find(str(tmp_path / 'x.txt'))
 
 
@@ -160,7 +167,7 @@ def test_wrong_input_gets_an_answer(chat):
 
 @pytest.mark.parametrize('flag', ['persona', 'partner_persona'])
 def test_a_wrong_persona_on_the_command_line(chat, flag):
-    with pytest.raises(SystemExit, match=f"--{flag.replace('_', '-')} 'nowhere.txt': cannot read the file nowhere.txt"):
+    with pytest.raises(UserError, match=f"--{flag.replace('_', '-')} 'nowhere.txt': cannot read the file nowhere.txt"):
         chat(**{flag: 'nowhere.txt'})
 
 

@@ -22,6 +22,7 @@ from parlai_persona.agents.memnet.batches import Example, Line, Memory, Texts, b
 from parlai_persona.agents.memnet.candidates import CandidateIndex, EncodingCache, IndexBuilder, ListedCandidates
 from parlai_persona.agents.memnet.checkpoint import SavesWords
 from parlai_persona.agents.memnet.model import MemNet, Shape, losses_and_ranks, mean_loss, scores_in_batch
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.history import ContextHistory, TextHistory
 from parlai_persona.models.network import device_of
@@ -238,7 +239,7 @@ class MemnetAgent(SavesWords):
         if source == 'batch':
             return ListedCandidates.of_all([label for label in labels if label is not None], labels)
         if source != 'fixed' and not all(batch.candidates):
-            raise ValueError(
+            raise UserError(
                 f'--{"eval-" * (not batch.is_training)}candidates is {source}, and a message has no label_candidates: '
                 'choose batch or fixed, or give --memnet-candidates'
             )
@@ -253,7 +254,7 @@ class MemnetAgent(SavesWords):
         ]
         if missing and (self.is_training or not self.ignore_bad_candidates):
             where = 'the fixed candidates' if source == 'fixed' else 'its label_candidates'
-            raise ValueError(
+            raise UserError(
                 f'the label {missing[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
                 'such an example as wrong'
             )
@@ -301,6 +302,6 @@ def refuse_flags(opt: Opt) -> None:
     """Refuse flags that would have no effect."""
     for name, instead in NO_EFFECT.items():
         if opt.get(name) not in (None, False, 'random'):
-            raise ValueError(f'--{name.replace("_", "-")} is {opt[name]}; persona:memnet does not know it: {instead}')
+            raise UserError(f'--{name.replace("_", "-")} is {opt[name]}; persona:memnet does not know it: {instead}')
     if 'vocab' in (opt['candidates'], opt['eval_candidates'], opt['interactive_candidates']):
-        raise ValueError('candidates are vocab; persona:memnet chooses among responses: batch, inline or fixed')
+        raise UserError('candidates are vocab; persona:memnet chooses among responses: batch, inline or fixed')

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from parlai_persona.agents.memnet.batches import Memory, Texts
+from parlai_persona.errors import UserError
 from parlai_persona.flags import flag
 
 LAYERS = {'transformer': 4, 'lstm': 2, 'bow': 2}  # §5.1; the two layers of a bag of words are those of §4.2
@@ -122,7 +123,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.size = d = shape.embedding_size
         if d % shape.heads or d % 2:
-            raise ValueError(
+            raise UserError(
                 f'--memnet-embedding-size is {d}; the transformer needs an even multiple of --memnet-heads '
                 f'({shape.heads})'
             )

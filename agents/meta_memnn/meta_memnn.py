@@ -27,6 +27,7 @@ from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightMod
 from parlai_persona.agents.meta_memnn.stories import Example
 from parlai_persona.agents.meta_memnn.task_examples import StoryHistory, TaskExample, distinct_replies, task_examples
 from parlai_persona.agents.meta_memnn.vocabulary import Vocabulary
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 
 PREFIX = 'meta_memnn'
@@ -135,17 +136,17 @@ class MetaMemnnAgent(TorchAgent):
 
     def check_options(self, has_model: bool) -> None:
         if self.recipe.mode != 'primary' and not self.data.tasks():
-            raise ValueError(
+            raise UserError(
                 f'--meta-memnn-mode {self.recipe.mode} learns from related tasks: name one with '
                 '--meta-memnn-related, or choose --meta-memnn-mode primary'
             )
         if is_distributed():
-            raise RuntimeError(
+            raise UserError(
                 'persona:meta_memnn trains in one process: its batches are small, and the simulated steps follow each '
                 'other. Use train_model instead of multiprocessing_train.'
             )
         if not has_model:
-            raise ValueError(
+            raise UserError(
                 'persona:meta_memnn has learned nothing yet: saw no model file, expected one. Train it first '
                 '(parlai train_model), then name it with -mf'
             )
@@ -164,7 +165,7 @@ class MetaMemnnAgent(TorchAgent):
     def read_task(self, task: str, own: bool = False, fold: str = 'train') -> list[TaskExample]:
         examples = task_examples(self.opt, task, own, self.data.time == 'back', fold)
         if not examples:
-            raise ValueError(f'the {fold} split of {task} has no example with a label: nothing to learn from')
+            raise UserError(f'the {fold} split of {task} has no example with a label: nothing to learn from')
         return examples
 
     def build_corpus(self, states: dict[str, Any]) -> Corpus:

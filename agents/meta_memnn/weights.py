@@ -9,6 +9,7 @@ import numpy as np
 from parlai.core.agents import create_agent
 from parlai.core.opt import Opt
 
+from parlai_persona.errors import UserError
 from parlai_persona.files import draft
 
 COLUMNS, MOST = 3, 9  # histograms in a row of a picture, and in all of it
@@ -19,12 +20,12 @@ def write(opt: Opt, output: str | None, plot: str | None) -> str:
     from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
 
     if not opt.get('model_file') or not os.path.exists(opt['model_file']):
-        raise ValueError(f'saw no model file at {opt.get("model_file")!r}; name one of persona:meta_memnn with -mf')
+        raise UserError(f'saw no model file at {opt.get("model_file")!r}; name one of persona:meta_memnn with -mf')
     opt = Opt({**opt, 'datatype': 'train', 'interactive_mode': False})
     agent = create_agent(opt)
     mode = agent.opt.get('meta_memnn_mode')  # the command's opt has the default
     if not isinstance(agent, MetaMemnnAgent) or mode != 'learned':
-        raise ValueError(
+        raise UserError(
             f'{opt["model_file"]} has no learned weights: it is {type(agent).__name__} in mode {mode!r}, expected '
             "persona:meta_memnn in mode 'learned'"
         )
@@ -60,7 +61,7 @@ def write_examples(agent: Any, path: Path) -> int:
 def draw(histograms: list[dict[str, Any]], path: Path) -> int:
     """Draw the paper's figure 2, how many examples have which weight at several points in training; return how many."""
     if not histograms:
-        raise ValueError(
+        raise UserError(
             'the checkpoint has no histograms: train longer, or with a smaller --meta-memnn-histograms ITERATIONS'
         )
     chosen = [histograms[i] for i in np.unique(np.linspace(0, len(histograms) - 1, MOST).round().astype(int))]
@@ -87,7 +88,7 @@ def pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise ValueError('pictures need matplotlib: saw none, pip install parlai-persona[plots]') from None
+        raise UserError('pictures need matplotlib: saw none, pip install parlai-persona[plots]') from None
     matplotlib.use('Agg')
     from matplotlib import pyplot
 

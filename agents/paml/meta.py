@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from parlai_persona.errors import UserError
 from parlai_persona.flags import flag
 
 Params = dict[str, Tensor]
@@ -56,7 +57,7 @@ class Inner:
         names = list(names)
         matching = [name for name in names if self.adapt == ALL or re.search(self.adapt, name)]
         if not matching:
-            raise ValueError(
+            raise UserError(
                 f'--paml-adapt {self.adapt!r} matches no parameter; there are {", ".join(names[:8])} and '
                 f'{max(0, len(names) - 8)} more'
             )

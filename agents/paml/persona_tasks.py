@@ -25,6 +25,7 @@ from parlai_persona import fields
 from parlai_persona.agents.paml.meta import Calls, Inner, Lesson, Loss, Nll, Params, Rates, adapted, learn, leave_out
 from parlai_persona.agents.paml.model import LearnedRates, reply_nll
 from parlai_persona.agents.paml.people import Task, Turns, batches_of_like_length, read_delta, write_delta
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.models.dictionary import DialoguesDictionary
 from parlai_persona.models.generator import PersonaGenerator
@@ -163,7 +164,7 @@ class PersonaTasks(PersonaGenerator):
         if not batch.get('tasks'):
             return super().train_step(batch)
         if self.fp16:
-            raise ValueError('--fp16 stores weights in 16 bits, too few for inner steps: use --paml-amp')
+            raise UserError('--fp16 stores weights in 16 bits, too few for inner steps: use --paml-amp')
         self.zero_grad()
         lessons = []
         for task in batch.tasks:

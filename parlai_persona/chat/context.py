@@ -15,6 +15,7 @@ from parlai.utils.data import DatatypeHelper
 from parlai_persona import fields
 from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.data.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
+from parlai_persona.errors import UserError
 from parlai_persona.flags import flag
 
 
@@ -49,12 +50,16 @@ class TaskContext:
 
     def pick(self, option: str, default: str | None) -> Persona:
         """Return the persona that an option asks for. A random one is empty if the data have no personas."""
-        asked = self.opt.get(option) or default
+        asked = default if self.opt.get(option) is None else self.opt[option]
         try:
-            return self.book.find(asked) if asked else ()
-        except PersonaError as error:
-            if asked == 'random' and isinstance(error, NoPersonas):
+            return () if asked is None else self.book.find(asked)
+        except NoPersonas:
+            if asked == 'random':
                 return ()
+            raise
+        except UserError as error:
+            if asked == 'random':
+                raise
             raise PersonaError(f'--{option.replace("_", "-")} {asked!r}: {error}') from None
 
     def observation(self, act: Mapping[str, Any], own: Persona, partners: Persona, turn: int) -> Message:

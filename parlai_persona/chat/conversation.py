@@ -15,7 +15,9 @@ from parlai.core.message import Message
 
 from parlai_persona import fields
 from parlai_persona.chat.context import PersonaOptions, TaskContext
-from parlai_persona.data.personas import WAYS, Persona, PersonaError
+from parlai_persona.chat.typed import words_of
+from parlai_persona.data.personas import WAYS, Persona
+from parlai_persona.errors import UserError
 
 PERSON, MODEL = 0, 1  # the two speakers of a `Conversation`; the person speaks first
 LISTED = 10
@@ -128,10 +130,11 @@ class Conversation(Speakers):
 
         If the agent fails, the conversation starts again and the error is raised.
         """
-        text = ' '.join(text.splitlines()).strip()  # several lines could pass for persona lines
+        command = text.strip()
         try:
-            if text.startswith('/'):
-                return self.obey(*text[1:].partition(' ')[::2])
+            if command.startswith('/'):
+                return self.obey(*command[1:].partition(' ')[::2])
+            text = words_of(text)
             if not text and not self.EMPTY:
                 return [Note('Say something, or type /help.')]
             return self.converse(text or self.EMPTY, extra)
@@ -157,7 +160,7 @@ class Conversation(Speakers):
             return [Note(f'Unknown command /{name}. Commands:'), *self.do_help('')]
         try:
             return getattr(self, f'do_{name}')(argument.strip())
-        except PersonaError as error:
+        except UserError as error:
             return [Note(str(error))]
 
     def do_help(self, _: str) -> list[Event]:

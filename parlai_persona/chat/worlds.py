@@ -11,7 +11,7 @@ from parlai.tasks.self_chat.worlds import SelfChatWorld, load_openers_from_file
 
 from parlai_persona.chat.context import PersonaOptions, TaskContext
 from parlai_persona.chat.conversation import Conversation, Event, Note, Said, Speakers, described
-from parlai_persona.data.personas import PersonaError
+from parlai_persona.errors import printable
 from parlai_persona.flags import add_flags
 
 LEAVING = '[DONE] starts a new chat; [EXIT], Ctrl-D or Ctrl-C leaves.'
@@ -30,14 +30,13 @@ class PersonaInteractiveWorld(InteractiveWorld):
 
     def init_contexts(self, shared=None) -> None:
         self.interrupted = False
+        self.agents[0].as_typed = True  # the conversation reads commands before it makes words of a text
         self.events: deque[Any] = deque()  # what has not been shown yet
         self.conversation = self.CONVERSATION(self.CONVERSATION.CONTEXT(self.opt), self.agents[1])
         self.conversation.footer = LEAVING
         try:
             self.show(self.conversation.start())
             print()
-        except PersonaError as error:
-            raise SystemExit(str(error)) from None
         except KeyboardInterrupt:
             raise SystemExit(0) from None
 
@@ -73,7 +72,7 @@ class PersonaInteractiveWorld(InteractiveWorld):
         while self.events and not isinstance(self.events[0], Said):
             event = self.events.popleft()
             if isinstance(event, Note):
-                print(event.text)
+                print(printable(event.text))
             else:  # --single_turn
                 self.finalize_episode()
 
@@ -114,10 +113,7 @@ class PersonaSelfChatWorld(SelfChatWorld):
 
     def begin(self) -> None:
         context = self.speakers.context
-        try:
-            self.speakers.personas = [context.pick('persona', 'random'), context.pick('partner_persona', 'random')]
-        except PersonaError as error:
-            raise SystemExit(str(error)) from None
+        self.speakers.personas = [context.pick('persona', 'random'), context.pick('partner_persona', 'random')]
         self.speakers.restart()
         self.prescribed = self.get_openers(self.episode_cnt) or []
 
@@ -128,5 +124,6 @@ class PersonaSelfChatWorld(SelfChatWorld):
         shown = super().display()
         if self.turn_cnt == 1:
             pairs = zip(self.agents, self.speakers.personas, strict=True)
-            shown = '\n'.join([*(described(f"{agent.id}'s", persona) for agent, persona in pairs), shown])
+            personas = [printable(described(f"{agent.id}'s", persona)) for agent, persona in pairs]
+            shown = '\n'.join([*personas, shown])
         return shown

@@ -10,13 +10,32 @@
 * `vectors`: `--embedding-type` from a local file;
 * `huggingface`: the GPT-2 family on transformers 5;
 * `keyboard`: line editing in `parlai interactive`;
-* `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU.
+* `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU;
+* `launching`: how several processes start and end;
+* `names`: misspelt names of tasks, agents, models and options;
+* `typed`: what a person types is words; control characters are shown escaped;
+* `files`: downloads without a network, damaged model files.
+
+`errors` is no fix: it is how a `parlai` command ends that fails.
 
 `docs/compatibility.md` lists them all. To leave some out, put their names, or `all`, separated by commas into
 the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
-from parlai_persona.compat import huggingface, keyboard, metrics, progress, saving, training, vectors, workers  # noqa: F401  they register
+from parlai_persona.compat import (  # noqa: F401  they register
+    files,
+    huggingface,
+    keyboard,
+    launching,
+    metrics,
+    names,
+    progress,
+    saving,
+    training,
+    typed,
+    vectors,
+    workers,
+)
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 
 __all__ = ['APPLIED', 'FIXES', 'arm', 'fixes', 'replace_everywhere']

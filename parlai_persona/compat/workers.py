@@ -9,7 +9,9 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
+from parlai_persona.compat.errors import explanation
 from parlai_persona.compat.hooks import fixes, replace_everywhere
+from parlai_persona.errors import UserError
 
 # Gloo's process groups, kept as long as the process lives. Freeing a group holds Python's global lock and waits for the
 # group's threads. If one of these is freeing its last tensor, it waits for the lock. One run in five hung like that.
@@ -35,7 +37,13 @@ def _in_new_process(module: str, name: str) -> Callable[..., None]:
     run = getattr(importlib.import_module(module), name)
 
     def run_and_end(*args):
-        run(*args)
+        try:
+            run(*args)
+        except Exception as error:
+            text = explanation(error)
+            if text is None:
+                raise
+            raise UserError(text) from None  # torch sends the text of the error to the first process
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # torch needs nothing more; a normal exit would free the groups in `_KEPT`
@@ -80,7 +88,7 @@ def workers_without_gpu(module: Any) -> bool:
     def distributed_context(rank, opt, rank_offset=0, gpu=None, init_method='tcp://localhost:61337'):
         opt = copy.deepcopy(opt)
         if opt['distributed_world_size'] < 1:
-            raise ValueError('--distributed-world-size is 0, the number of GPUs: give a number of processes')
+            raise UserError('--distributed-world-size is 0, the number of GPUs: give a number of processes')
         opt.update(rank=rank + rank_offset, gpu=-1)
         opt.setdefault('override', {})['gpu'] = -1
         silent = opt['rank'] != 0 and not opt.get('verbose')

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from parlai_persona.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -24,7 +26,7 @@ class Dialogue:
     speaker: str = ''  # who replies, if the corpus knows people
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The data are wrong; the message says where, what was seen and what was expected."""
 
 

@@ -14,8 +14,8 @@ from itertools import groupby
 from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError, Dialogue, Turn
-from parlai_persona.data.personas import read_text
 from parlai_persona.fields import PARTNERS_PERSONA, SILENCE, YOUR_PERSONA
+from parlai_persona.files import read_text
 
 OWN, PARTNERS = (mark.strip(' :') for mark in (YOUR_PERSONA, PARTNERS_PERSONA))
 LINE = re.compile(rf'({OWN}|{PARTNERS}|me|them)\s*:\s*(.*)', re.IGNORECASE)

@@ -80,7 +80,7 @@ class DialogueMessages:
         asked = self.opt.get('override', {}).get('datatype', '')
         if fold != 'test' or DatatypeHelper.fold(asked) == 'test':
             raise error
-        logging.error(f'No final test. {error}')
+        logging.info(f'No final test. {error}')
 
     def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
         """Return turn `number` of the dialogue as a Message."""

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.errors import UserError
 from parlai_persona.fields import PARTNERS_PERSONA, YOUR_PERSONA
+from parlai_persona.files import read_text, typed_path
 
 Persona = tuple[str, ...]
 Item = TypeVar('Item')
+DIGITS = 18  # of a number that is typed; Python reads no number of thousands of digits
 WAYS = "'random', a number, a file with a sentence a line (*.txt), or sentences separated by |"
 
 
-class PersonaError(ValueError):
+class PersonaError(UserError):
     """There is no such persona. The message is for the person who asked for it."""
 
 
@@ -44,9 +47,9 @@ class PersonaBook:
         if asked == 'random':
             return self._rng.choice(self.personas)
         if asked.isascii() and asked.isdecimal():
-            return numbered(self.personas, int(asked), 'persona')
+            return numbered(self.personas, int(asked[:DIGITS]), 'persona')
         if asked.endswith('.txt'):
-            return read_file(Path(asked).expanduser())
+            return read_file(typed_path(asked))
         return sentences(asked.split('|'), f'{asked!r}')
 
     def matching(self, words: str) -> list[tuple[int, Persona]]:
@@ -69,19 +72,10 @@ def read_file(path: Path) -> Persona:
     return sentences(read_text(path).splitlines(), f'the file {path}')
 
 
-def read_text(path: Path) -> str:
-    """Read a file that a person named."""
-    try:
-        return path.read_text(encoding='utf-8')
-    except OSError as error:
-        raise PersonaError(f'cannot read the file {path}: {error.strerror}') from None
-    except UnicodeDecodeError:
-        raise PersonaError(f'the file {path} is not UTF-8 text') from None
-
-
 def sentences(lines: Iterable[str], source: str) -> Persona:
     """Return the non-empty lines, without the marks that ParlAI's data put before them."""
-    found = (line.strip().removeprefix(YOUR_PERSONA.strip()).removeprefix(PARTNERS_PERSONA.strip()) for line in lines)
+    single = (line.strip() for text in lines for line in text.splitlines())
+    found = (line.removeprefix(YOUR_PERSONA.strip()).removeprefix(PARTNERS_PERSONA.strip()) for line in single)
     persona = tuple(line.strip() for line in found if line.strip())
     if not persona:
         raise PersonaError(f'{source} holds no sentence; a persona is {WAYS}')

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from parlai_persona.data.dialogue import DataError, Turn
+from parlai_persona.files import open_text
+
+DIGITS = 9  # of the number of a line in its dialogue
 
 
 class Line(NamedTuple):
@@ -21,7 +24,7 @@ class Line(NamedTuple):
 def read_episodes(path: Path) -> Iterator[list[Line]]:
     """Yield the lines of each dialogue, one dialogue at a time."""
     lines: list[Line] = []
-    with path.open(encoding='utf-8') as file:
+    with open_text(path) as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
                 continue
@@ -34,15 +37,16 @@ def read_episodes(path: Path) -> Iterator[list[Line]]:
                 expected = f'{len(lines) + 1} or 1' if lines else '1'
                 raise DataError(f'{where}: saw number {position} after number {len(lines)}, expected {expected}')
             lines.append(line)
-    if lines:
-        yield lines
+    if not lines:
+        raise DataError(f'{path}: saw no dialogue in it, expected lines "<number> <text><TAB><reply>"')
+    yield lines
 
 
 def split_line(raw: str, where: str) -> tuple[int, Line]:
     """Split `'3 hello\\thi there'` into number 3, text 'hello' and reply 'hi there'."""
     number, _, rest = raw.strip().partition(' ')
     columns = [column.strip() for column in rest.split('\t')]
-    if not number.isascii() or not number.isdecimal() or not columns[0] or len(columns) > 4:
+    if not number.isascii() or not number.isdecimal() or len(number) > DIGITS or not columns[0] or len(columns) > 4:
         raise DataError(
             f'{where}: saw {shorten(raw)!r}, expected "<number> <text>[<TAB><reply>[<TAB><reward>[<TAB><candidates>]]]"'
         )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from parlai_persona.errors import UserError
 from parlai_persona.metrics.stopwords import STOP_WORDS
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters and digits, with apostrophes inside; no punctuation
@@ -105,7 +106,7 @@ def read_ranks(lines: Iterable[bytes], source: str) -> dict[str, int]:
         seen = line.count(b' ') + 1 if line else 0
         columns = columns or seen
         if not seen or seen < columns:
-            raise ValueError(
+            raise UserError(
                 f'{source}, line {number}: saw {seen} columns, expected {columns or 1} as before: '
                 'give a vector file in text form, or a file with one word a line, the most frequent first'
             )
@@ -113,10 +114,10 @@ def read_ranks(lines: Iterable[bytes], source: str) -> dict[str, int]:
         try:
             word = b' '.join(line.split(b' ', blanks + 1)[: blanks + 1]).decode()
         except UnicodeDecodeError:
-            raise ValueError(f'{source}, line {number}: not UTF-8 text: give a text file') from None
+            raise UserError(f'{source}, line {number}: not UTF-8 text: give a text file') from None
         ranks.setdefault(word.lower(), number - headers)
     if not ranks:
-        raise ValueError(f'{source}: saw no words, expected one a line: give a vector file or a word list')
+        raise UserError(f'{source}: saw no words, expected one a line: give a vector file or a word list')
     return ranks
 
 

@@ -11,6 +11,7 @@ from parlai.core.message import Message
 from parlai.tasks.multinli.agents import MULTINLI_HYPO_PREFIX as HYPOTHESIS
 from parlai.tasks.multinli.agents import MULTINLI_PREMISE_PREFIX as PREMISE
 
+from parlai_persona.errors import UserError
 from parlai_persona.models import pretrained
 
 Probabilities = dict[str, float]  # of each class in SCORES
@@ -69,7 +70,7 @@ class TransformersNli(Nli):
         try:
             self.model, self.tokenizer, _ = pretrained.load('classifier', name, flag='--persona-nli')
         except pretrained.NotLoaded as error:
-            raise ValueError(
+            raise UserError(
                 f'{error}\n{name} is neither a ParlAI model file nor a classifier that transformers can load'
             ) from None
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -118,7 +119,7 @@ def class_names(names: Sequence[str], where: str) -> list[str]:
     """Return our class for each output of a model, found by the model's own names."""
     classes = [NAMES.get(name.lower(), '') for name in names]
     if sorted(classes) != sorted(SCORES):
-        raise ValueError(
+        raise UserError(
             f'--persona-nli {where}: its classes are called {", ".join(names)}; expected {", ".join(SCORES)}, each '
             'once. If you know which is which, write these names into id2label of its config.json'
         )

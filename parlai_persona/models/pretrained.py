@@ -17,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from parlai_persona.errors import UserError
+
 KINDS = {
     'causal': ('AutoModelForCausalLM', 'causal language model'),
     'seq2seq': ('AutoModelForSeq2SeqLM', 'sequence-to-sequence model'),
@@ -35,7 +37,7 @@ class Pretrained(NamedTuple):
     source: str  # path, or hub name with the commit that was loaded
 
 
-class NotLoaded(ValueError):
+class NotLoaded(UserError):
     """A model that could not be loaded: what was looked for, why it failed, and how to get it."""
 
 

@@ -1,18 +1,22 @@
 """Word vectors from text files in the format of GloVe or fastText: one word and its numbers a line, perhaps gzipped."""
 
+import math
 from collections.abc import Container
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from parlai_persona.errors import UserError
 from parlai_persona.files import open_text
+
+LONG = 20  # digits; numbers of words and dimensions are shorter
 
 
 def vector_size(path: Path) -> int:
     """Return how many numbers the file has for each word."""
     with open_text(path) as file:
-        first = fields_of(file.readline())
+        first = fields_of(next(file, ''))
     return int(first[1]) if is_header(first) else len(first) - 1
 
 
@@ -41,7 +45,7 @@ def fields_of(line: str) -> list[str]:
 
 def is_header(fields: list[str]) -> bool:
     """Tell whether these fields are fastText's first line: how many words, how many numbers a word."""
-    return len(fields) == 2 and all(field.isdecimal() for field in fields)
+    return len(fields) == 2 and all(field.isdecimal() and len(field) < LONG for field in fields)
 
 
 def check_line(fields: list[str], size: int, place: str) -> None:
@@ -54,12 +58,11 @@ def check_line(fields: list[str], size: int, place: str) -> None:
     if words and not bad and (len(words) == 1 or (words[-1] and not is_number(words[-1]))):
         return
     seen = ' '.join(bad if len(words) == 1 else fields[1:])[:40]
-    raise ValueError(f'{place}: saw {seen!r} after a word, expected {size} numbers: mend the line')
+    raise UserError(f'{place}: saw {seen!r} after a word, expected {size} numbers: mend the line')
 
 
 def is_number(field: str) -> bool:
     try:
-        float(field)
+        return math.isfinite(float(field))
     except ValueError:
         return False
-    return True

@@ -2,6 +2,9 @@
 
 try:
     import parlai_persona  # noqa: F401  the import registers the plugin
+    from parlai_persona.compat import errors
+
+    errors.install()
 except ImportError as error:
     import parlai.utils.logging as logging
 

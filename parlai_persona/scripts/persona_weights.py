@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
 
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 
 
@@ -33,10 +34,7 @@ class PersonaWeights(ParlaiScript):
 
         files = from_opt(WeightFiles, self.opt, 'weights')
         if not files.output and not files.plot:
-            raise SystemExit('persona_weights: nothing to write: name --weights-output FILE or --weights-plot FILE')
-        try:
-            said = write(self.opt, files.output, files.plot)
-        except ValueError as error:
-            raise SystemExit(f'persona_weights: {error}') from None
+            raise UserError('nothing to write: name --weights-output FILE or --weights-plot FILE')
+        said = write(self.opt, files.output, files.plot)
         print(said)
         return said

@@ -7,6 +7,7 @@ before it in the alphabet. If that cannot load the plugin, the imports below fai
 from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
 
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.tasks.personalized_babi.options import Request
 
@@ -29,8 +30,5 @@ class PersonaBabiGenerate(ParlaiScript):
 
         for key in ('babi', 'output'):  # not `required`: then ParlAI would complain even when asked for --help
             if not self.opt[key]:
-                raise SystemExit(f'persona_babi_generate: --{key} DIR is missing; parlai persona_babi_generate --help')
-        try:
-            return [str(path) for path in generate(from_opt(Request, self.opt, ''), logging.info)]
-        except ValueError as error:  # a wrong option, or wrong data
-            raise SystemExit(f'persona_babi_generate: {error}') from None
+                raise UserError(f'--{key} DIR is missing; parlai persona_babi_generate --help')
+        return [str(path) for path in generate(from_opt(Request, self.opt, ''), logging.info)]

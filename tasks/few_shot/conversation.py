@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from parlai.core.message import Message
 
 from parlai_persona import fields
 from parlai_persona.chat.conversation import Conversation, Event, Note, listed
-from parlai_persona.data.personas import PersonaError, has_words, numbered
+from parlai_persona.data.personas import DIGITS, PersonaError, has_words, numbered
+from parlai_persona.errors import UserError
+from parlai_persona.files import typed_path
 from parlai_persona.flags import flag
 from parlai_persona.tasks.few_shot.people import Person, read_file
 
@@ -37,7 +38,7 @@ class PersonConversation(Conversation):
         which = self.context.opt['person']
         try:
             return [*self.become(which), Note('/help lists the commands.')]
-        except PersonaError as error:
+        except UserError as error:
             raise PersonaError(f'--person {which!r}: {error}') from None
 
     def observation(self, listener: int, act: Mapping[str, Any]) -> Message:
@@ -73,8 +74,8 @@ class PersonConversation(Conversation):
         if not which:
             raise PersonaError(f'/person WHICH: {WAYS}')
         if which.isascii() and which.isdecimal():
-            return list(numbered(self.people, int(which), 'person').dialogues)
-        return read_file(Path(which).expanduser())
+            return list(numbered(self.people, int(which[:DIGITS]), 'person').dialogues)
+        return read_file(typed_path(which))
 
     def do_list(self, words: str) -> list[Event]:
         rows = []

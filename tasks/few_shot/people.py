@@ -14,7 +14,7 @@ from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.dialogue_file import read_dialogues
 from parlai_persona.data.other_task import episodes, turn
-from parlai_persona.data.personas import PersonaError
+from parlai_persona.files import typed_path
 from parlai_persona.tasks.few_shot.groups import join, mapped, numbered, persona, read_map
 
 PERSONA_RULE = 'persona'
@@ -50,10 +50,7 @@ def people(other: FixedDialogTeacher, by: str, least: int) -> list[Person]:
 
 def read_file(path: Path) -> list[dict[str, Any]]:
     """Read a person's dialogues from a file of lines `them: …` and `me: …`."""
-    try:
-        dialogues = read_dialogues(path)
-    except DataError as error:
-        raise PersonaError(str(error)) from None
+    dialogues = read_dialogues(path)
     return [
         {
             fields.DIALOGUE_ID: dialogue.id,
@@ -98,5 +95,5 @@ def person_numbers(keys: list[Any], by: str) -> list[int]:
     if by == PERSONA_RULE:
         return join([persona(key) for key in keys])
     if by.endswith('.json'):
-        return mapped([persona(key) for key in keys], read_map(Path(by).expanduser()), by)
+        return mapped([persona(key) for key in keys], read_map(typed_path(by)), by)
     return numbered(map(str, keys))

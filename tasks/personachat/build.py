@@ -1,12 +1,12 @@
 """Chooses the files of a request: from ParlAI's downloads, which ParlAI checks, or from a local folder."""
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from parlai.core.opt import Opt
 
 from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.data.download import fetch
 from parlai_persona.flags import flag, from_opt
 
 PREFIX = 'persona'
@@ -56,7 +56,7 @@ def paths(opt: Opt, fold: str) -> list[Path]:
             f'choose one of those with -dt{", or --persona-source personachat" if fold == "test" else ""}'
         )
     if options.folder is None:
-        import_module(builder).build(opt)
+        fetch(builder, opt, '--persona-folder')
     elif not options.folder.is_dir():
         raise DataError(f'--persona-folder {options.folder}: no such folder')
     folder = options.folder or Path(opt['datapath']) / below

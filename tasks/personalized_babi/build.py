@@ -1,11 +1,11 @@
 """Finds the files of a request: ParlAI's downloads, or files of the same names in a local folder."""
 
-from importlib import import_module
 from pathlib import Path
 
 from parlai.core.opt import Opt
 
 from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.data.download import fetch
 from parlai_persona.flags import from_opt
 from parlai_persona.tasks.personalized_babi.options import PREFIX, SIZES, SPLITS, TASKS, Babi
 
@@ -61,7 +61,7 @@ def folder(opt: Opt) -> Path:
     if options.folder:
         place, option = options.folder, '--babi-folder'
     else:
-        import_module(builder).build(opt)
+        fetch(builder, opt, '--babi-folder')
         place, option = Path(opt['datapath']) / below, '--babi-size'
         if options.personalized:
             place /= options.size

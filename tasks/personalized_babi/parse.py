@@ -12,6 +12,7 @@ from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError, Dialogue, Turn
 from parlai_persona.data.text_format import Line, read_episodes, shorten, turns
+from parlai_persona.files import open_text
 from parlai_persona.tasks.personalized_babi.options import SPLITS
 
 API_CALL = 'api_call'
@@ -78,7 +79,7 @@ def write_facts(restaurant: str, facts: dict[str, str]) -> list[str]:
 def read_kb(path: Path) -> Facts:
     """Read the knowledge base, in the order of the file."""
     facts: Facts = {}
-    with path.open(encoding='utf-8') as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -96,7 +97,7 @@ def read_kb(path: Path) -> Facts:
 def read_candidates(path: Path) -> list[str]:
     """Read the replies to choose from, without repeats, in the order of the file."""
     replies: dict[str, None] = {}
-    with path.open(encoding='utf-8') as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             position, _, reply = line.strip().partition(' ')
             if line.strip() and not (position.isdecimal() and reply):

@@ -1,0 +1,170 @@
+"""Damaged, missing and refused files of a model, and full disks: a clear line, and what was saved before is intact."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from parlai.scripts.train_model import TrainModel
+from test_errors import assert_explained
+
+from parlai_persona.compat import launching
+from parlai_persona.errors import UserError
+from parlai_persona.files import draft, write_json
+
+TINY = ['-m', 'seq2seq', '-hs', '8', '-esz', '8', '-bs', '2', '-t', 'persona:sample', '--skip-generation', 'true']
+SHORT = ['--short-final-eval', 'true', '--validation-max-exs', '2', '--max-train-steps', '2']
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('trained')
+    TrainModel.main(*TINY, *SHORT, '-mf', str(folder / 'm'), '--loglevel', 'error')
+    return folder
+
+
+@pytest.fixture
+def model(trained, tmp_path):
+    """A copy of a small model: `m`, `m.opt`, `m.dict` and so on, in the folder in which commands run."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    (tmp_path / 'm.opt').write_text((trained / 'm.opt').read_text().replace(str(trained), '.'))
+    return tmp_path / 'm'
+
+
+EVALUATE = ['eval_model', '-mf', 'm', '-t', 'persona:sample', '--num-examples', '4']
+
+
+@pytest.mark.parametrize(
+    ('file', 'said'),
+    [
+        ('m', 'm: damaged, or not a model'),
+        ('m.opt', 'm.opt: expected options as JSON'),
+        ('m.dict', 'm: its weights do not fit the options and the dictionary'),
+    ],
+)
+def test_half_a_file_of_a_model(command, model, file, said):
+    path = model.with_name(file)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert_explained(command(*EVALUATE), said, 'train the model again' if file == 'm' else '')
+
+
+@pytest.mark.parametrize(
+    ('file', 'said'),
+    [
+        ('m', 'Model file does not exist'),
+        ('m.opt', 'Need to set `model` argument'),
+        ('m.dict', 'm.dict: no such file; expected the dictionary that was saved with the model'),
+    ],
+)
+def test_a_missing_file_of_a_model(command, model, file, said):
+    model.with_name(file).unlink()
+    assert_explained(command(*EVALUATE), said)
+
+
+def test_a_folder_that_cannot_be_written(command, model):
+    done = command('train_model', *TINY, *SHORT, '-mf', 'm/x/new')
+    assert_explained(done, 'm/x: Not a directory')
+
+
+@pytest.mark.slow
+def test_a_training_that_goes_on_gives_no_advice_to_undo_its_options(command, tmp_path):
+    preset = ['-o', 'persona:memnet/sample', '-mf', 'm', '--short-final-eval', 'true', '--validation-max-exs', '9']
+    first = command('train_model', *preset, '--max-train-steps', '3', '--save-every-n-secs', '0.001')
+    assert first.returncode == 0 and (tmp_path / 'm.checkpoint').exists()
+    done = command('train_model', *preset, '--max-train-steps', '6')
+    assert done.returncode == 0 and 'your model is being loaded with opts' not in done.stdout + done.stderr
+    assert 'ERROR' not in first.stdout + done.stdout
+
+
+# --------------------------------------------------------------------------------------------- full disks
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize('write', [lambda path: write_json(path, {'a': 2}), None])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, write):
+    path = tmp_path / 'x.json'
+    write_json(path, {'a': 1})
+    before = path.read_bytes()
+    monkeypatch.setattr(Path, 'write_text', full)
+    with pytest.raises(OSError, match='No space left'):
+        if write:
+            write(path)
+        with draft(path) as part:
+            part.write_text('half')
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.argv = ['parlai', *sys.argv[2:]]
+from parlai.__main__ import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('limit', [100, 3_000, 20_000])
+def test_a_training_without_room_ends_with_a_line(model, limit):
+    """No file can be larger than the limit: first the dictionary is too large, then the options, then the weights."""
+    line = [*TINY, '-hs', '64', *SHORT, '-mf', 'new', '--loglevel', 'warn']
+    before = {path.name: path.read_bytes() for path in model.parent.iterdir()}
+    done = subprocess.run(
+        [sys.executable, '-c', LIMITED, str(limit), 'train_model', *line],
+        cwd=model.parent, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and 'Traceback' not in done.stdout + done.stderr, done.stderr[-2000:]
+    assert 'File too large' in done.stderr
+    assert {name: (model.parent / name).read_bytes() for name in before} == before
+
+
+# --------------------------------------------------------------------------------------------- workers
+
+
+class Joined:
+    def __init__(self, error):
+        self.error = error
+
+    def join(self, timeout):
+        raise self.error
+
+
+def test_the_cause_is_that_of_the_worker_that_failed_first():
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+    closed = RuntimeError('Connection closed by peer')
+    killed = ProcessExitedException('…', error_index=0, error_pid=1, exit_code=-9, signal_name='SIGKILL')
+    cause = launching.failure(Joined(killed), closed)
+    assert isinstance(cause, UserError) and 'worker 1 was killed by SIGKILL (out of memory?)' in str(cause)
+    trace = 'Traceback …\nparlai_persona.errors.UserError: m: No space left on device.\n'
+    cause = launching.failure(Joined(ProcessRaisedException(trace, 1, 1)), closed)
+    assert isinstance(cause, UserError) and str(cause) == 'm: No space left on device.'
+    cause = launching.failure(Joined(ProcessRaisedException('Traceback …\nKeyError: 3', 1, 1)), closed)
+    assert type(cause) is RuntimeError and 'worker 2' in str(cause) and 'KeyError: 3' in str(cause)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_training(tmp_path):
+    """On a new model, as the README writes it; its dictionary is built first."""
+    arguments = ['-mf', 'new', '--distributed-world-size', '2', '--num-epochs', '99999', '--save-every-n-secs', '1']
+    parlai = Path(sys.executable).parent / 'parlai'
+    with (tmp_path / 'log').open('w') as log:
+        process = subprocess.Popen(
+            [parlai, 'multiprocessing_train', *TINY, *arguments], cwd=tmp_path, stdout=log, stderr=log
+        )
+        while not (tmp_path / 'new.checkpoint.trainstats').exists():
+            assert process.poll() is None, (tmp_path / 'log').read_text()[-2000:]
+        children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        (worker,) = [pid for pid in children if b'spawn_main' in Path(f'/proc/{pid}/cmdline').read_bytes()]
+        os.kill(int(worker), signal.SIGKILL)
+        assert process.wait() == 1
+    shown = (tmp_path / 'log').read_text()
+    assert 'parlai: worker 1 was killed by SIGKILL (out of memory?)' in shown and 'Traceback' not in shown
