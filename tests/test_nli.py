@@ -10,11 +10,12 @@ from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
 
+from benchmarks.suite import nli as benchmark
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.types import ConsistencyMetric
 from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs, says_nothing
-from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
+from parlai_persona.tasks.nli.parse import Case, Fact, read_cases, read_sentences, read_utterances
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_labels_by_hand(one, other, expected):
     assert label(meaning(other), meaning(one)) == expected
 
 
+SPLITS = ('train', 'valid', 'test')
 FACTS = [
     Fact(f'{text} {number}', triple)
     for number in range(6)
@@ -104,6 +106,152 @@ def test_messages_are_those_of_parlais_task(folder):
     texts = {text for one in seen for line in one['text'].split('\n') for text in [line.split(': ', 1)[1]]}
     assert not texts & kept_apart
     assert {fold(text) for text in texts} == {'train'}
+
+
+def texts_of_pairs(folder, split: str = 'train', **more) -> set[str]:
+    task = teacher(folder, 'train:ordered' if split == 'train' else split, nli_pairs=3000, **more)
+    pairs = [task.act()['text'].split('\n') for _ in range(task.num_examples())]
+    return {line.split(': ', 1)[1] for lines in pairs for line in lines}
+
+
+def test_an_utterance_of_a_case_is_in_no_pair_however_it_is_written(folder):
+    """Gold, contradicting, similar and random utterances differ from the triples in case, spaces and punctuation."""
+    path = folder / 'eval_havenot.jsonl'
+    candidates = {
+        'label': ['I am a man3'],
+        'neg': ['she is me , 4 !'],
+        'similar': ['cooking is  fun 5.'],
+        'rand': ['Well , i hike 6 .'],
+    }
+    path.write_text(json.dumps({'persona': ['i am a man'], 'candidates': candidates}) + '\n')
+    kept_apart = {'i am a man 3', 'she is me 4', 'cooking is fun 5', 'well , i hike 6'}
+    assert not any(kept_apart & texts_of_pairs(folder, split) for split in SPLITS)
+    path.unlink()  # a user's own triples have no cases
+    assert kept_apart <= set().union(*(texts_of_pairs(folder, split) for split in SPLITS))
+
+
+def test_a_reply_of_the_chat_that_a_case_ranks_is_in_no_pair(folder):
+    chat = {text for text in texts_of_pairs(folder, nli_chat='persona:sample') if says_nothing(text)}
+    reply = max(chat)
+    candidates = {'label': ['i am a man 3'], 'neg': [], 'similar': [], 'rand': [f'{reply.upper()} !']}
+    path = folder / 'eval_havenot.jsonl'
+    path.write_text(json.dumps({'persona': ['i am a man'], 'candidates': candidates}) + '\n')
+    assert reply not in texts_of_pairs(folder, nli_chat='persona:sample')
+
+
+def test_the_split_of_a_text_never_changes():
+    """Python's own hash is salted, so that other texts would be in these splits in each process."""
+    splits = {name: [number for number in range(100) if fold(f'i have {number} dogs .') == name] for name in SPLITS}
+    assert splits['valid'] == [23, 44, 56, 62, 70, 84]
+    assert splits['test'] == [11, 76, 80, 90]
+    assert len(splits['train']) == 90
+
+
+SENTENCES = [
+    ',ground_head,ground_reln,ground_tail,ground_sentence',
+    '0,i,have_pet,dog,"i have dogs , and a cat ."',
+    '1,i,like_food,fish,i like fish .',
+    '2,i,like_food,"fish ""n"" chips",i like fish \'n\' chips .',
+    '3,i,has_age,22,i am 22 .',
+]
+UTTERANCES = [json.dumps({'utterance': f'i am {age} .', 'triple': ['i', 'has_age', str(age)]}) for age in range(4)]
+CASES = [
+    json.dumps(
+        {
+            'persona': [f'i am {age}'],
+            'prefix': ['hi'],
+            'candidates': {'label': ['a'], 'neg': ['b'], 'similar': ['c'], 'rand': ['d']},
+        }
+    )
+    for age in range(4)
+]
+DEEP = '[' * 100_000
+
+
+def written(folder, lines: list[str], number: int = 0, line: str = ''):
+    """Write a file whose line `number` is replaced (0: none)."""
+    lines = [line if place == number else own for place, own in enumerate(lines, 1)]
+    path = folder / 'data.txt'
+    path.write_bytes('\n'.join([*lines, '']).encode('utf-8', 'surrogateescape'))
+    return path
+
+
+@pytest.mark.parametrize('start', ['', '\ufeff'], ids=['plain', 'byte order mark'])
+@pytest.mark.parametrize('end', ['', '\r'], ids=['LF', 'CRLF'])
+def test_sound_files(tmp_path, start: str, end: str):
+    def read(reader, lines: list[str]) -> list:
+        return list(reader(written(tmp_path, [start + lines[0] + end, *(line + end for line in lines[1:])])))
+
+    assert read(read_sentences, SENTENCES) == [
+        Fact('i have dogs , and a cat .', ('i', 'have_pet', 'dog')),
+        Fact('i like fish .', ('i', 'like_food', 'fish')),
+        Fact("i like fish 'n' chips .", ('i', 'like_food', 'fish "n" chips')),
+        Fact('i am 22 .', ('i', 'has_age', '22')),
+    ]
+    assert read(read_utterances, UTTERANCES) == [Fact(f'i am {age} .', ('i', 'has_age', str(age))) for age in range(4)]
+    assert read(read_cases, CASES) == [Case([f'i am {age}'], ['hi'], 'a', ['b'], ['c'], ['d']) for age in range(4)]
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('1,i,like_food,fish,"i like fish .', 'unexpected end of data; saw .* each quote closed'),
+        ('"1,i,like_food,fish,i like fish .', 'unexpected end of data; saw .* each quote closed'),
+        ('1,i,like_food,fish,"i like" fish .', "'\"'; saw .* each quote closed"),
+        (f'1,i,like_food,fish,{"i" * 200_000}', 'field larger than field limit .* at most 131,072 characters'),
+        ('1,i,like_food,fish,i like fish , raw', 'saw 6 columns, expected 5; quote commas'),
+        ('1,i,like_food,fish', 'saw 4 columns, expected 5'),
+        ('1,i,like_food,fish, ', 'expected a sentence and its triple'),
+        ('1,i,like_food,fish,i like \udcff', 'line 3: .*0xff.*expected UTF-8'),
+    ],
+)
+def test_a_broken_row_costs_no_other_row_and_is_named(tmp_path, line: str, message: str):
+    found: list[Fact] = []
+    with pytest.raises(DataError, match=f'data.txt, line 3: .*{message.removeprefix("line 3: ")}') as error:
+        found.extend(read_sentences(written(tmp_path, SENTENCES, 3, line)))
+    assert len(str(error.value)) < 600 + len(str(tmp_path))
+    assert list(read_sentences(written(tmp_path, SENTENCES, 3, ''))) == [
+        fact for fact in read_sentences(written(tmp_path, SENTENCES)) if fact.text != 'i like fish .'
+    ]
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        '{"utterance": "a", "triple": ["i", "b"]}',
+        '{"utterance": "a", "triple": "ibc"}',
+        '{"utterance": "a", "triple": ["i", "b", " "]}',
+        '{"utterance": "\\ud800", "triple": ["i", "b", "c"]}',
+        '{"utterance": 5, "triple": ["i", "b", "c"]}',
+        '{"utterance": "a, "triple": ["i", "b", "c"]}',
+        f'{{"utterance": {"1" * 5000}, "triple": ["i", "b", "c"]}}',
+        '{"utterance": "\udcff", "triple": ["i", "b", "c"]}',
+        DEEP,
+        '',
+    ],
+)
+def test_a_broken_line_of_utterances_is_named(tmp_path, line: str):
+    with pytest.raises(DataError, match='data.txt, line 3: .*expected ({"utterance"|UTF-8)') as error:
+        list(read_utterances(written(tmp_path, UTTERANCES, 3, line)))
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('["a"]', '[]'),
+        ('["a"]', '"a"'),
+        ('["b"]', '[5]'),
+        ('["c"]', 'null'),
+        ('["i am 2"]', '"i am 2"'),
+        ('["hi"]', '"hi"'),
+        ('["d"]', DEEP),
+        ('["d"]', '["d]'),
+    ],
+)
+def test_a_broken_case_is_named(tmp_path, old: str, new: str):
+    with pytest.raises(DataError, match='data.txt, line 3: saw .* expected {"persona"'):
+        list(read_cases(written(tmp_path, CASES, 3, CASES[2].replace(old, new))))
 
 
 def test_broken_files(folder):
@@ -283,3 +431,42 @@ def test_what_says_nothing(folder):
     known = {fact.text for fact in many()} | {f'well , {fact.text}' for fact in many()}
     chat = [text for text in neutral if text.removeprefix('Premise: ') not in known]
     assert len(neutral) == 20 and 4 <= len(chat) <= 16 and all(says_nothing(text) for text in chat)
+
+
+# ------------------------------------------------------------------------------------------ judges of the cases
+
+
+def case(gold: str, *contradicting: str, persona=('i own two dogs .',), history=('do you like parks ?',)) -> Case:
+    return Case(list(persona), list(history), gold, list(contradicting), [], [])
+
+
+def test_the_rule_ranks_by_content_words_that_are_shared():
+    """The content words are 'two' and 'dogs' of the persona, and 'like' and 'parks' of the history."""
+    texts = ['i have two dogs', 'do you like the two of you', 'dogs dogs in parks', 'no']
+    expected = {'history': [0, -1, -1, 0], 'persona': [-2, -1, -1, 0], 'persona and history': [-2, -2, -2, 0]}
+    found = {name: benchmark.fewest_shared_words(known)(case('x'), texts) for name, known in benchmark.RULES.items()}
+    assert found == expected
+
+
+def test_shares_of_cases_by_hand():
+    """First case: the gold utterance (0) beats 2 of 4, ties with 2; second: it beats both of two; third: neither."""
+    scores = iter([[0.0, 1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 2.0], [5.0, 1.0, 5.0]])
+    found = benchmark.ranked(lambda case, texts: next(scores), [case('x', *'abcd'), case('x', *'ab'), case('x', *'ab')])
+    assert found == pytest.approx(
+        {
+            'gold first': 1 / 3,
+            'contradicting below gold': (0.5 + 1 + 0) / 3,
+            'gold first, ties by lot': (1 / 3 + 1 + 0) / 3,
+            'contradicting below gold, ties by lot': (0.75 + 1 + 0.25) / 3,
+        }
+    )
+
+
+def test_chance_by_hand():
+    found = benchmark.chance([case('x', *'abcd'), case('x', 'a')])
+    assert list(found.values()) == pytest.approx([(1 / 5 + 1 / 2) / 2, 0.5, (1 / 5 + 1 / 2) / 2, 0.5])
+
+
+def test_a_classifier_judges_by_the_worst_sentence():
+    judge = benchmark.classifier(Judge('worst'))
+    assert judge(case('x', persona=('not mine', 'dogs')), ['not you', 'dogs', 'not at all']) == [1.0, 0.0, 1.0]

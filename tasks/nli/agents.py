@@ -15,7 +15,7 @@ from parlai.utils.data import DatatypeHelper
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.other_task import add_task_flags, episodes, teacher, turn
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.tasks.nli.pairs import Pair, fold, pairs, says_nothing
+from parlai_persona.tasks.nli.pairs import Pair, fold, letters, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
 FILES = {'utterance_triples.jsonl': read_utterances, 'sentence_triples.csv': read_sentences}
@@ -74,13 +74,17 @@ class DefaultTeacher(DialogTeacher):
                 f'{path}: no such file. persona:nli derives pairs from sentences with triples: {" and ".join(FILES)}; '
                 "name their folder with --nli-folder. The official pairs are ParlAI's task dialogue_nli"
             )
-        return [fact for fact in FILES[name](path) if fold(fact.text) == split and fact.text not in self.kept_apart]
+        return [fact for fact in FILES[name](path) if fold(fact.text) == split and self.may_be_seen(fact.text)]
 
     @cached_property
     def kept_apart(self) -> set[str]:
-        """Return the utterances that the evaluation cases rank, if those are there."""
+        """Return the letters of the utterances that the evaluation cases rank; none if the file of cases is missing."""
         path = self.folder / CASES
-        return {text for case in read_cases(path) for text in case.candidates()} if path.is_file() else set()
+        return {letters(text) for case in read_cases(path) for text in case.candidates()} if path.is_file() else set()
+
+    def may_be_seen(self, text: str) -> bool:
+        """Tell whether no evaluation case ranks the text."""
+        return letters(text) not in self.kept_apart
 
     def pairs(self, split: str) -> list[Pair]:
         utterances, sentences = (self.facts(name, split) for name in FILES)
@@ -95,7 +99,7 @@ class DefaultTeacher(DialogTeacher):
             return []
         other = teacher(Opt({**self.opt, 'persona_candidates': 'none'}), self.options.chat, 'train')
         replies = (plain['labels'][0] for turns in episodes(other) for plain in map(turn, turns) if plain['labels'])
-        return [text for text in dict.fromkeys(replies) if says_nothing(text) and text not in self.kept_apart]
+        return [text for text in dict.fromkeys(replies) if says_nothing(text) and self.may_be_seen(text)]
 
     def setup_data(self, datafile: str):
         for pair in self.pairs(datafile):

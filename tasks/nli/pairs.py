@@ -109,6 +109,11 @@ def fold(text: str) -> str:
     return {0: 'valid', 1: 'test'}.get(place, 'train')
 
 
+def letters(text: str) -> str:
+    """Return the letters and digits of a text: texts are equal whatever their case, spaces and punctuation."""
+    return ''.join(filter(str.isalnum, text.casefold()))
+
+
 def says_nothing(text: str) -> bool:
     """Tell whether the text says nothing about its speaker: no word of the first person is in it."""
     return not FIRST_PERSON & set(WORD.findall(text.lower()))
