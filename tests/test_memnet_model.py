@@ -136,6 +136,16 @@ def test_the_memory_by_hand():
     assert found.tolist() == pytest.approx([1 + (1 - second) + 2 * second, (1 - second) + 2 * second], abs=1e-6)
 
 
+def test_padding_takes_no_share_of_a_shorter_persona():
+    """h = (1, 0). The only sentence of the first persona, (1 2) -> (1, 1), counts 1. The second persona has another."""
+    h = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    batch = personas([[1, 2]], [[1, 2], [2, 2, 3]])
+    shares, _ = by_hand().attention(h, batch)
+    second = 1 / (1 + math.exp(-1 / math.sqrt(2)))
+    assert shares.flatten().tolist() == pytest.approx([1, 0, 1 - second, second], abs=1e-6)
+    assert by_hand().recall(h, batch)[0].tolist() == pytest.approx([2, 1], abs=1e-6)
+
+
 def test_personas_of_all_sorts():
     """Repeated sentences count once, and empty ones do not count. Without a persona the context does not change."""
     net, h = by_hand(), torch.tensor([[1.0, 0.0]] * 5)
@@ -176,6 +186,15 @@ def test_the_loss_is_the_textbook_loop_without_the_same_texts():
         assert losses[i].item() == pytest.approx(-scores.log_softmax(0)[others.index(i)].item(), abs=1e-5)
         assert ranks[i].item() == sum(s >= u[i] @ y[i] for s in scores).item()
     assert mean_loss(losses).item() == pytest.approx(losses.mean().item())
+
+
+def test_the_label_loses_every_tie():
+    """Of the scores 2 1 1 0, a label with the score 1 is third, and one with the score 2 first."""
+    scores = torch.tensor([[2.0, 1.0, 1.0, 0.0]] * 3)
+    losses, ranks = losses_and_ranks(scores, torch.tensor([1, 2, 0]))
+    assert ranks.tolist() == [3, 3, 1]
+    total = math.log(math.exp(2) + 2 * math.exp(1) + 1)
+    assert losses.tolist() == pytest.approx([total - 1, total - 1, total - 2], abs=1e-6)
 
 
 def batch_of(rows):
