@@ -45,6 +45,7 @@ def test_every_flag_arrives():
         ({'soup_salt': 9.5}, '--soup-salt is 9.5; it has to be 9 or less'),
         ({'soup_bowl_size': 'huge'}, "--soup-bowl-size is 'huge'; expected small or large"),
         ({'soup_salt': 'much'}, "--soup-salt is 'much'; expected a number"),
+        ({'soup_salt': 10**400}, '--soup-salt is 10*; expected a number'),
         ({'soup_guests': 0}, '--soup-guests is 0; it has to be 1 or more'),
         ({'soup_guests': 1.5}, '--soup-guests is 1.5; expected a whole number'),
         ({'soup_hot': 'yes'}, "--soup-hot is 'yes'; expected true or false"),

@@ -287,6 +287,8 @@ def test_vectors_from_a_file(tmp_path, name, header):
         ('the 1 2\n\n', "v.txt:2: saw '' after a word"),
         ('the 1 2\ndog 1 x\n', "v.txt:2: saw 'x' after a word"),
         ('the 1 2\ndog  1 2\n', "v.txt:2: saw ' 1 2' after a word"),
+        ('', "v.txt:1: saw '', expected a word and its numbers"),
+        ('2 0\nthe\n', "v.txt:1: saw '2 0', expected a word and its numbers"),
     ],
 )
 def test_broken_vectors(tmp_path, text, match):
