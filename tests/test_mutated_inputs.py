@@ -16,7 +16,7 @@ UNDER_WAY = pytest.mark.xfail(reason='tasks/reddit/pipeline/sentences.py lets so
 NAMES = [pytest.param(name, marks=UNDER_WAY) if name == 'reddit: classifier' else name for name in PARSERS]
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [name for name in NAMES if name != 'reddit: whole builds'])  # seconds each
 def test_a_few_damaged_files(name):
     assert not failures(PARSERS[name](), 12)
 
@@ -28,7 +28,7 @@ def test_many_damaged_files(name):
 
 
 def complaints(read, **options) -> set[str]:
-    found = failures(Parser('lines.txt', LINES, read, **options), 100)
+    found = failures(Parser('lines.txt', LINES, read, **options), 60)
     return {failure.split(':')[0] for failure in found.values()}
 
 
