@@ -9,7 +9,6 @@ import pytest
 
 from parlai_persona.compat import errors
 from parlai_persona.errors import UserError, nearest, printable
-from parlai_persona.files import read_json
 
 
 def assert_explained(done: subprocess.CompletedProcess, *parts: str) -> None:
@@ -191,13 +190,6 @@ def test_invalid_utf8_is_named_by_file_and_line(command, tmp_path, kind):
 )
 def test_a_damaged_file_is_named(command, tmp_path, kind, content, said):
     assert_explained(read(command, kind, content, tmp_path), said)
-
-
-def test_damaged_json_of_ours_is_named(tmp_path):
-    for content in ('{"a": ', '[' * 100_000):
-        (tmp_path / 'x.json').write_text(content)
-        with pytest.raises(UserError, match='x.json: expected JSON'):
-            read_json(tmp_path / 'x.json')
 
 
 @pytest.mark.parametrize('kind', ['text format', 'own dialogues', 'persona'])
