@@ -27,7 +27,7 @@ def test_a_failed_draft_leaves_what_was_there(tmp_path):
     assert path.read_text() == 'old' and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize('name', ['x.txt', 'x.txt.gz'])
+@pytest.mark.parametrize('name', ['x.txt', 'x.csv', 'x.txt.gz'])
 def test_only_line_feeds_end_lines_and_only_the_first_may_begin_with_a_mark(tmp_path, name):
     content = '\ufeffa\rb\u2028c\n\ufeffd\n\ne'.encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith('.gz') else content)

@@ -67,5 +67,10 @@ def test_values_of_a_task_string_get_the_type_of_the_field():
     assert type(soup.salt) is float
 
 
+def test_the_smallest_and_the_largest_value_are_allowed():
+    assert from_opt(Soup, {'soup_salt': 9, 'soup_guests': 1}, 'soup') == Soup(salt=9.0, guests=1)
+    assert from_opt(Soup, {'soup_salt': 0}, 'soup').salt == 0
+
+
 def test_what_an_older_checkpoint_lacks_is_as_the_dataclass_has_it():
     assert from_opt(Soup, {'soup_salt': 2.0}, 'soup') == Soup(salt=2.0)
