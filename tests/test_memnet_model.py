@@ -3,7 +3,10 @@
 import gzip
 import math
 import socket
+import struct
+from hashlib import blake2b
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
@@ -22,6 +25,8 @@ from parlai_persona.agents.memnet.model import (
     scores_in_batch,
     waves,
 )
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 KINDS = ('bow', 'lstm', 'transformer')
@@ -109,6 +114,48 @@ def test_context_and_response_encoder_differ_but_for_the_words():
     u, y = net(batch, None, batch)
     assert not torch.allclose(u, y)
     assert {id(p) for p in net.context.parameters()}.isdisjoint({id(p) for p in net.response.parameters()})
+
+
+def test_the_sizes_of_the_paper():
+    """§5.1. Two layers of a bag of words are those of §4.2."""
+    assert Shape() == Shape('transformer', 300, 150, 0, 6, 1200, 0.0, True, 'identity')
+    assert [Shape(encoder=kind).depth() for kind in ('transformer', 'lstm', 'bow')] == [4, 2, 2]
+    assert Shape(layers=3).depth() == 3
+
+
+@pytest.mark.parametrize(
+    'name, least',
+    [('embedding_size', 1), ('hidden_size', 1), ('layers', 0), ('heads', 1), ('ffn_size', 1), ('dropout', 0)],
+)
+def test_the_smallest_sizes(name, least):
+    assert getattr(from_opt(Shape, {f'memnet_{name}': least}, 'memnet'), name) == least
+    with pytest.raises(UserError, match=f'it has to be {least} or more'):
+        from_opt(Shape, {f'memnet_{name}': least - 1}, 'memnet')
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_dropout_is_for_training(kind):
+    batch, without = batch_texts(lines(*SENTENCES)), network(kind)
+    net = network(kind, dropout=0.5)
+    assert torch.equal(net.joint(batch, None), without.joint(batch, None))
+    assert not torch.equal(net.train().joint(batch, None), net.joint(batch, None))
+    assert torch.equal(without.train().joint(batch, None), without.joint(batch, None))
+    h, memory = torch.ones(1, net.size), personas([[1, 2], [3]])
+    assert not torch.equal(net.recall(h, memory), net.recall(h, memory))  # the words of sentences are dropped too
+    assert torch.equal(net.eval().recall(h, memory), net.recall(h, memory))
+
+
+def test_attention_drops_weights_in_training_only():
+    layer = network(dropout=0.5).context.inside.stack[0]
+    h = torch.randn(2, 5, 8)
+    assert torch.equal(layer.attention(h, None), layer.attention(h, None))
+    layer.train()
+    assert not torch.equal(layer.attention(h, None), layer.attention(h, None))
+
+
+@pytest.mark.filterwarnings('error')
+def test_an_lstm_drops_between_its_layers():
+    assert [network('lstm', layers=n, dropout=0.5).context.inside.lstm.dropout for n in (1, 2)] == [0, 0.5]
 
 
 def test_wrong_heads():
@@ -263,6 +310,28 @@ def test_texts_are_looked_up_once_and_cut_where_they_should(monkeypatch):
     assert Line.of([1, 2]).number() == Line.of([1, 2]).number() != Line.of([2, 1]).number()
 
 
+def test_a_short_text_is_not_cut():
+    def look_up(text):
+        return [int(word) for word in text.split()]
+
+    for limit, keep_end in ((None, False), (3, False), (5, True), (4, True)):
+        assert cached_lines(look_up, limit, keep_end)('1 2 3').words.tolist() == [1, 2, 3]
+
+
+def test_the_number_of_a_line_is_a_hash_that_fits_64_bits():
+    hashed = blake2b(struct.pack('<2i', 1, 2), digest_size=8).digest()
+    assert Line.of([1, 2]).number() == struct.unpack('<q', hashed)[0]
+    numbers = [Line.of([number]).number() for number in range(200)]
+    assert min(numbers) < 0 < max(numbers) and torch.tensor(numbers).unique().numel() == 200
+
+
+def test_tables_are_as_wide_as_their_longest_row_and_at_least_one_column():
+    for rows, shape in (([], (0, 1)), ([[]], (1, 1)), ([[5]], (1, 1)), ([[5], [6, 7]], (2, 2))):
+        table, lengths = batches.pad_rows([np.array(row, np.int64) for row in rows])
+        assert table.shape == shape and lengths.tolist() == [len(row) for row in rows]
+    assert table.tolist() == [[5, 0], [6, 7]]
+
+
 def test_batches_hold_each_text_once():
     batch = batch_texts(lines([1, 2], [3], [1, 2], []))
     assert batch.words.tolist() == [[0, 0], [3, 0], [1, 2]] and batch.place.tolist() == [2, 1, 2, 0]
@@ -277,6 +346,17 @@ def test_vectors_from_a_file(tmp_path, name, header):
     found = read_vectors(path, {'the', 'dog', 'cat'})
     assert {word: row.tolist() for word, row in found.items()} == {'the': [1, 2], 'dog': [3, pytest.approx(-0.4)]}
     assert vector_size(path) == 2
+
+
+def test_vectors_of_one_number_and_of_numbers_as_words(tmp_path):
+    (tmp_path / 'v.txt').write_text('the 1\n7 2\n')
+    assert {word: row.tolist() for word, row in read_vectors(tmp_path / 'v.txt', {'the', '7'}).items()} == {
+        'the': [1],
+        '7': [2],
+    }
+    (tmp_path / 'v.txt').write_text('1 5 3\n')
+    assert vector_size(tmp_path / 'v.txt') == 2
+    assert read_vectors(tmp_path / 'v.txt', {'1'})['1'].tolist() == [5, 3]
 
 
 @pytest.mark.parametrize(
