@@ -104,7 +104,7 @@ def checked(one: Field, prefix: str, value: Any) -> Any:
         value = converted(kind, value)
     except UserError as error:
         raise UserError(f'{name} {error}') from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f'{name} is {value!r}; expected {EXPECTED.get(kind, kind.__name__)}') from None
     least, most, choices = (one.metadata[key] for key in ('least', 'most', 'choices'))
     if least is not None and value < least:

@@ -646,6 +646,8 @@ def damaged_options(tmp_path):
 
     (tmp_path / 'm.opt').write_text('{"task": ')
     assert 'm.opt: expected options as JSON' in message(Opt.load, str(tmp_path / 'm.opt'))
+    (tmp_path / 'm.opt').write_text('17')
+    assert 'm.opt: expected options as JSON' in message(Opt.load, str(tmp_path / 'm.opt'))
 
 
 @check

@@ -45,6 +45,7 @@ def test_every_flag_arrives():
         ({'soup_salt': 9.5}, '--soup-salt is 9.5; it has to be 9 or less'),
         ({'soup_bowl_size': 'huge'}, "--soup-bowl-size is 'huge'; expected small or large"),
         ({'soup_salt': 'much'}, "--soup-salt is 'much'; expected a number"),
+        ({'soup_salt': 10**400}, '--soup-salt is 10*; expected a number'),
         ({'soup_guests': 0}, '--soup-guests is 0; it has to be 1 or more'),
         ({'soup_guests': 1.5}, '--soup-guests is 1.5; expected a whole number'),
         ({'soup_hot': 'yes'}, "--soup-hot is 'yes'; expected true or false"),
@@ -64,6 +65,11 @@ def test_values_of_a_task_string_get_the_type_of_the_field():
     soup = from_opt(Soup, opt, 'soup')
     assert soup == Soup(1.0, hot=False, with_bread='2012', recipe=Path('7'), days=(3,))
     assert type(soup.salt) is float
+
+
+def test_the_smallest_and_the_largest_value_are_allowed():
+    assert from_opt(Soup, {'soup_salt': 9, 'soup_guests': 1}, 'soup') == Soup(salt=9.0, guests=1)
+    assert from_opt(Soup, {'soup_salt': 0}, 'soup').salt == 0
 
 
 def test_what_an_older_checkpoint_lacks_is_as_the_dataclass_has_it():

@@ -115,6 +115,25 @@ def test_bounds_hold():
     assert (low <= true).all() and (true <= high).all() and (high - low).mean() < 0.1 * np.abs(true).mean()
 
 
+@pytest.mark.parametrize(
+    'vectors, best',
+    [
+        # the code of 1.49 stands for 1, between .51 and 1.49; that of 1.4 is exact
+        ([(127, 1.49), (0, 1.4), (0, 0), (0, 0)], '0'),
+        # the code of 1.51 stands for 2, between 1.51 and 2.49; that of 1.6 is exact
+        ([(127, 1.51), (0, 1.6), (0, 0), (0, 0)], '1'),
+    ],
+)
+def test_search_prunes_by_bounds_and_not_by_what_codes_stand_for(builder, monkeypatch, vectors, best):
+    pytest.importorskip('numba', reason='the compiled loop is an extra: pip install parlai-persona[fast]')
+    monkeypatch.setattr(WatchedBuilder, 'encode', lambda self, lines: torch.tensor(vectors))
+    one = builder(net=MemNet(Shape(encoder='bow', embedding_size=2), WORDS))
+    one.source.write_text('0\n1\n2\n3\n')
+    made = built(one)
+    assert made.codes is not None
+    assert made.search(torch.tensor([0.0, 1.0]), 1)[0][0] == best
+
+
 # --------------------------------------------------------------------------------------------- making
 
 

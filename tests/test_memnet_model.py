@@ -3,7 +3,10 @@
 import gzip
 import math
 import socket
+import struct
+from hashlib import blake2b
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as processes
@@ -22,6 +25,8 @@ from parlai_persona.agents.memnet.model import (
     scores_in_batch,
     waves,
 )
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 KINDS = ('bow', 'lstm', 'transformer')
@@ -111,6 +116,48 @@ def test_context_and_response_encoder_differ_but_for_the_words():
     assert {id(p) for p in net.context.parameters()}.isdisjoint({id(p) for p in net.response.parameters()})
 
 
+def test_the_sizes_of_the_paper():
+    """§5.1. Two layers of a bag of words are those of §4.2."""
+    assert Shape() == Shape('transformer', 300, 150, 0, 6, 1200, 0.0, True, 'identity')
+    assert [Shape(encoder=kind).depth() for kind in ('transformer', 'lstm', 'bow')] == [4, 2, 2]
+    assert Shape(layers=3).depth() == 3
+
+
+@pytest.mark.parametrize(
+    'name, least',
+    [('embedding_size', 1), ('hidden_size', 1), ('layers', 0), ('heads', 1), ('ffn_size', 1), ('dropout', 0)],
+)
+def test_the_smallest_sizes(name, least):
+    assert getattr(from_opt(Shape, {f'memnet_{name}': least}, 'memnet'), name) == least
+    with pytest.raises(UserError, match=f'it has to be {least} or more'):
+        from_opt(Shape, {f'memnet_{name}': least - 1}, 'memnet')
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_dropout_is_for_training(kind):
+    batch, without = batch_texts(lines(*SENTENCES)), network(kind)
+    net = network(kind, dropout=0.5)
+    assert torch.equal(net.joint(batch, None), without.joint(batch, None))
+    assert not torch.equal(net.train().joint(batch, None), net.joint(batch, None))
+    assert torch.equal(without.train().joint(batch, None), without.joint(batch, None))
+    h, memory = torch.ones(1, net.size), personas([[1, 2], [3]])
+    assert not torch.equal(net.recall(h, memory), net.recall(h, memory))  # the words of sentences are dropped too
+    assert torch.equal(net.eval().recall(h, memory), net.recall(h, memory))
+
+
+def test_attention_drops_weights_in_training_only():
+    layer = network(dropout=0.5).context.inside.stack[0]
+    h = torch.randn(2, 5, 8)
+    assert torch.equal(layer.attention(h, None), layer.attention(h, None))
+    layer.train()
+    assert not torch.equal(layer.attention(h, None), layer.attention(h, None))
+
+
+@pytest.mark.filterwarnings('error')
+def test_an_lstm_drops_between_its_layers():
+    assert [network('lstm', layers=n, dropout=0.5).context.inside.lstm.dropout for n in (1, 2)] == [0, 0.5]
+
+
 def test_wrong_heads():
     with pytest.raises(ValueError, match='--memnet-embedding-size is 8; .* --memnet-heads'):
         network(heads=3)
@@ -134,6 +181,16 @@ def test_the_memory_by_hand():
     found = by_hand().recall(h, personas([[1, 2], [2, 2, 3]]))[0]
     second = 1 / (1 + math.exp(-1 / math.sqrt(2)))
     assert found.tolist() == pytest.approx([1 + (1 - second) + 2 * second, (1 - second) + 2 * second], abs=1e-6)
+
+
+def test_padding_takes_no_share_of_a_shorter_persona():
+    """h = (1, 0). The only sentence of the first persona, (1 2) -> (1, 1), counts 1. The second persona has another."""
+    h = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    batch = personas([[1, 2]], [[1, 2], [2, 2, 3]])
+    shares, _ = by_hand().attention(h, batch)
+    second = 1 / (1 + math.exp(-1 / math.sqrt(2)))
+    assert shares.flatten().tolist() == pytest.approx([1, 0, 1 - second, second], abs=1e-6)
+    assert by_hand().recall(h, batch)[0].tolist() == pytest.approx([2, 1], abs=1e-6)
 
 
 def test_personas_of_all_sorts():
@@ -176,6 +233,15 @@ def test_the_loss_is_the_textbook_loop_without_the_same_texts():
         assert losses[i].item() == pytest.approx(-scores.log_softmax(0)[others.index(i)].item(), abs=1e-5)
         assert ranks[i].item() == sum(s >= u[i] @ y[i] for s in scores).item()
     assert mean_loss(losses).item() == pytest.approx(losses.mean().item())
+
+
+def test_the_label_loses_every_tie():
+    """Of the scores 2 1 1 0, a label with the score 1 is third, and one with the score 2 first."""
+    scores = torch.tensor([[2.0, 1.0, 1.0, 0.0]] * 3)
+    losses, ranks = losses_and_ranks(scores, torch.tensor([1, 2, 0]))
+    assert ranks.tolist() == [3, 3, 1]
+    total = math.log(math.exp(2) + 2 * math.exp(1) + 1)
+    assert losses.tolist() == pytest.approx([total - 1, total - 1, total - 2], abs=1e-6)
 
 
 def batch_of(rows):
@@ -244,6 +310,28 @@ def test_texts_are_looked_up_once_and_cut_where_they_should(monkeypatch):
     assert Line.of([1, 2]).number() == Line.of([1, 2]).number() != Line.of([2, 1]).number()
 
 
+def test_a_short_text_is_not_cut():
+    def look_up(text):
+        return [int(word) for word in text.split()]
+
+    for limit, keep_end in ((None, False), (3, False), (5, True), (4, True)):
+        assert cached_lines(look_up, limit, keep_end)('1 2 3').words.tolist() == [1, 2, 3]
+
+
+def test_the_number_of_a_line_is_a_hash_that_fits_64_bits():
+    hashed = blake2b(struct.pack('<2i', 1, 2), digest_size=8).digest()
+    assert Line.of([1, 2]).number() == struct.unpack('<q', hashed)[0]
+    numbers = [Line.of([number]).number() for number in range(200)]
+    assert min(numbers) < 0 < max(numbers) and torch.tensor(numbers).unique().numel() == 200
+
+
+def test_tables_are_as_wide_as_their_longest_row_and_at_least_one_column():
+    for rows, shape in (([], (0, 1)), ([[]], (1, 1)), ([[5]], (1, 1)), ([[5], [6, 7]], (2, 2))):
+        table, lengths = batches.pad_rows([np.array(row, np.int64) for row in rows])
+        assert table.shape == shape and lengths.tolist() == [len(row) for row in rows]
+    assert table.tolist() == [[5, 0], [6, 7]]
+
+
 def test_batches_hold_each_text_once():
     batch = batch_texts(lines([1, 2], [3], [1, 2], []))
     assert batch.words.tolist() == [[0, 0], [3, 0], [1, 2]] and batch.place.tolist() == [2, 1, 2, 0]
@@ -260,6 +348,17 @@ def test_vectors_from_a_file(tmp_path, name, header):
     assert vector_size(path) == 2
 
 
+def test_vectors_of_one_number_and_of_numbers_as_words(tmp_path):
+    (tmp_path / 'v.txt').write_text('the 1\n7 2\n')
+    assert {word: row.tolist() for word, row in read_vectors(tmp_path / 'v.txt', {'the', '7'}).items()} == {
+        'the': [1],
+        '7': [2],
+    }
+    (tmp_path / 'v.txt').write_text('1 5 3\n')
+    assert vector_size(tmp_path / 'v.txt') == 2
+    assert read_vectors(tmp_path / 'v.txt', {'1'})['1'].tolist() == [5, 3]
+
+
 @pytest.mark.parametrize(
     'text, match',
     [
@@ -268,6 +367,8 @@ def test_vectors_from_a_file(tmp_path, name, header):
         ('the 1 2\n\n', "v.txt:2: saw '' after a word"),
         ('the 1 2\ndog 1 x\n', "v.txt:2: saw 'x' after a word"),
         ('the 1 2\ndog  1 2\n', "v.txt:2: saw ' 1 2' after a word"),
+        ('', "v.txt:1: saw '', expected a word and its numbers"),
+        ('2 0\nthe\n', "v.txt:1: saw '2 0', expected a word and its numbers"),
     ],
 )
 def test_broken_vectors(tmp_path, text, match):

@@ -122,6 +122,8 @@ def test_idf_by_hand():
     # rank 1: tf 1e6, log(1 + tf) 13.815512; rank 10: tf 1e6 / 11.748976 = 85113.80, log 11.351756
     assert formulas.zipf_idf(1) == pytest.approx(1 / 14.815512, rel=1e-6)
     assert formulas.zipf_idf(10) == pytest.approx(1 / 12.351756, rel=1e-6)
+    # rank 1e6: tf 1e6 / 1e6^1.07 = 10^-0.42 = 0.380189, log(1 + tf) 0.322221
+    assert formulas.zipf_idf(10**6) == pytest.approx(1 / 1.322221, rel=1e-6)
 
 
 def test_coverage_by_hand():
@@ -231,3 +233,14 @@ def test_rules_hold_for_random_replies():
         more = sentence()
         assert overlap(reply, *persona, more).shared >= counts.shared
         assert overlap(f'{reply} {" ".join(persona)}', *persona).recall == 1.0
+
+
+def test_bleu_by_hand():
+    """All n-grams match. The reply has 5 words of 6: the penalty is exp(1 - 6/5). A longer reply has none."""
+    counts = formulas.bleu_counts('A b c d e', 'a b c d e f')
+    assert counts == formulas.BleuCounts((5, 4, 3, 2), (5, 4, 3, 2), 5, 6)
+    assert formulas.bleu(counts) == pytest.approx(100 * math.exp(-0.2))
+    longer = formulas.bleu_counts('a b c d e f', 'a b c d e')  # precisions 5/6, 4/5, 3/4, 2/3
+    assert formulas.bleu(longer) == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25)
+    assert formulas.bleu(formulas.bleu_counts('a b c', 'a b c')) == 0
+    assert formulas.bleu_counts("it's .", "it 's.").matches == (1, 0, 0, 0)  # only the mark

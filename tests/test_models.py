@@ -1,5 +1,8 @@
 """The base of generators and rankers with personas: history, dictionary, tensors, precision."""
 
+import struct
+from hashlib import blake2b
+
 import pytest
 import torch
 from parlai.agents.transformer.generator import GeneratorAgent
@@ -12,6 +15,7 @@ from torch import nn
 import parlai_persona  # noqa: F401
 from parlai_persona.models import precision
 from parlai_persona.models.batches import persona_tensors
+from parlai_persona.models.checksums import digest, fingerprint
 from parlai_persona.models.dictionary import DialoguesDictionary, PersonaDictionary
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import ContextHistory, PersonaHistory
@@ -199,3 +203,12 @@ def test_the_gain_is_a_ratio_of_measured_times(monkeypatch):
     clock = iter([time for seconds in spent for time in (0, seconds)])
     monkeypatch.setattr(precision, 'perf_counter', lambda: next(clock))
     assert precision.bfloat16_gain(torch.device('cpu'), size=2) == 2 / 1
+
+
+def test_a_checksum_is_that_of_the_values_in_the_order_of_the_names():
+    weights = {'b': torch.tensor([[1.0, 2.0], [3.0, 4.0]]).T, 'a': torch.tensor([5], dtype=torch.int64)}
+    values = (5).to_bytes(8, 'little') + struct.pack('<4f', 1, 3, 2, 4)
+    assert fingerprint(weights) == digest([values]) == blake2b(values, digest_size=16).hexdigest()
+    assert fingerprint(dict(reversed(weights.items()))) == fingerprint(weights)
+    assert fingerprint({**weights, 'a': torch.tensor([6])}) != fingerprint(weights)
+    assert digest([values[:3], values[3:]]) == digest([values])

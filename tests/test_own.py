@@ -50,6 +50,8 @@ def test_golden_records(tmp_path):
     [
         ('them: hi\nyou: hello\n', 'mine.txt, line 2: saw \'you: hello\'; expected lines "them: ..."'),
         ('your persona: i sing.\n\nthem: hi\nme: hi\n', 'line 2: saw an empty line after a persona'),
+        ('me: a\n\nyour persona: i sing.\n\nme: b\n', 'line 4: saw an empty line after a persona'),
+        ('me: a\n' + 'x' * 61, f"line 2: saw '{'x' * 60}'; expected"),
         ('them: hi\nme: hi\nyour persona: i sing.\n', 'line 3: saw a persona line after a message'),
         ('them: hi\n', 'holds no answer'),
     ],

@@ -18,6 +18,7 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.data.text_format import Line, shorten, split_line
 from parlai_persona.tasks.personachat.build import choose
 from parlai_persona.tasks.personachat.parse import read_dialogues, read_views
 
@@ -67,6 +68,13 @@ def test_a_message_without_reply_waits_for_the_next_one(tmp_path):
     first, second = read_dialogues(path)
     assert first.turns[0].text == 'hello\nare you there ?'
     assert [t.reply for t in second.turns] == ['bye .']
+
+
+def test_a_malformed_line_is_shown_shortened():
+    assert shorten('x' * 60 + '\n') == 'x' * 60 and shorten('x' * 61) == 'x' * 59 + '…'
+    assert split_line('123456789 hi', 'here') == (123456789, Line('here', 'hi'))
+    with pytest.raises(DataError, match="here: saw '1234567890 hi', expected"):
+        split_line('1234567890 hi', 'here')
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import worker_program
 from parlai.core.params import ParlaiParser
@@ -158,9 +159,14 @@ def test_json_lines(data, tmp_path):
     assert pairs(messages(folder, datatype='train:evalmode')) == of(data, 'train')
     with pytest.raises(NoSplit, match='has no test.jsonl'):
         parse.chunks(folder, 'test')
-    (folder / 'valid.jsonl').write_text('{"persona": "mine", "context": "a", "response": "b"}\n')
-    with pytest.raises(DataError, match=r'valid.jsonl, line 1 .* expected \{"persona": \[sentence'):
-        parse.read(parse.chunks(folder, 'valid')[0])
+    for wrong in (
+        '{"persona": "mine", "context": "a", "response": "b"}',
+        '{"persona": [], "context": "a", "response": "\\ud800"}',
+        '[' * 100_000,
+    ):
+        (folder / 'valid.jsonl').write_text(f'{wrong}\n')
+        with pytest.raises(DataError, match=r'valid.jsonl, line 1 .* expected \{"persona": \[sentence'):
+            parse.read(parse.chunks(folder, 'valid')[0])
 
 
 def test_no_data(data, tmp_path):
@@ -175,6 +181,32 @@ def test_no_data(data, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(DataError, match='saw 2 files train-.*, expected 3'):
         parse.chunks(tmp_path, 'train')
+
+
+def test_a_part_without_personas(tmp_path):
+    """As a build writes it where nobody in a part said anything about themselves."""
+    example = {
+        'persona_id': [1],
+        'context': ['hi'],
+        'response': ['hello'],
+        'without': pa.array([[]], pa.list_(pa.int64())),
+    }
+    pq.write_table(pa.table(example), tmp_path / 'train-00000-of-00001.parquet')
+    nobody = pa.schema([('persona_id', pa.int64()), ('persona', pa.list_(pa.string()))]).empty_table()
+    pq.write_table(nobody, tmp_path / 'personas-00000-of-00001.parquet')
+    (tmp_path / 'manifest.json').write_text('{}')
+    assert of(tmp_path, 'train') == Counter({('hi', 'hello'): 1})
+
+
+@pytest.mark.parametrize('name', ['train-00001-of-00003.parquet', 'personas-00001-of-00003.parquet'])
+def test_a_damaged_file_of_a_data_set_is_named(data, tmp_path, name):
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = (tmp_path / name).read_bytes()
+    for content in (b'', whole[:-50], whole[: len(whole) // 2], whole[:20] + bytes(len(whole) - 40) + whole[-20:]):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=f'{name}: cannot be read .* copy the data set again'):
+            [parse.read(chunk) for chunk in parse.chunks(tmp_path, 'train')]
 
 
 def test_command(tmp_path):

@@ -58,7 +58,7 @@ def damaged_options(module: Any) -> bool:
             return load(cls, optfile)
         except UserError:
             raise
-        except (ValueError, RecursionError, EOFError, pickle.UnpicklingError) as error:
+        except (ValueError, TypeError, RecursionError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(
                 f'{optfile}: expected options as JSON ({error}): the file is damaged, or something else'
             ) from error

@@ -224,6 +224,8 @@ def read_place(file: str, workers: int) -> Any:
             f'there is no {path}. Older trainings have none, and those with -dt train:stream or --num-workers'
         )
     kept = read_json(path)
+    if not isinstance(kept, dict) or not isinstance(kept.get('workers'), list):
+        raise NoPlace(f'{path} is damaged')
     if len(kept['workers']) != workers:
         raise NoPlace(f'it was trained by {len(kept["workers"])} processes, expected {workers}')
     return kept

@@ -17,7 +17,10 @@ def vector_size(path: Path) -> int:
     """Return how many numbers the file has for each word."""
     with open_text(path) as file:
         first = fields_of(next(file, ''))
-    return int(first[1]) if is_header(first) else len(first) - 1
+    size = int(first[1]) if is_header(first) else len(first) - 1
+    if not size:
+        raise UserError(f'{path}:1: saw {" ".join(first)[:40]!r}, expected a word and its numbers')
+    return size
 
 
 def read_vectors(path: Path, words: Container[str]) -> dict[str, Tensor]:

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 
@@ -52,7 +55,8 @@ def shards(folder: Path, fold: str) -> list[Path]:
 
 
 def row_groups(path: Path) -> Iterator[Chunk]:
-    metadata = parquet().ParquetFile(path).metadata
+    with intact(path):
+        metadata = parquet().ParquetFile(path).metadata
     for number in range(metadata.num_row_groups):
         if metadata.row_group(number).num_rows:
             yield Chunk(path, metadata.row_group(number).num_rows, number)
@@ -87,18 +91,34 @@ def read(chunk: Chunk) -> list[Dialogue]:
 def row_group(chunk: Chunk) -> Iterator[Row]:
     """Yield examples with their personas, which are in a file beside theirs."""
     fold = chunk.path.name.split('-', 1)[0]
-    table = parquet().ParquetFile(chunk.path).read_row_group(chunk.number)
-    named = parquet().read_table(chunk.path.with_name('personas' + chunk.path.name[len(fold) :]))
-    wanted = set(table.column('persona_id').to_pylist())
-    names = named.column('persona_id').to_pylist()
-    lists = named.filter([name in wanted for name in names]).column('persona').to_pylist()
-    known = dict(zip((name for name in names if name in wanted), map(tuple, lists), strict=True))
-    columns = (table.column(name).to_pylist() for name in ('persona_id', 'context', 'response', 'without'))
+    beside = chunk.path.with_name('personas' + chunk.path.name[len(fold) :])
+    with intact(chunk.path):
+        table = parquet().ParquetFile(chunk.path).read_row_group(chunk.number)
+        columns = [table.column(name).to_pylist() for name in ('persona_id', 'context', 'response', 'without')]
+    with intact(beside):
+        named = parquet().read_table(beside)
+        wanted, names = set(columns[0]), named.column('persona_id').to_pylist()
+        mask = np.fromiter((name in wanted for name in names), bool, len(names))  # a list without items has no type
+        lists = named.filter(mask).column('persona').to_pylist()
+        known = dict(zip((name for name in names if name in wanted), map(tuple, lists), strict=True))
     for name, context, response, without in zip(*columns, strict=True):
         persona = known.get(name, ())
         if without:
             persona = tuple(line for place, line in enumerate(persona) if place not in without)
         yield persona, context, response, str(name)
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Name the file in the errors that a damaged one ends in."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, OSError, MemoryError, NotImplementedError) as error:  # pyarrow's
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f'{path}: cannot be read ({reason[0][:160]}); expected a file that '
+            '`parlai persona_reddit build` made: copy the data set again, or build it again'
+        ) from None
 
 
 def lines(chunk: Chunk) -> Iterator[Row]:
@@ -121,7 +141,8 @@ def from_line(line: bytes, chunk: Chunk, number: int) -> Row:
             isinstance(text, str) for text in (*persona, context, response, speaker)
         ):
             raise ValueError('persona has to be a list of strings, context, response and speaker strings')
-    except (ValueError, KeyError, TypeError) as error:
+        ''.join((*persona, context, response, speaker)).encode()  # JSON's "\ud800" is no text
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f'{chunk.path}, line {number:,} after byte {chunk.offset:,}: saw {line[:80]!r} ({error!r}); expected '
             '{"persona": [sentence, …], "context": text, "response": text}, perhaps with "speaker": text'
