@@ -129,7 +129,7 @@ def test_search_prunes_by_bounds_and_not_by_what_codes_stand_for(builder, monkey
     monkeypatch.setattr(WatchedBuilder, 'encode', lambda self, lines: torch.tensor(vectors))
     one = builder(net=MemNet(Shape(encoder='bow', embedding_size=2), WORDS))
     one.source.write_text('0\n1\n2\n3\n')
-    made = built(one)
+    made = one.open()
     assert made.codes is not None
     assert made.search(torch.tensor([0.0, 1.0]), 1)[0][0] == best
 

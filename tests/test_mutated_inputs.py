@@ -11,18 +11,15 @@ from benchmarks.suite.parsers import PARSERS
 from parlai_persona.errors import UserError
 
 LINES = (b'one\n', b'two\n', b'three\n')
-# TODO: a classifier of persona:reddit that is JSON of another form ends in a TypeError or a RecursionError
-UNDER_WAY = pytest.mark.xfail(reason='tasks/reddit/pipeline/sentences.py lets some errors of Python out')
-NAMES = [pytest.param(name, marks=UNDER_WAY) if name == 'reddit: classifier' else name for name in PARSERS]
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if name != 'reddit: whole builds'])  # seconds each
+@pytest.mark.parametrize('name', [name for name in PARSERS if name != 'reddit: whole builds'])  # seconds each
 def test_a_few_damaged_files(name):
     assert not failures(PARSERS[name](), 12)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [*PARSERS])
 def test_many_damaged_files(name):
     assert not failures(PARSERS[name](), 1000, first_seed=1_000_000)
 

@@ -55,10 +55,10 @@ COMMENTS = json_lines(
 
 
 def reddit_comments() -> Parser:
-    from parlai_persona.tasks.reddit.pipeline.comments import read_lines
+    from parlai_persona.tasks.reddit.pipeline.comments import read_comments
 
     def read(path: Path) -> Iterator[Hashable]:
-        return (frozen(row) for row in read_lines(path.read_bytes())[0].to_pylist())
+        return (frozen(row) for row in read_comments(path.read_bytes())[0].to_pylist())
 
     return Parser('RC_2020-01', COMMENTS, read)
 

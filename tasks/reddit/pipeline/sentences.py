@@ -38,7 +38,7 @@ class Classifier:
         try:
             read = json.loads(path.read_text(encoding='utf-8'))
             return cls({str(word): float(weight) for word, weight in read['weights'].items()}, float(read['bias']))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError) as error:
             raise DataError(f'--classifier {path}: {error!r}; expected a file that an earlier build wrote') from None
 
 
