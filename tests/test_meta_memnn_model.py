@@ -8,6 +8,8 @@ from parlai_persona.agents.meta_memnn import model as plain
 from parlai_persona.agents.meta_memnn.batches import Bags, StoryTable
 from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel, blocks, fused
 from parlai_persona.agents.meta_memnn.stories import Example, Story, tokenize
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 
 WORDS = {f'w{n}': n for n in range(12)}
 
@@ -38,6 +40,14 @@ def models(shape, fast=True, seed=0):
 
 needs_numba = pytest.mark.skipif(fused is None, reason='numba is not installed: there are no compiled loops to test')
 SHAPES = [Shape(embedding=4), Shape(embedding=3, hops=2, split=True), Shape(embedding=4, hops=1)]
+
+
+def test_the_sizes_of_the_paper():
+    assert Shape() == Shape(embedding=20, hops=3, split=False, shared=False, scale=0.1)  # appendix B.2
+    for name in ('embedding_size', 'hops'):
+        assert 1 in vars(from_opt(Shape, {f'meta_memnn_{name}': 1}, 'meta_memnn')).values()
+        with pytest.raises(UserError, match='it has to be 1 or more'):
+            from_opt(Shape, {f'meta_memnn_{name}': 0}, 'meta_memnn')
 
 
 def test_by_hand():

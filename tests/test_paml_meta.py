@@ -14,9 +14,34 @@ import torch
 from parlai.agents.transformer.modules import attention
 from torch import nn
 
-from parlai_persona.agents.paml.meta import Calls, Nll, adapt, adapted, gradients, learn, leave_out
+from parlai_persona.agents.paml.meta import Calls, Inner, Nll, adapt, adapted, gradients, learn, leave_out
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 
 ALPHA, STEPS = 0.3, 3
+
+
+def test_the_values_of_the_paper():
+    assert Inner() == Inner(0.01, 1, 10, 16, 0.0, 'second', 'all', False, None, None)  # sec. 3
+    for name in ('inner_steps', 'eval_steps', 'inner_batch', 'prior'):
+        assert getattr(from_opt(Inner, {f'paml_{name}': 0}, 'paml'), name) == 0
+        with pytest.raises(UserError, match='it has to be 0 or more'):
+            from_opt(Inner, {f'paml_{name}': -1}, 'paml')
+
+
+def test_what_adapts_is_named_by_an_expression():
+    names = [f'layer{n}.{part}' for n in range(5) for part in ('weight', 'norm.bias')]
+    assert Inner().adapting(names) == names
+    assert Inner(adapt='norm|4').adapting(names) == [*names[1:8:2], *names[8:]]
+    with pytest.raises(UserError, match="--paml-adapt 'bert' matches no parameter; .*layer3.norm.bias and 2 more"):
+        Inner(adapt='bert').adapting(iter(names))
+    with pytest.raises(UserError, match='there are a, b and 0 more'):
+        Inner(adapt='bert').adapting('ab')
+
+
+def test_losses_add_up_and_have_a_mean_a_token():
+    total = Nll(torch.tensor(6.0), 2) + Nll(torch.tensor(3.0), 4)
+    assert (total.total.item(), total.tokens, total.mean().item()) == (9, 6, 1.5)
 
 
 def bowl(center: float, tokens: float = 1.0):
