@@ -50,6 +50,20 @@ def test_the_sizes_of_the_paper():
             from_opt(Shape, {f'meta_memnn_{name}': 0}, 'meta_memnn')
 
 
+def test_first_weights():
+    shape = Shape(embedding=50)
+    model = DialogModel(shape, {'primary': candidates(size=80)})
+    assert model.fast and WeightModel(shape).fast
+    theta, eta = model.init({'0': 60, '1': 20}, 3), WeightModel(shape).init({'0': 60}, 3)
+    sizes = {name: tuple(p.shape) for name, p in theta.items()}
+    assert sizes == {'A_0': (60, 50), 'A_1': (20, 50), 'H': (50, 50), 'W_primary': (80, 50)}
+    assert {name: tuple(p.shape) for name, p in eta.items()} == {'A_0': (60, 50), 'H': (50, 50), 'w': (50,), 'b': ()}
+    assert torch.cat([p.flatten() for p in theta.values()]).std().item() == pytest.approx(0.1, rel=0.05)
+    assert eta['b'] == 0 and eta['H'].std().item() == pytest.approx(0.1, rel=0.1)
+    assert torch.equal(model.init({'0': 60, '1': 20}, 3)['H'], theta['H'])
+    assert not torch.equal(model.init({'0': 60, '1': 20}, 4)['H'], theta['H'])
+
+
 def test_by_hand():
     """d = 1: memory (2, -1), query 1, H = 0.5, one hop: p = softmax(2, -1), u = 0.5 + 2 p0 - p1."""
     stories = StoryTable('primary', {'a': 0, 'b': 1, 'q': 2}, 3, {'a': 0, 'b': 1}, 10)
