@@ -35,8 +35,20 @@ def test_what_adapts_is_named_by_an_expression():
     assert Inner(adapt='norm|4').adapting(names) == [*names[1:8:2], *names[8:]]
     with pytest.raises(UserError, match="--paml-adapt 'bert' matches no parameter; .*layer3.norm.bias and 2 more"):
         Inner(adapt='bert').adapting(iter(names))
-    with pytest.raises(UserError, match='there are a, b and 0 more'):
-        Inner(adapt='bert').adapting('ab')
+    for names, said in (('ab', 'a, b and 0 more'), ('abcdefghijklmnopq', 'a, b, c, d, e, f, g, h and 9 more')):
+        with pytest.raises(UserError, match=f'there are {said}'):
+            Inner(adapt='2').adapting(names)
+
+
+def test_an_unused_parameter_has_a_gradient_of_zero():
+    theta = start() | {'unused': torch.ones(2, dtype=torch.float64, requires_grad=True)}
+    nll, g = gradients(bowl(1.0, 3.0), theta, iter(['unused', 'x']))
+    assert nll.tokens == 3 and g['unused'].tolist() == [0, 0] and g['x'].tolist() == [3]  # of the sum
+    assert not g['x'].requires_grad
+    assert gradients(bowl(1.0), theta, ['x'], create_graph=True)[1]['x'].requires_grad
+    lesson = learn(theta, [bowl(1.0)], bowl(0.0), {'x': ALPHA, 'unused': ALPHA})
+    assert lesson.gradient['unused'].tolist() == [0, 0] and lesson.gradient['x'].item() != 0
+    assert lesson.support == [0.5] and lesson.query == (pytest.approx(0.5 * (2 - ALPHA) ** 2), 1)
 
 
 def test_losses_add_up_and_have_a_mean_a_token():
