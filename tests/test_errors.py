@@ -29,6 +29,7 @@ def test_text_is_shown_without_control_characters():
 
 def test_the_nearest_name():
     assert nearest('persona:memnett', ['persona:memnet', 'persona:paml']) == '. Did you mean persona:memnet?'
+    assert nearest('valid', ['validity', 'invalid', 'valids']) == '. Did you mean valids?'  # the nearest of several
     assert nearest('zzz', ['persona:memnet']) == ''
 
 

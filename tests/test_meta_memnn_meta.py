@@ -126,6 +126,29 @@ def test_adam_steps_are_torchs(problem, steps):
         assert torch.allclose(mine[name], theirs[name], atol=1e-9)
 
 
+def test_gradients_are_those_of_the_parameters_in_use():
+    params = {'used': torch.tensor([1.0, 2.0]), 'unused': torch.ones(1), 'fixed': torch.ones(1)}
+    params = {name: p.requires_grad_(name != 'fixed') for name, p in params.items()}
+    loss = (params['used'] ** 2 * params['fixed']).sum()
+    kept = meta.gradients(loss, params, create_graph=True)
+    assert kept.keys() == {'used'} and kept['used'].requires_grad
+    found = meta.gradients(loss, params)
+    assert found['used'].tolist() == [2, 4] and not found['used'].requires_grad
+
+
+def test_what_the_weights_do_not_depend_on_has_no_meta_gradient(problem):
+    theta, eta, batches, held = problem
+    found, _ = gradient((theta, {**eta, 'unused': torch.ones(2)}, batches, held), meta.SGD(0.05), 1)
+    assert found.keys() == {'w', 'b'}
+
+
+def test_adams_first_step_by_hand():
+    """With g = 2 the first step is lr g / |g|, and the moments are .1 g and .001 g^2."""
+    theta, state = meta.Adam(0.5).step({'x': torch.tensor(1.0)}, {'x': torch.tensor(2.0)}, {})
+    assert theta['x'].item() == pytest.approx(0.5, abs=1e-6)
+    assert [float(part) for part in state['x']] == pytest.approx([1, 0.2, 0.004])
+
+
 def test_parameters_that_are_not_touched_need_no_gradient(problem):
     theta, _, batches, _ = problem
     seen = []

@@ -8,6 +8,8 @@ from parlai_persona.agents.meta_memnn import model as plain
 from parlai_persona.agents.meta_memnn.batches import Bags, StoryTable
 from parlai_persona.agents.meta_memnn.model import DialogModel, Shape, WeightModel, blocks, fused
 from parlai_persona.agents.meta_memnn.stories import Example, Story, tokenize
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 
 WORDS = {f'w{n}': n for n in range(12)}
 
@@ -38,6 +40,28 @@ def models(shape, fast=True, seed=0):
 
 needs_numba = pytest.mark.skipif(fused is None, reason='numba is not installed: there are no compiled loops to test')
 SHAPES = [Shape(embedding=4), Shape(embedding=3, hops=2, split=True), Shape(embedding=4, hops=1)]
+
+
+def test_the_sizes_of_the_paper():
+    assert Shape() == Shape(embedding=20, hops=3, split=False, shared=False, scale=0.1)  # appendix B.2
+    for name in ('embedding_size', 'hops'):
+        assert 1 in vars(from_opt(Shape, {f'meta_memnn_{name}': 1}, 'meta_memnn')).values()
+        with pytest.raises(UserError, match='it has to be 1 or more'):
+            from_opt(Shape, {f'meta_memnn_{name}': 0}, 'meta_memnn')
+
+
+def test_first_weights():
+    shape = Shape(embedding=50)
+    model = DialogModel(shape, {'primary': candidates(size=80)})
+    assert model.fast and WeightModel(shape).fast
+    theta, eta = model.init({'0': 60, '1': 20}, 3), WeightModel(shape).init({'0': 60}, 3)
+    sizes = {name: tuple(p.shape) for name, p in theta.items()}
+    assert sizes == {'A_0': (60, 50), 'A_1': (20, 50), 'H': (50, 50), 'W_primary': (80, 50)}
+    assert {name: tuple(p.shape) for name, p in eta.items()} == {'A_0': (60, 50), 'H': (50, 50), 'w': (50,), 'b': ()}
+    assert torch.cat([p.flatten() for p in theta.values()]).std().item() == pytest.approx(0.1, rel=0.05)
+    assert eta['b'] == 0 and eta['H'].std().item() == pytest.approx(0.1, rel=0.1)
+    assert torch.equal(model.init({'0': 60, '1': 20}, 3)['H'], theta['H'])
+    assert not torch.equal(model.init({'0': 60, '1': 20}, 4)['H'], theta['H'])
 
 
 def test_by_hand():

@@ -14,9 +14,46 @@ import torch
 from parlai.agents.transformer.modules import attention
 from torch import nn
 
-from parlai_persona.agents.paml.meta import Calls, Nll, adapt, adapted, gradients, learn, leave_out
+from parlai_persona.agents.paml.meta import Calls, Inner, Nll, adapt, adapted, gradients, learn, leave_out
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 
 ALPHA, STEPS = 0.3, 3
+
+
+def test_the_values_of_the_paper():
+    assert Inner() == Inner(0.01, 1, 10, 16, 0.0, 'second', 'all', False, None, None)  # sec. 3
+    for name in ('inner_steps', 'eval_steps', 'inner_batch', 'prior'):
+        assert getattr(from_opt(Inner, {f'paml_{name}': 0}, 'paml'), name) == 0
+        with pytest.raises(UserError, match='it has to be 0 or more'):
+            from_opt(Inner, {f'paml_{name}': -1}, 'paml')
+
+
+def test_what_adapts_is_named_by_an_expression():
+    names = [f'layer{n}.{part}' for n in range(5) for part in ('weight', 'norm.bias')]
+    assert Inner().adapting(names) == names
+    assert Inner(adapt='norm|4').adapting(names) == [*names[1:8:2], *names[8:]]
+    with pytest.raises(UserError, match="--paml-adapt 'bert' matches no parameter; .*layer3.norm.bias and 2 more"):
+        Inner(adapt='bert').adapting(iter(names))
+    for names, said in (('ab', 'a, b and 0 more'), ('abcdefghijklmnopq', 'a, b, c, d, e, f, g, h and 9 more')):
+        with pytest.raises(UserError, match=f'there are {said}'):
+            Inner(adapt='2').adapting(names)
+
+
+def test_an_unused_parameter_has_a_gradient_of_zero():
+    theta = start() | {'unused': torch.ones(2, dtype=torch.float64, requires_grad=True)}
+    nll, g = gradients(bowl(1.0, 3.0), theta, iter(['unused', 'x']))
+    assert nll.tokens == 3 and g['unused'].tolist() == [0, 0] and g['x'].tolist() == [3]  # of the sum
+    assert not g['x'].requires_grad
+    assert gradients(bowl(1.0), theta, ['x'], create_graph=True)[1]['x'].requires_grad
+    lesson = learn(theta, [bowl(1.0)], bowl(0.0), {'x': ALPHA, 'unused': ALPHA})
+    assert lesson.gradient['unused'].tolist() == [0, 0] and lesson.gradient['x'].item() != 0
+    assert lesson.support == [0.5] and lesson.query == (pytest.approx(0.5 * (2 - ALPHA) ** 2), 1)
+
+
+def test_losses_add_up_and_have_a_mean_a_token():
+    total = Nll(torch.tensor(6.0), 2) + Nll(torch.tensor(3.0), 4)
+    assert (total.total.item(), total.tokens, total.mean().item()) == (9, 6, 1.5)
 
 
 def bowl(center: float, tokens: float = 1.0):
