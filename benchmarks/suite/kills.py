@@ -36,8 +36,8 @@ TRAININGS = {
     f'--max-train-steps 60 {VALID}',
     'persona:memnet, two processes': f'multiprocessing_train --distributed-world-size 2 {RANKER} -t persona:sample '
     f'-bs 16 --max-train-steps 100 {VALID}',
-    'persona:meta_memnn': f'train_model -o persona:meta_memnn --max-train-steps 300 {VALID} '
-    '--validation-every-n-steps 100',
+    'persona:meta_memnn': f'train_model -o persona:meta_memnn --max-train-steps 80 {VALID} '
+    '--validation-every-n-steps 30',
     'persona:paml': f'train_model -o persona:paml/people {TINY} --max-train-steps 24 -bs 4 {VALID} '
     '--validation-max-exs 8',
     'persona:paml, turns': f'train_model -o persona:paml/dialogue {TINY} --num-epochs -1 -veps -1 '
