@@ -111,7 +111,7 @@ def test_a_crash_while_writing_leaves_the_file_as_it_was(path: Path, monkeypatch
     record.append([ROW], path)
     before = path.read_bytes()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(record.os, dies_in, crash)
+        patch.setattr(*{'fsync': (record.os, 'fsync'), 'replace': (Path, 'replace')}[dies_in], crash)
         record.append([row(seed=2)], path)
     assert path.read_bytes() == before
     assert {file.name for file in path.parent.iterdir()} == {path.name, 'commands.csv'}
