@@ -72,5 +72,10 @@ def test_the_smallest_and_the_largest_value_are_allowed():
     assert from_opt(Soup, {'soup_salt': 0}, 'soup').salt == 0
 
 
+def test_an_empty_path_is_not_given_and_an_empty_text_is():
+    soup = from_opt(Soup, {'soup_recipe': '', 'soup_with_bread': ''}, 'soup')
+    assert soup.recipe is None and soup.with_bread == ''
+
+
 def test_what_an_older_checkpoint_lacks_is_as_the_dataclass_has_it():
     assert from_opt(Soup, {'soup_salt': 2.0}, 'soup') == Soup(salt=2.0)

@@ -14,7 +14,7 @@ from benchmarks.suite import nli as benchmark
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.types import ConsistencyMetric
-from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs, says_nothing
+from parlai_persona.tasks.nli.pairs import LABELS, fold, label, meaning, pairs, says_nothing, singular
 from parlai_persona.tasks.nli.parse import Case, Fact, read_cases, read_sentences, read_utterances
 
 
@@ -62,6 +62,31 @@ def test_pairs_are_different_seeded_and_a_third_of_each():
     assert found == list(pairs(FACTS, FACTS, 90, seed=1)) != list(pairs(FACTS, FACTS, 90, seed=2))
     triples = {fact.text: meaning(fact.triple) for fact in FACTS}
     assert all(label(triples[pair.premise], triples[pair.hypothesis]) == pair.label for pair in found)
+
+
+def test_nouns_are_compared_in_the_singular():
+    plurals = {'dogs': 'dog', 'cats': 'cat', 'children': 'child', 'glass': 'glass', 'gas': 'gas', 'fish': 'fish'}
+    assert {noun: singular(noun) for noun in plurals} == plurals
+    assert meaning(('I', 'Have_Pet', '3 Dogs')) == ('i', 'have_pet', 'dog', '3')
+    assert meaning(('i', 'has_age', '30')) == ('i', 'has_age', '30', '')
+
+
+def test_only_what_can_contradict_is_drawn_for_it():
+    genders = [fact for fact in FACTS if fact.triple[1] == 'gender']
+    assert {pair.label for pair in pairs(genders, genders, 30, seed=0)} == {'entailment', 'contradiction'}
+    likes = [fact for fact in FACTS if fact.triple[1] == 'like_activity']
+    assert {pair.label for pair in pairs(likes, likes, 30, seed=0)} == {'entailment', 'neutral'}
+
+
+def test_half_of_the_neutral_pairs_share_their_relation():
+    facts = [
+        Fact(f'{relation} {tail}', ('i', f'like_{relation}', str(tail)))
+        for relation in 'abcdefghijklmnopqrst'
+        for tail in 'xyz'
+    ]
+    neutral = [pair for pair in pairs(facts, facts, 600, seed=0) if pair.label == 'neutral']
+    same = sum(pair.premise[0] == pair.hypothesis[0] for pair in neutral)
+    assert len(neutral) == 200 and 0.3 < same / len(neutral) < 0.7
 
 
 @pytest.fixture

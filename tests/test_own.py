@@ -72,6 +72,21 @@ def test_one_dialogue_in_ten_is_for_validation_and_most_stay_there(tmp_path):
         split(few[:1], tmp_path)
 
 
+def test_two_dialogues_are_enough_for_a_split():
+    ours = [Dialogue(f'{number}', (Turn('hi', f'{number}'),)) for number in range(9)]
+    for count in (2, 9):
+        assert [len(part) for part in split(ours[:count], Path('x')).values()] == [count - 1, 1]
+    with pytest.raises(DataError, match='x holds one dialogue'):
+        split(ours[:1], Path('x'))
+
+
+def test_every_turn_has_all_candidates_however_many_replies_are_its_own():
+    dialogue = Dialogue('x', tuple(Turn('hi', f'{number}') for number in range(12)))
+    found = add_candidates(dialogue, [f'{number}' for number in range(40)])
+    assert {len(set(turn.candidates)) for turn in found.turns} == {20}
+    assert found == add_candidates(dialogue, [f'{number}' for number in range(40)])
+
+
 def test_candidates_come_from_other_dialogues(tmp_path):
     read = read_dialogues(file(tmp_path, dialogues(30)))
     replies = [turn.reply for one in read for turn in one.turns]

@@ -17,10 +17,10 @@ from parlai.scripts.display_data import setup_args
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
-from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 from parlai_persona.data.text_format import Line, shorten, split_line
 from parlai_persona.tasks.personachat.build import choose
-from parlai_persona.tasks.personachat.parse import read_dialogues, read_views
+from parlai_persona.tasks.personachat.parse import read_dialogues, read_views, same_dialogue
 
 FOLDER = FIXTURES / 'personachat'
 
@@ -82,6 +82,7 @@ def test_a_malformed_line_is_shown_shortened():
     [
         ('hello\thi .', "saw 'hello\\thi .', expected"),
         ('3', "saw '3', expected"),
+        ('2 hello\thi .', 'saw number 2 after number 2, expected 3 or 1'),
         ('4 hello\thi .', 'saw number 4 after number 2, expected 3 or 1'),
         ('3 a\tb\tc\td\te', 'expected "<number> <text>'),
         ('3 hello\thi .\t\tyes .|no .', "the reply 'hi .' is not among its 2 candidates"),
@@ -109,6 +110,17 @@ def test_files_may_differ_in_contractions(tmp_path):
     other.write_text((FOLDER / 'train_other_original_no_cands.txt').read_text().replace('i would', "i'd"))
     paths = [FOLDER / 'train_self_original.txt', other]
     assert [d.turns for d in read_views(paths)] == [d.turns for d in read_dialogues(paths[0])]
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'same'),
+    [('a b c', 'a b c d', True), ('a b c', 'a b d', False), ('a b c d e', 'a b c f g', False), ('a', 'a', True)],
+)
+def test_more_than_half_of_the_words_are_the_same(one, other, same):
+    first, second = (Dialogue('x', (Turn(text, ''),)) for text in (one, other))
+    assert same_dialogue(first, second) == same_dialogue(second, first) == same
+    longer = Dialogue('x', (*second.turns, Turn('a', '')))
+    assert not same_dialogue(first, longer) and not same_dialogue(longer, first)
 
 
 def test_files_that_are_not_of_the_same_split_are_refused(tmp_path):

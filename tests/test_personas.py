@@ -10,7 +10,7 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.self_chat import SelfChat
 
 from parlai_persona.data.dialogue import Dialogue
-from parlai_persona.data.personas import PersonaBook, PersonaError
+from parlai_persona.data.personas import PersonaBook, PersonaError, numbered
 from parlai_persona.errors import UserError
 from parlai_persona.tasks.sample.grammar import GREETINGS
 
@@ -202,3 +202,10 @@ def test_self_chat(capsys, tmp_path):
     assert json.loads(first[1][0]['text'])['text'] == first[0][1]['text']  # from then on without persona lines
     assert 'persona:\n  - i fly.' in capsys.readouterr().out
     assert '"i row."' in (tmp_path / 'log.jsonl').read_text()
+
+
+def test_numbers_begin_with_1_and_end_with_the_last():
+    assert [numbered('abc', number, 'letter') for number in (1, 2, 3)] == ['a', 'b', 'c']
+    for number in (0, 4):
+        with pytest.raises(PersonaError, match=f'there is no letter {number}: they are numbered from 1 to 3'):
+            numbered('abc', number, 'letter')

@@ -43,7 +43,7 @@ def reddit_shard(personas: bool) -> Parser:
         for chunk in reddit.chunks(path.parent, 'train'):
             yield from of(reddit.read(chunk))
 
-    return Parser(name, (content,), read, beside={**files, 'manifest.json': b'{}'})
+    return Parser(name, (content,), read, before=rb'\A', after=rb'\Z', beside={**files, 'manifest.json': b'{}'})
 
 
 COMMENTS = json_lines(

@@ -134,7 +134,10 @@ def pairs(
         if wanted not in left:
             continue
         for _ in range(TRIES):
-            premise, hypothesis = sampler.draw(wanted)
+            drawn = sampler.draw(wanted)
+            if drawn is None:
+                continue
+            premise, hypothesis = drawn
             if (premise.text, hypothesis.text) not in seen and premise.text != hypothesis.text:
                 seen.add((premise.text, hypothesis.text))
                 yield Pair(premise.text, hypothesis.text, wanted)
@@ -172,8 +175,9 @@ class PairSampler:
             if any(self.by_relation.get(other) for other in self.denied[meant.relation]):
                 self.premises[CONTRADICTION].append((fact, meant))
 
-    def draw(self, wanted: str) -> tuple[Fact, Fact]:
-        while True:
+    def draw(self, wanted: str) -> tuple[Fact, Fact] | None:
+        """Return a pair with this label; None if many draws find none."""
+        for _ in range(TRIES):
             if wanted == NEUTRAL and self.chat and self.rng.random() < 0.5:
                 return Fact(self.rng.choice(self.chat), ('', '', '')), self.rng.choice(self.hypotheses)[0]
             premise, meant = self.rng.choice(self.premises[wanted])
@@ -183,6 +187,7 @@ class PairSampler:
                 hypothesis, other = self.rng.choice(self.near(meant, wanted))
                 if label(meant, other) == wanted:
                     return premise, hypothesis
+        return None
 
     def near(self, meant: Meaning, wanted: str) -> list[tuple[Fact, Meaning]]:
         if wanted == NEUTRAL:
