@@ -84,7 +84,7 @@ def test_every_turn_has_all_candidates_however_many_replies_are_its_own():
     dialogue = Dialogue('x', tuple(Turn('hi', f'{number}') for number in range(12)))
     found = add_candidates(dialogue, [f'{number}' for number in range(40)])
     assert {len(set(turn.candidates)) for turn in found.turns} == {20}
-    assert found == add_candidates(dialogue, [f'{number}' for number in range(40)])
+    assert found.turns[1].candidates[:5] == ('36', '32', '18', '28', '13')  # in every version
 
 
 def test_candidates_come_from_other_dialogues(tmp_path):

@@ -16,15 +16,17 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.self_chat import SelfChat
 
 from parlai_persona import fields
-from parlai_persona.data.dialogue import DataError, NoSplit
+from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 from parlai_persona.tasks.personalized_babi.agents import choose
 from parlai_persona.tasks.personalized_babi.conversation import ON_ITS_OWN, Customs
 from parlai_persona.tasks.personalized_babi.parse import (
     SILENCE,
+    fact,
     kind,
     read_candidates,
     read_dialogues,
     read_kb,
+    restaurants_told,
     write_facts,
 )
 
@@ -520,3 +522,10 @@ def test_the_fixtures_are_our_own():
     """Written for these tests: none of the data's cities is in them."""
     text = ''.join(Path(path).read_text() for path in FOLDER.iterdir())
     assert not any(place in text for place in ('bombay', 'paris', 'rome', 'madrid', 'london'))
+
+
+def test_restaurants_are_told_by_facts():
+    told = 'resto_b R_phone 1\nresto_a R_phone 2\nresto_b R_price cheap\nresto_c is good'
+    assert restaurants_told(Dialogue('x', (Turn('hi', ''), Turn(told, 'yes')))) == ['resto_b', 'resto_a']
+    assert fact('resto_a R_phone 2') == ('resto_a', 'R_phone', '2')
+    assert [fact(text) for text in ('resto_a R_phone', 'resto_a phone 2', 'resto_a R_phone 2 3')] == [None] * 3

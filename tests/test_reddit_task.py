@@ -196,6 +196,11 @@ def test_a_part_without_personas(tmp_path):
     pq.write_table(nobody, tmp_path / 'personas-00000-of-00001.parquet')
     (tmp_path / 'manifest.json').write_text('{}')
     assert of(tmp_path, 'train') == Counter({('hi', 'hello'): 1})
+    assert ids(parse.chunks(tmp_path, 'train')) == ['train-00000-of-00001.parquet/0/0']
+    lines = '{"persona": [], "context": "a", "response": "b"}\n\n'
+    (tmp_path / 'valid.jsonl').write_text(lines * 2)
+    assert parse.chunks(tmp_path, 'valid') == [parse.Chunk(tmp_path / 'valid.jsonl', 2, number=0, offset=0)]
+    assert ids(parse.chunks(tmp_path, 'valid')) == ['valid.jsonl/0/0', 'valid.jsonl/0/1']
 
 
 @pytest.mark.parametrize('name', ['train-00001-of-00003.parquet', 'personas-00001-of-00003.parquet'])

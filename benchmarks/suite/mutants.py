@@ -46,7 +46,7 @@ MODULES = {
     'tasks/nli/pairs.py': 'test_nli.py -k "labels or pairs or never_changes or says_nothing or nouns or contradict_is"',
     'tasks/nli/parse.py': 'test_nli.py -k "sound_files or is_named or broken"',
     'tasks/own/parse.py': 'test_own.py -k "not page"',
-    'tasks/personachat/parse.py': 'test_personachat.py -k "golden or malformed or files or several"',
+    'tasks/personachat/parse.py': 'test_personachat.py -k "golden or malformed or files or several or half"',
     'tasks/personalized_babi/parse.py': 'test_personalized_babi.py',
     'tasks/reddit/parse.py': 'test_reddit_task.py -k "json_lines or damaged or personas or no_data"',
 }
