@@ -24,6 +24,7 @@ from parlai_persona.tasks.nli.parse import Case, Fact, read_cases, read_sentence
         (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'dogs'), 'entailment'),
         (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 dog'), 'contradiction'),
         (('i', 'have_pet', '3 dog'), ('i', 'have_pet', '4 cat'), 'neutral'),
+        (('i', 'have_pet', '3 dog'), ('i', 'have_pet', 'dog'), 'neutral'),
         (('i', 'have_pet', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
         (('i', 'have_pet', '3 dog'), ('i', 'not_have', 'pet'), 'contradiction'),
         (('i', 'not_have', 'dog'), ('i', 'have_pet', 'cat'), 'neutral'),
