@@ -175,7 +175,7 @@ PAGES = {
             'paml',
             ADAPTATION,
             FEW_SHOT | OLDER,
-            title='Older rows: all people, who had also chosen the rates; C by a classifier that knew some cases',
+            title='Older rows: all people (the rates were chosen on them too); C by an older classifier',
         ),
         Table('paml', ('method', 'split'), {'method': 'Human'}, title='Replies of people'),
         Table('paml_gradients', STEPS, GRADIENTS, title='Meta-gradient and gradient of multi-task training'),

@@ -16,8 +16,8 @@ the paper starts from nothing. It exchanges words of people (`--few-shot-swap`):
 people of the training split by heart, and adapting to them teaches nothing (`no-swaps` shows it). The paper's rate
 and steps are measured, too. Consistency needs the classifier of benchmarks/suite/nli.py.
 
-Rows whose split names no half are older: all 100 people, who had also chosen the rates. Their C comes from an older
-classifier.
+Rows without a half in their split are older: all 100 people, and the rates were chosen on them too. Their C comes from
+an older classifier.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished.

@@ -1,11 +1,11 @@
 """Kill trainings at random moments, resume them, and compare the weights with those of a training left alone.
 
     python -m benchmarks.suite.kills --datapath data                      # 20 kills of each agent, four hours
-    python -m benchmarks.suite.kills --datapath data --only memnet --kills 5
+    python -m benchmarks.suite.kills --datapath data --only persona:memnet --kills 5
 
-Each training is killed twice (SIGKILL) before it may end. Trainings are short, save every half second, and validate on
-the way. Rows of results/robustness.csv count the kills of an agent (tried), and the trainings whose weights differ in
-any bit (lost).
+Each training is killed twice (SIGKILL), then it runs to its end. Trainings are short, save every half second, and
+validate on the way. Rows of results/robustness.csv count the kills of an agent (tried), and the trainings whose weights
+differ in any bit (lost).
 """
 
 import os

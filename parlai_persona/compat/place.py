@@ -79,7 +79,7 @@ def singles(row: Any) -> list[Any]:
 
 
 def shared_teachers(world: Any) -> Iterator[Any]:
-    """Yield the teachers whose counters the rows share."""
+    """Yield the teachers of all tasks; the rows of a batch share their counters."""
     from parlai.core.teachers import FixedDialogTeacher
     from parlai.core.worlds import BackgroundDriverWorld
 

@@ -141,15 +141,57 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
     killed and resumed ends with the same weights as one that was not. It cannot be done with `--num-workers`, or for
     streamed data (`-dt train:stream`): the log says so.
     """
-    import parlai.utils.logging as logging
-    import torch
-    from parlai.utils.distributed import get_rank, is_distributed, num_workers, sync_object
+    _save_places(module)
+    _go_to_places(module)
+    return True
 
-    from parlai_persona.compat.place import NoPlace, go_to, place_of, random_state, set_random_state
+
+def _save_places(module: Any) -> None:
+    """Let each save have the place of every worker; all workers save at the same time."""
+    import torch
+    from parlai.utils.distributed import is_distributed, num_workers, sync_object
+
+    from parlai_persona.compat.place import NoPlace, place_of
 
     loop = module.TrainLoop
-    init, save, save_stats, get_time = loop.__init__, loop.save_model, loop._save_train_stats, loop._get_time
-    validate, train_steps = loop.validate, loop.train_steps
+    save, save_stats, get_time = loop.save_model, loop._save_train_stats, loop._get_time
+
+    @functools.wraps(get_time)
+    def at_the_same_time(self, world):
+        times = get_time(self, world)
+        return sync_object(times) if is_distributed() else times
+
+    @functools.wraps(save)
+    def save_with_place(self, suffix=None):
+        try:
+            here = place_of(self.world) if hasattr(self, 'world') else None  # ParlAI deletes it after a training
+        except NoPlace:
+            here = None
+        workers = [here]
+        if is_distributed():
+            workers = [None] * num_workers()
+            torch.distributed.all_gather_object(workers, here)
+        self.place = {'workers': workers, 'last_valid_steps': self._last_valid_steps}
+        save(self, suffix)
+
+    @functools.wraps(save_stats)
+    def save_stats_and_place(self, suffix=None):
+        save_stats(self, suffix)
+        if suffix and suffix.endswith(DRAFT) and module.is_primary_worker() and None not in self.place['workers']:
+            write_json(Path(f'{self.opt["model_file"]}{suffix}{PLACE}'), self.place)
+
+    loop._get_time, loop.save_model, loop._save_train_stats = at_the_same_time, save_with_place, save_stats_and_place
+
+
+def _go_to_places(module: Any) -> None:
+    """Let a resumed training go on at the place of its worker, with the random numbers that come next."""
+    import parlai.utils.logging as logging
+    from parlai.utils.distributed import get_rank, num_workers
+
+    from parlai_persona.compat.place import NoPlace, go_to, random_state, set_random_state
+
+    loop = module.TrainLoop
+    init, validate, train_steps = loop.__init__, loop.validate, loop.train_steps
 
     @functools.wraps(init)
     def resumed(self, opt):
@@ -175,11 +217,6 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
             set_random_state(self.random_state)  # now, because `TrainModel` sets the seed after it has made the loop
         yield from train_steps(self)
 
-    @functools.wraps(get_time)
-    def at_the_same_time(self, world):
-        times = get_time(self, world)
-        return sync_object(times) if is_distributed() else times  # all workers save together
-
     @functools.wraps(validate)
     def validate_apart(self):
         """Leave the random generators alone: the first validation after a resumption draws more than the others."""
@@ -189,29 +226,7 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
         finally:
             set_random_state(state)
 
-    @functools.wraps(save)
-    def save_with_place(self, suffix=None):
-        try:
-            here = place_of(self.world) if hasattr(self, 'world') else None  # ParlAI deletes it after a training
-        except NoPlace:
-            here = None
-        workers = [here]
-        if is_distributed():
-            workers = [None] * num_workers()
-            torch.distributed.all_gather_object(workers, here)
-        self.place = {'workers': workers, 'last_valid_steps': self._last_valid_steps}
-        save(self, suffix)
-
-    @functools.wraps(save_stats)
-    def save_stats_and_place(self, suffix=None):
-        save_stats(self, suffix)
-        if suffix and suffix.endswith(DRAFT) and module.is_primary_worker() and None not in self.place['workers']:
-            write_json(Path(f'{self.opt["model_file"]}{suffix}{PLACE}'), self.place)
-
-    loop.__init__, loop._get_time, loop.validate = resumed, at_the_same_time, validate_apart
-    loop.save_model, loop._save_train_stats = save_with_place, save_stats_and_place
-    loop.train_steps = with_the_same_draws
-    return True
+    loop.__init__, loop.train_steps, loop.validate = resumed, with_the_same_draws, validate_apart
 
 
 def read_place(file: str, workers: int) -> Any:
