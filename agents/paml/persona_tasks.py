@@ -122,21 +122,8 @@ class PersonaTasks(PersonaGenerator):
         if key not in self.vectors:
             if len(self.vectors) >= KEPT:
                 self.vectors.clear()
-            self.vectors[key] = self.vectorised(told)
+            self.vectors[key] = self.turns_of(told)
         return self.vectors[key]
-
-    def vectorised(self, told: list[dict[str, Any]]) -> Turns:
-        history, turns = self.build_history(), []
-        for turn in told:
-            message = Message({'text': turn['text'], 'eval_labels': turn['labels'], 'episode_done': False})
-            if self.rank_candidates and turn.get('label_candidates'):
-                message['label_candidates'] = turn['label_candidates']
-            history.update_history(message, temp_history=self.get_temp_history(message))
-            turns.append(
-                self.vectorize(message, history, text_truncate=self.text_truncate, label_truncate=self.label_truncate)
-            )
-            history.add_reply(turn['labels'][0])
-        return turns
 
     def batchify(self, obs_batch, sort=False) -> Batch:
         places = [place for place, observation in enumerate(obs_batch) if 'task' in observation]

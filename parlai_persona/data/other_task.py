@@ -9,6 +9,9 @@ from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
 
+from parlai_persona import fields
+from parlai_persona.metrics.teacher import PersonaMetrics
+
 
 def add_task_flags(parser: ParlaiParser, partial_opt: Opt | None, task: str) -> None:
     """Add the other task's own flags."""
@@ -52,6 +55,26 @@ def episodes(other: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
         if message['episode_done']:
             yield turns
             turns = []
+
+
+def training_texts(other: FixedDialogTeacher) -> Iterator[str]:
+    """Yield every utterance of a task's training split, which is `other`."""
+    if isinstance(other, PersonaMetrics):
+        yield from other.training_texts()
+        return
+    for messages in episodes(other):
+        for plain in map(turn, messages):
+            yield from (plain['text'], *plain['labels'])
+
+
+def told(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    """Return an episode in the form of `fields.DIALOGUES`, without turns that nobody replies to."""
+    first = messages[0]
+    return {
+        fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
+        fields.PERSONA: list(first.get(fields.PERSONA) or ()),
+        fields.MESSAGES: [plain for plain in map(turn, messages) if plain['labels']],
+    }
 
 
 def turn(message: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """The base of every generator with personas."""
 
+from collections.abc import Iterable
+from typing import Any
+
+from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch
 from parlai.core.torch_generator_agent import TorchGeneratorAgent
 
+from parlai_persona import fields
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.models.agent import PersonaAgent
 from parlai_persona.models.precision import FullPrecision, Precision, autocast, report_gain
@@ -42,3 +47,18 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def _generate(self, *args, **kwargs):
         with autocast(self.net, self.amp):
             return super()._generate(*args, **kwargs)
+
+    def turns_of(self, told: Iterable[dict[str, Any]], persona: Iterable[str] | None = None) -> list[Message]:
+        """Return the turns of a whole dialogue, vectorised as if they had come one by one."""
+        history, turns = self.build_history(), []
+        for turn in told:
+            message = Message({**turn, 'eval_labels': turn['labels'], 'episode_done': False})
+            del message['labels']
+            if persona is not None:
+                message[fields.PERSONA] = list(persona)
+            history.update_history(message, temp_history=self.get_temp_history(message))
+            turns.append(
+                self.vectorize(message, history, text_truncate=self.text_truncate, label_truncate=self.label_truncate)
+            )
+            history.add_reply(turn['labels'][0])
+        return turns

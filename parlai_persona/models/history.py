@@ -6,6 +6,7 @@ from parlai.core.message import Message
 from parlai.core.torch_agent import History
 
 from parlai_persona.fields import PARTNER_PERSONA, PARTNERS_PERSONA, PERSONA, YOUR_PERSONA
+from parlai_persona.models.layout import PARTNER, SELF
 
 OWN, PARTNERS = YOUR_PERSONA.strip(), PARTNERS_PERSONA.strip()  # how persona lines begin in a text
 
@@ -55,6 +56,30 @@ class ContextHistory(PersonaHistory):
     """A `PersonaHistory` with a text of what was said only, without persona lines."""
 
     persona_in_text = False
+
+
+class SpokenHistory(ContextHistory):
+    """A `ContextHistory` that knows who said what, for an agent that writes its own prompts."""
+
+    def forget_personas(self) -> None:
+        super().forget_personas()
+        self.speakers: list[str] = []
+
+    def parse(self, text: str) -> list[int]:
+        return []
+
+    def _update_raw_strings(self, text: str) -> None:
+        super()._update_raw_strings(text)
+        self.speakers.append(PARTNER)
+
+    def add_reply(self, text: str) -> None:
+        super().add_reply(text)
+        self.speakers[-1] = SELF
+
+    def turns(self) -> list[tuple[str, str]]:
+        """Return speaker and text of the turns, the oldest first; ParlAI's `--history-size` says how many."""
+        said = self.history_raw_strings
+        return list(zip(self.speakers[len(self.speakers) - len(said) :], said, strict=True))
 
 
 def stated_persona(obs: Message, field: str, lines: Iterable[str], mark: str, known: list[str]) -> list[str]:

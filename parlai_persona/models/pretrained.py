@@ -9,6 +9,8 @@ arrive in single precision.
 import inspect
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,23 +56,9 @@ def load(
     (`HF_HUB_OFFLINE=1` says that it is).
     """
     path, label = Path(where), f'{flag} {where}'
-    if revision is not None and path.exists():
-        raise NotLoaded(f'{label}: a revision ({revision}) belongs to a name on the hub, and this is a local path')
-    if not path.exists() and not HUB_NAME.fullmatch(str(where)):
-        raise NotLoaded(f'{label}: no such folder or file, and not a name on the hub, which has the form owner/model')
-    files = {'pretrained_model_name_or_path': str(where), 'revision': revision or 'main', 'trust_remote_code': False}
-    if path.is_file():
-        check_gguf(path, label)
-        files |= {'pretrained_model_name_or_path': str(path.parent), 'gguf_file': path.name}
-    try:
-        model, tokenizer, missing = read(kind, files, config)
-    except pickle.UnpicklingError as error:
-        raise NotLoaded(
-            f'{label}: its weights are a pickle with more than tensors in it, which could run code and is not loaded '
-            f'({first_line(error)}). Ask for the model as safetensors'
-        ) from None
-    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise NotLoaded(f'{label}: {explanation(kind, path, revision, error)}') from None
+    with explained(kind, where, revision, label) as files:
+        model, missing = read_model(kind, files, config)
+        tokenizer = read_tokenizer(files)
     if missing and not new_layers:
         raise NotLoaded(
             f'{label}: {len(missing)} weights of {KINDS[kind][0]} are not in its files and would be random '
@@ -81,16 +69,52 @@ def load(
     return Pretrained(model.eval(), tokenizer, str(where) if path.exists() else f'{where}@{commit(where, revision)}')
 
 
-def read(kind: str, files: dict[str, Any], config: dict[str, Any]) -> tuple[Any, Any, list[str]]:
-    """Read model and tokenizer by the classes of transformers; also return the names of weights that are missing."""
+def load_tokenizer(where: str | Path, revision: str | None = None, flag: str = 'model') -> tuple[Any, Any]:
+    """Return the tokenizer and the config of a causal language model, without its weights."""
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(**files)
+    with explained('causal', where, revision, f'{flag} {where}') as files:
+        return read_tokenizer(files), transformers.AutoConfig.from_pretrained(**files)
+
+
+@contextmanager
+def explained(kind: str, where: str | Path, revision: str | None, label: str) -> Iterator[dict[str, Any]]:
+    """Yield the arguments that name a model for transformers; say what to do if it cannot be read."""
+    path = Path(where)
+    if revision is not None and path.exists():
+        raise NotLoaded(f'{label}: a revision ({revision}) belongs to a name on the hub, and this is a local path')
+    if not path.exists() and not HUB_NAME.fullmatch(str(where)):
+        raise NotLoaded(f'{label}: no such folder or file, and not a name on the hub, which has the form owner/model')
+    files = {'pretrained_model_name_or_path': str(where), 'revision': revision or 'main', 'trust_remote_code': False}
+    if path.is_file():
+        check_gguf(path, label)
+        files |= {'pretrained_model_name_or_path': str(path.parent), 'gguf_file': path.name}
+    try:
+        yield files
+    except pickle.UnpicklingError as error:
+        raise NotLoaded(
+            f'{label}: its weights are a pickle with more than tensors in it, which could run code and is not loaded '
+            f'({first_line(error)}). Ask for the model as safetensors'
+        ) from None
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise NotLoaded(f'{label}: {explanation(kind, path, revision, error)}') from None
+
+
+def read_tokenizer(files: dict[str, Any]) -> Any:
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(**files)
+
+
+def read_model(kind: str, files: dict[str, Any], config: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Read a model by the classes of transformers; also return the names of weights that are missing."""
+    import transformers
+
     model, report = getattr(transformers, KINDS[kind][0]).from_pretrained(
         **files, **config, **safe_and_precise(), output_loading_info=True
     )
     missing = [name for name in report['missing_keys'] if not name.startswith(MAY_LACK.get(kind, ()))]
-    return model, tokenizer, sorted(missing)
+    return model, sorted(missing)
 
 
 def safe_and_precise() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from parlai.utils.distributed import get_rank, num_workers
 from parlai_persona import fields
 from parlai_persona.data.dialogue import NoSplit
 from parlai_persona.data.epochs import SeededEpochs, epoch_key
-from parlai_persona.data.other_task import add_task_flags, episodes, teacher, turn
+from parlai_persona.data.other_task import add_task_flags, teacher, training_texts
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 from parlai_persona.metrics.types import BleuMetric, ConsistencyMetric
@@ -109,13 +109,7 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
 
     def training_texts(self) -> Iterator[str]:
         with contextlib.suppress(NoSplit):
-            other = self.other_teacher('train')
-            if isinstance(other, PersonaMetrics):
-                yield from other.training_texts()
-                return
-            for messages in episodes(other):
-                for plain in map(turn, messages):
-                    yield from (plain['text'], *plain['labels'])
+            yield from training_texts(self.other_teacher('train'))
 
     def num_episodes(self) -> int:
         return len(self.people)

@@ -13,7 +13,7 @@ from parlai.utils.distributed import is_distributed, num_workers
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.dialogue_file import read_dialogues
-from parlai_persona.data.other_task import episodes, turn
+from parlai_persona.data.other_task import episodes, told
 from parlai_persona.files import typed_path
 from parlai_persona.tasks.few_shot.groups import join, mapped, numbered, persona, read_map
 
@@ -71,13 +71,8 @@ def keyed_dialogues(other: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[
                 f'{other.id}: its messages have no field {key!r} that says who replies; they have {known}. Choose one '
                 'with --few-shot-by'
             )
-        turns = [plain for plain in map(turn, messages) if plain['labels']]
-        if turns:
-            dialogue = {
-                fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
-                fields.PERSONA: list(first.get(fields.PERSONA) or ()),
-                fields.MESSAGES: turns,
-            }
+        dialogue = told(messages, number)
+        if dialogue[fields.MESSAGES]:
             yield dialogue, first[key]
 
 

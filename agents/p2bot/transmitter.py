@@ -1,0 +1,155 @@
+"""`-m persona:p2bot/transmitter`: a language model that replies, and tells the next reply from others (Liu et al. 2020,
+sec. 3.1)."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from parlai.core.message import Message
+from parlai.core.metrics import AverageMetric
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.torch_agent import Batch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from parlai_persona import fields
+from parlai_persona.errors import UserError
+from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.lm_agent import LanguageModelAgent
+from parlai_persona.models.tree import Row, Tokens, Tree
+
+PREFIX = 'p2bot'
+
+
+@dataclass(frozen=True)
+class Transmitter:
+    distractors: int = flag(
+        1,
+        "other replies to judge beside each reply (sec. 3.1), drawn from its candidates; 0: don't learn to judge",
+        least=0,
+    )
+    hard: int = flag(0, 'further ones that are drawn from the other replies of the same dialogue', least=0)
+    mix: float = flag(
+        0.4, "share of the judgement in the loss; the rest is the words' (the authors' code: 0.4)", least=0, most=1
+    )
+    smoothing: float = flag(0.0, "label smoothing of the words (the authors' code: 0.05)", least=0, most=1)
+    shuffle: bool = flag(True, 'training: show the sentences of a persona in a new order each time')
+    alpha: float = flag(
+        0.1,
+        'choice among the replies of a beam: weight of log p / length against the judgement (eq. 3)',
+        least=0,
+        most=1,
+    )
+
+
+class TransmitterAgent(LanguageModelAgent):
+    HEAD = True
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        add_flags(parser.add_argument_group('P2Bot: transmitter'), PREFIX, Transmitter)
+        parser.set_defaults(inference='beam', beam_size=2, rank_candidates=True)
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        self.transmitter = from_opt(Transmitter, opt, PREFIX)
+        super().__init__(opt, shared)
+
+    def build_criterion(self):
+        criterion = super().build_criterion()
+        return Smoothed(criterion, self.transmitter.smoothing) if self.transmitter.smoothing else criterion
+
+    # ----------------------------------------------------------------------------------------- training
+
+    def shown_persona(self, persona: list[str], learns: bool) -> list[str]:
+        return random.sample(persona, len(persona)) if learns and self.transmitter.shuffle else persona
+
+    def told(self, dialogue: dict[str, Any]) -> list[Message]:
+        persona = self.shown_persona(dialogue[fields.PERSONA], learns=True)
+        turns = super().told({**dialogue, fields.PERSONA: persona})
+        replies = [turn['labels'][0] for turn in dialogue[fields.MESSAGES]]
+        for number, turn in enumerate(turns):
+            turn.force_set('same_dialogue', replies[:number] + replies[number + 1 :])
+        return turns
+
+    def with_others(self, turn: Message) -> tuple[Tokens, Tokens, list[Tokens]]:
+        prompt, reply, _ = super().with_others(turn)
+        label = turn.get('labels_choice', turn.get('eval_labels_choice'))
+        drawn = drawn_from(turn.get('label_candidates'), self.transmitter.distractors, label)
+        if len(drawn) < self.transmitter.distractors:
+            raise UserError(
+                f'--p2bot-distractors {self.transmitter.distractors}: the turn {turn.get("text", "")[:60]!r} has only '
+                f'{len(drawn)} other candidates. Use a task with candidates (--persona-candidates sampled), or ask for '
+                'fewer'
+            )
+        drawn += drawn_from(turn.get('same_dialogue'), self.transmitter.hard, label)
+        return (
+            prompt,
+            reply,
+            [self._vectorize_text(text, False, True, self.label_truncate, False).tolist() for text in drawn],
+        )
+
+    def compute_loss(self, batch: Batch, return_output: bool = False):
+        """Return the loss of the words (eq. 1), mixed with that of judging replies and distractors."""
+        loss, output = super().compute_loss(batch, return_output=True)
+        if batch.is_training and self.transmitter.distractors + self.transmitter.hard:
+            judged = self.judgement_loss(output[2], batch)
+            loss = (1 - self.transmitter.mix) * loss + self.transmitter.mix * judged
+        return (loss, output) if return_output else loss
+
+    def judgement_loss(self, odds: Tensor, batch: Batch) -> Tensor:
+        """Return the binary cross-entropy: half of it that of the replies, half that of the distractors."""
+        replies, others = odds.float().tensor_split([len(batch.turns)])
+        right = softplus(-replies)  # -log p(y = 1)
+        self.record_local_metric('next_loss', AverageMetric.many(right))
+        self.record_local_metric('next_acc', AverageMetric.many((replies > 0).float()))
+        return (right.mean() + softplus(others).mean()) / 2
+
+    # ------------------------------------------------------------------------------------------ replies
+
+    def candidate_scores(self, tree: Tree, states: Tensor) -> Tensor:
+        """Return log p(y = 1) of each candidate."""
+        return logsigmoid(self.net.judge(states[tree.ends]).float())
+
+    def _rerank_beams(self, batch: Batch, finished: list[list[tuple]]) -> list[list[tuple]]:
+        """Sort the replies of each beam by eq. 3; with alpha 1, by eq. 2."""
+        alpha = self.transmitter.alpha
+        rows = [Row(branches=[(0, tokens[1:].tolist()) for tokens, *_ in replies]) for replies in finished]
+        tree = self.tree(rows)
+        states = self.net.states(tree, self.context(batch))
+        length = tree.targets.ne(self.NULL_IDX).sum(1)
+        words = self.net.log_likelihoods(tree, states, self.NULL_IDX).sum(1) / length
+        scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states)
+        by_row = scores.split([len(replies) for replies in finished])
+        return [
+            sorted(
+                ((tokens, score, *rest) for (tokens, _, *rest), score in zip(replies, some, strict=True)),
+                key=lambda reply: -reply[1].item(),
+            )
+            for replies, some in zip(finished, by_row, strict=True)
+        ]
+
+
+class Smoothed(torch.nn.Module):
+    """A loss with label smoothing in training only; perplexity in an evaluation is without it."""
+
+    def __init__(self, criterion: torch.nn.Module, amount: float):
+        super().__init__()
+        self.criterion, self.amount = criterion, amount
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        loss = self.criterion(scores, labels)
+        if not self.training or not torch.is_grad_enabled():
+            return loss
+        spread = -scores.log_softmax(-1).mean(-1)
+        real = loss.ne(0)
+        return (1 - self.amount) * loss + self.amount * spread * real
+
+
+def drawn_from(texts: list[str] | None, count: int, label: str) -> list[str]:
+    """Draw some of the texts that are not the label."""
+    others = [text for text in texts or () if text != label]
+    return random.sample(others, min(count, len(others)))

