@@ -142,7 +142,7 @@ def from_line(line: bytes, chunk: Chunk, number: int) -> Row:
         ):
             raise ValueError('persona has to be a list of strings, context, response and speaker strings')
         ''.join((*persona, context, response, speaker)).encode()  # JSON's "\ud800" is no text
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f'{chunk.path}, line {number:,} after byte {chunk.offset:,}: saw {line[:80]!r} ({error!r}); expected '
             '{"persona": [sentence, …], "context": text, "response": text}, perhaps with "speaker": text'
