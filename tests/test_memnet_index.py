@@ -265,8 +265,9 @@ def test_an_index_of_before_checksums_is_built_again(builder, log):
 @pytest.mark.parametrize('name', ['texts.txt', 'starts.npy', 'vectors.f32', 'chunks.txt', 'stamp.json'])
 @pytest.mark.parametrize('count', [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_what_an_interrupted_build_left_is_checked(builder, monkeypatch, name, count):
-    before = best_texts(builder(folder=builder().folder.with_name('whole')).open())
     monkeypatch.setattr(index, 'CHUNK', 32)
+    whole = builder(folder=builder().folder.with_name('whole'))
+    whole.open()
     rng = random.Random(name)
     for number in range(count):
         one = builder(folder=builder().folder.with_name(str(number)))
@@ -276,8 +277,9 @@ def test_what_an_interrupted_build_left_is_checked(builder, monkeypatch, name, c
             one.open()
         (one.part / name).write_bytes(mutated((one.part / name).read_bytes(), rng))
         monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 0)
-        found = best_texts(one.open())
-        assert [[text for text, _ in row] for row in found] == [[text for text, _ in row] for row in before], number
+        one.open()
+        for kept in ('texts.txt', 'starts.npy', 'vectors.f32'):
+            assert (one.finished / kept).read_bytes() == (whole.finished / kept).read_bytes(), number
 
 
 # ------------------------------------------------------------------------------------ several processes
