@@ -231,7 +231,7 @@ def test_each_damage_to_a_file_is_found(finished, count):
             assert says_the_same(path.read_bytes(), whole), number
 
 
-@pytest.mark.parametrize('count', [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('count', [2, pytest.param(15, marks=pytest.mark.slow)])
 def test_a_damaged_file_is_built_again(finished, log, count):
     one, before, path = finished
     whole, rng = path.read_bytes(), random.Random(path.name)
