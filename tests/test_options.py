@@ -1,15 +1,11 @@
 """Options that no batch can be made with, and presets of a training in other commands."""
 
-import json
-
 import pytest
-from parlai.core.params import ParlaiParser
 from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 from test_errors import assert_explained
 
 import parlai_persona  # noqa: F401
-from parlai_persona.errors import UserError
 
 SAMPLE = '-t persona:sample -mf m'
 SEQ2SEQ = f'train_model -m seq2seq {SAMPLE}'
@@ -47,3 +43,49 @@ def test_no_batch_can_be_made(command, arguments, said):
 )
 def test_batches_can_be_made(arguments):
     TrainModel.setup_args().parse_args([*SEQ2SEQ.split()[1:], *arguments.split()])
+
+
+# ------------------------------------------------------------------- presets of a training in other commands
+
+TINY = [
+    '-m',
+    'persona:memnet',
+    '-t',
+    'persona:sample:persona_sample_dialogues=40',
+    '--memnet-encoder',
+    'bow',
+    '--memnet-embedding-size',
+    '8',
+]
+QUICK = ['--dict-tokenizer', 're', '--candidates', 'inline', '--short-final-eval', 'true', '--validation-max-exs', '2']
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    """A model that is smaller than that of the preset, and reads less of the persona."""
+    file = str(tmp_path_factory.mktemp('trained') / 'm')
+    TrainModel.main(*TINY, *QUICK, '--memnet-sentences', '1', '--max-train-steps', '2', '-mf', file, '-bs', '4')
+    return file
+
+
+FEW = ['--num-examples', '64']
+
+
+def test_a_preset_of_a_training_gives_an_evaluation_its_data_and_the_model_keeps_its_options(model):
+    plain = EvalModel.main('-mf', model, '-t', 'persona:sample', *FEW)
+    preset = EvalModel.main('-mf', model, '-o', 'persona:memnet/sample', *FEW)
+    chosen = EvalModel.main('-mf', model, '-o', 'persona:memnet/sample', *FEW, '--memnet-sentences', '5')
+    for name in ('hits@1', 'mrr', 'loss'):
+        assert preset[name] == plain[name]
+    assert chosen['loss'] != plain['loss']  # the command line is always heard
+
+
+@pytest.mark.parametrize('action', ['eval_model', 'interactive', 'self_chat'])
+def test_a_preset_of_a_training_without_its_model(command, action):
+    done = command(action, '-o', 'persona:memnet/sample')
+    assert_explained(done, '-o persona:memnet/sample describes a training', 'name the trained model with --model-file')
+
+
+def test_a_preset_of_a_training_shows_its_data(command):
+    done = command('display_data', '-o', 'persona:memnet/sample', '-n', '1')
+    assert done.returncode == 0 and 'persona:sample' in done.stdout, done.stderr
