@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import in_room, room
 from mutations import mutated
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
@@ -418,3 +420,41 @@ def test_chunks_make_the_same_index(builder, monkeypatch):
             kind = np.float32 if name == 'vectors.f32' else np.int8
             pair = [np.fromfile(made.finished / name, kind).astype(float) for made in (one, whole)]
             assert np.abs(pair[0] - pair[1]).max() <= (1e-5 if kind == np.float32 else 1)
+
+
+# -------------------------------------------------------------------------------------------- full disks
+
+
+@pytest.mark.parametrize('file', ['stamp.json', 'texts.txt', 'starts.npy', 'vectors.f32'])
+def test_a_full_disk_leaves_the_index_of_before_and_the_next_build_finishes(builder, log, file):
+    """Each file is larger than those that are written before it; the stamp is not, and is written after two of them."""
+    one = builder()
+    one.open()
+    before = {path.name: path.read_bytes() for path in one.finished.iterdir()}
+    one.source.write_text(one.source.read_text() + '1 2\n3 4\n')
+    with pytest.MonkeyPatch.context() as patched:
+        if file == 'stamp.json':
+            patched.setattr(index, 'write_json', in_room(index.write_json, 10))
+        with (
+            nullcontext() if file == 'stamp.json' else room(len(before[file])),
+            pytest.raises(OSError, match='File too large') as raised,
+        ):
+            builder().open()
+    assert Path(raised.value.filename).name == file
+    assert {path.name: path.read_bytes() for path in one.finished.iterdir()} == before
+    assert len(builder().open()) == 302 and not list(one.folder.rglob('*.part'))
+
+
+@pytest.mark.parametrize('file', ['codes.i8', 'margins.npy'])
+def test_a_full_disk_while_codes_are_written(builder, log, monkeypatch, file):
+    """They are written last, and the next process writes them again."""
+    pytest.importorskip('numba')
+    one = builder()
+    one.open()
+    size = (one.finished / file).stat().st_size - 1
+    for name in index.CODES:
+        (one.finished / name).unlink()
+    with room(size), pytest.raises(OSError, match='File too large') as raised:
+        builder().open()
+    assert Path(raised.value.filename).name in index.CODES
+    assert builder().open().codes is not None and not list(one.folder.rglob('*.part'))

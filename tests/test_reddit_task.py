@@ -285,13 +285,47 @@ def test_no_data_is_read_without_pyarrow(monkeypatch):
         parse.parquet()
 
 
+def test_a_flipped_bit_in_a_shard_is_found_when_it_is_opened(data, tmp_path):
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ('train-00001-of-00003.parquet', 'personas-00001-of-00003.parquet'):
+        sound = (tmp_path / name).read_bytes()
+        for place in range(4, len(sound) - 8, len(sound) // 40):
+            flipped = bytearray(sound)
+            flipped[place] ^= 1
+            (tmp_path / name).write_bytes(flipped)
+            with pytest.raises(DataError, match=f'{name}: cannot be read'):
+                [parse.read(chunk) for chunk in parse.chunks(tmp_path, 'train')]
+        (tmp_path / name).write_bytes(sound)
+    assert of(tmp_path, 'train') == of(data, 'train')
+
+
+def test_a_data_set_without_checksums_loads(data, tmp_path):
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    about = json.loads((tmp_path / 'manifest.json').read_text())
+    assert set(about.pop('checksums')) == {path.name for path in data.glob('*.parquet')}
+    (tmp_path / 'manifest.json').write_text(json.dumps(about))
+    assert of(tmp_path, 'train') == of(data, 'train')
+
+
+def test_a_shard_is_checked_once(data, monkeypatch):
+    checked = []
+    monkeypatch.setattr(parse, 'file_checksum', lambda path: checked.append(path.name))
+    parse.check.cache_clear()
+    monkeypatch.setattr(parse, 'read_json', lambda path: {})
+    for _ in range(2):
+        of(data, 'train')
+    assert parse.check.cache_info().misses == 6 and not checked
+
+
 def test_command(tmp_path):
     write(tmp_path / 'dump.jsonl', comments(300))
     arguments = ['build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
     arguments += ['--tagger', 'lexicon', '--workers', '1']
-    with pytest.raises(SystemExit, match='persona_reddit: --valid and --test ask for 100,000 examples'):
+    with pytest.raises(DataError, match='--valid and --test ask for 100,000 examples'):
         PersonaReddit.main(*arguments)
-    with pytest.raises(SystemExit, match='unfinished build with other options'):
+    with pytest.raises(DataError, match='unfinished build with other options'):
         PersonaReddit.main(*arguments, '--valid', '0.1', '--test', '0.1', '--persona-size', '7')
     # nothing was split yet: it goes on
     superscript_main(['persona_reddit', *arguments, '--valid', '0.1', '--test', '0.1'])
