@@ -798,6 +798,16 @@ def presets_are_no_models(tmp_path):
     assert 'describes a training' in message(create_agent, opt, True)
 
 
+@check
+def unknown_validation_metric(tmp_path):
+    from parlai.scripts.train_model import TrainModel
+
+    opt = {'task': 'integration_tests', 'model': 'repeat_label', 'dict_file': str(tmp_path / 'dict')}
+    opt |= {'datapath': str(tmp_path), 'loglevel': 'error', 'max_train_steps': 2, 'validation_metric': 'acuracy'}
+    opt['validation_every_n_steps'] = 1
+    assert 'Did you mean accuracy?' in message(lambda: TrainModel.main(**opt))
+
+
 # --------------------------------------------------------------------------------------------- the fixes
 
 

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from parlai_persona.compat.hooks import fixes, replace_everywhere
-from parlai_persona.errors import UserError
+from parlai_persona.errors import UserError, nearest
 
 LEAST = {'batchsize': 1, 'eval_batchsize': 1, 'num_workers': 0}
 OF_A_TRAINING = ('batchsize', 'dynamic_batching')  # options that mean something else in a chat or a display
@@ -50,6 +50,32 @@ def check_dynamic_batches(opt: Any) -> None:
             f'{which}: a batch has {places} places for tokens (--batchsize times the sum of --text-truncate and '
             f'--label-truncate), but one example can take {longest}; raise --batchsize'
         )
+
+
+@fixes('parlai.scripts.train_model')
+def unknown_validation_metric(module: Any) -> bool:
+    """A `--validation-metric` that the validation does not report ends the training in a traceback.
+
+    ParlAI 1.7.2 does this on every stack. It is now one line, with the metrics that there are.
+    """
+    validate = module.TrainLoop.validate
+
+    @functools.wraps(validate)
+    def validate_or_explain(self):
+        try:
+            return validate(self)
+        except KeyError as error:
+            wanted = self.opt['validation_metric']
+            if error.args != (wanted,):
+                raise
+            known = sorted(name for name, value in self.valid_reports[-1].items() if isinstance(value, int | float))
+            raise UserError(
+                f'--validation-metric {wanted}: the validation reports no such metric, but {", ".join(known)}'
+                f'{nearest(wanted, known)}'
+            ) from None
+
+    module.TrainLoop.validate = validate_or_explain
+    return True
 
 
 @fixes('parlai.core.params')
