@@ -17,7 +17,7 @@ class UserError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return '. Did you mean …?' with the most similar of the known names; nothing if none is similar."""
-    similar = difflib.get_close_matches(name, list(known), 1)
+    similar = difflib.get_close_matches(name, list(known))
     return f'. Did you mean {similar[0]}?' if similar else ''
 
 

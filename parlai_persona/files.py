@@ -1,6 +1,7 @@
-"""Files that are either complete or absent, and files of text and JSON."""
+"""Files that are either complete or absent, and files of text, JSON and numbers."""
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -8,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from parlai_persona.errors import UserError
 
@@ -18,10 +21,22 @@ def draft(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        yield part
-        part.replace(path)
+        with naming(path):
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an error of the system that does not say which one it was about, as for a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -82,3 +97,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path}: expected JSON ({error}): the file is damaged, or something else') from None
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a numpy file. `np.save` to a file does not notice that the disk is full."""
+    content = io.BytesIO()
+    np.save(content, array)
+    with draft(path) as part:
+        part.write_bytes(content.getbuffer())

@@ -2,8 +2,10 @@
 
 import io
 import os
+import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,27 @@ def shell(tmp_path):
 def worker_program(folder: Path, name: str, source: str) -> None:
     """A module that subprocesses can import when `folder` is on their PYTHONPATH."""
     (folder / f'{name}.py').write_text(source)
+
+
+@contextmanager
+def room(size: int):
+    """Let no file grow beyond so many bytes: writing fails as on a full disk."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def in_room(step, size: int):
+    """Return a function that has so little room for its files."""
+
+    def run(*args, **kwargs):
+        with room(size):
+            return step(*args, **kwargs)
+
+    return run
 
 
 @pytest.fixture

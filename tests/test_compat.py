@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -735,6 +736,76 @@ def evaluation_ends_with_its_workers(tmp_path):
 
     said = end_of_a_run(multiprocessing_eval, multiprocessing_eval.launch_and_eval, 'multiprocess_eval')
     assert 'worker 1 was killed by SIGKILL' in said
+
+
+@check
+def training_ends_with_its_data_loaders(tmp_path):
+    """There are still data from other processes when one has been killed."""
+    from parlai.core.worlds import BackgroundDriverWorld
+
+    driver = object.__new__(BackgroundDriverWorld)
+    driver._process_queue = mock.Mock()
+    driver._process_pool = mock.Mock(processes=[mock.Mock(exitcode=-9)])
+    driver._process_pool.join.side_effect = LookupError('killed')
+    with suppress(LookupError):
+        driver._queue_get()
+    assert driver._process_pool.join.called
+
+
+@check
+def dictionary_without_data_loaders(tmp_path):
+    from parlai.scripts import build_dict
+
+    opt = build_dict.setup_args().parse_args(['-t', 'integration_tests', '--dict-file', str(tmp_path / 'd')])
+    opt['num_workers'] = 2
+    with mock.patch.object(build_dict, 'create_task', side_effect=LookupError) as create, suppress(LookupError):
+        build_dict.build_dict(opt)
+    assert create.call_args[0][0]['num_workers'] == 0
+
+
+@check
+def missing_options(tmp_path):
+    from parlai.core.agents import create_agent
+
+    (tmp_path / 'm').touch()
+    assert 'm.opt: no such file' in message(create_agent, {'model_file': str(tmp_path / 'm'), 'datapath': ''})
+
+
+@check
+def sizes_of_batches(tmp_path):
+    from parlai.core.params import ParlaiParser
+
+    assert '--batchsize is 0' in message(ParlaiParser(True, False).parse_args, ['--batchsize', '0'])
+
+
+def preset_of_a_training(folder) -> str:
+    (folder / 'x.opt').write_text('{"task": "integration_tests", "num_epochs": 3}')
+    return str(folder / 'x.opt')
+
+
+@check
+def presets_of_trainings(tmp_path):
+    from parlai.core.params import ParlaiParser
+
+    assert ParlaiParser(True, False).parse_args(['-o', preset_of_a_training(tmp_path)])['task'] == 'integration_tests'
+
+
+@check
+def presets_are_no_models(tmp_path):
+    from parlai.core.agents import create_agent
+
+    opt = {'init_opt': preset_of_a_training(tmp_path), 'model': 'repeat_query', 'datapath': ''}
+    assert 'describes a training' in message(create_agent, opt, True)
+
+
+@check
+def unknown_validation_metric(tmp_path):
+    from parlai.scripts.train_model import TrainModel
+
+    opt = {'task': 'integration_tests', 'model': 'repeat_label', 'dict_file': str(tmp_path / 'dict')}
+    opt |= {'datapath': str(tmp_path), 'loglevel': 'error', 'max_train_steps': 2, 'validation_metric': 'acuracy'}
+    opt['validation_every_n_steps'] = 1
+    assert 'Did you mean accuracy?' in message(lambda: TrainModel.main(**opt))
 
 
 # --------------------------------------------------------------------------------------------- the fixes

@@ -75,6 +75,7 @@ def test_debugging_shows_the_traceback_too(command):
         ('train_model -o nosuch.opt', '-o nosuch.opt: there is no such file'),
         ('train_model -t persona:sample', 'specify either a model_file or dict_file'),
         ('display_data', 'No task specified'),
+        ('display_data -t persona:sample -bs 2', 'Simple view only support batchsize=1'),
         ('display_data -t persona:sample:foo', 'there is no FooTeacher in parlai_persona.tasks.sample.agents'),
         ('display_data -t persona:../x', "task 'persona:../x': there is no such task"),
         ('display_data -t persona:sample -dt tset', 'Did you mean test?'),

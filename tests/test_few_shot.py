@@ -36,6 +36,9 @@ def test_who_is_one_person_by_hand():
     assert join(personas) == [0, 0, 0, 0, 1, 2, 0]  # the last has the part's three
     assert join([personas[0], personas[6]]) == [0, 1]
     assert join([personas[4], personas[4]]) == [0, 0]
+    assert join([described(*four), described(*other_four)]) == [0, 0]  # the four alone
+    assert join([described(*two), described(*CHESS)]) == [0, 1]
+    assert join([described(*two), described(*two)]) == [0, 0]  # the same description, however short
 
 
 def test_contractions_case_and_order_make_no_other_person():
@@ -51,8 +54,16 @@ def test_a_map_of_the_authors(tmp_path):
     assert mapped(descriptions, clusters, 'x') == [0, 1, 1]
     with pytest.raises(DataError, match='x lacks 1 of 1 descriptions, among them .*i fly'):
         mapped([described('i fly')], clusters, 'x')
-    path.write_text('[1]')
-    with pytest.raises(DataError, match='expected JSON of the form'):
+    path.write_text('{}')
+    with pytest.raises(DataError, match='map.json maps no persona'):
+        read_map(path)
+
+
+@pytest.mark.parametrize('content', ['[1]', '{', '{"7": 1}', '{"7": [[1]]}', '[' * 100_000])
+def test_a_map_of_another_form_is_refused(tmp_path, content):
+    path = tmp_path / 'map.json'
+    path.write_text(content)
+    with pytest.raises(DataError, match='map.json: expected JSON of the form {"cluster": '):
         read_map(path)
 
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import in_room, room
 from mutations import mutated
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
@@ -197,25 +199,52 @@ def test_an_interrupted_build_continues(builder, monkeypatch):
 FILES = ('texts.txt', 'starts.npy', 'vectors.f32', 'codes.i8', 'margins.npy', 'stamp.json')
 
 
-@pytest.mark.parametrize('name', FILES)
-@pytest.mark.parametrize('count', [2, pytest.param(300, marks=pytest.mark.slow)])
-def test_a_damaged_file_is_found_and_built_again(builder, log, name, count):
+@pytest.fixture(params=FILES)
+def finished(request, builder):
+    """Build a small index; return its builder, its answers and the path of one of its files."""
     one = builder()
     one.source.write_text(''.join(one.source.read_text().splitlines(True)[:20]))
     before = best_texts(one.open())
-    path = one.finished / name
-    if not path.exists():
+    if not (one.finished / request.param).exists():
         pytest.skip('written only with numba')
-    whole, rng = path.read_bytes(), random.Random(name)
+    return one, before, one.finished / request.param
+
+
+def says_the_same(stamp: bytes, sound: bytes) -> bool:
+    """Tell whether a damaged stamp differs only in white space, or in a name that says nothing."""
+    try:
+        found = json.loads(stamp)
+        return all(found[part].items() >= own.items() for part, own in json.loads(sound).items())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+@pytest.mark.parametrize('count', [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_each_damage_to_a_file_is_found(finished, count):
+    """Building again takes most of the time, so this only asks what is wrong."""
+    one, _, path = finished
+    whole, rng, made_from = path.read_bytes(), random.Random(path.name), one.made_from()
+    for number in range(count):
+        path.write_bytes(mutated(whole, rng))
+        fault = index.fault(one.finished, made_from, index.TEXTS + index.VECTORS + index.CODES)
+        if path.name != 'stamp.json':
+            assert fault == f'{path.name} damaged or missing', number
+        elif not fault:
+            assert says_the_same(path.read_bytes(), whole), number
+
+
+@pytest.mark.parametrize('count', [2, pytest.param(15, marks=pytest.mark.slow)])
+def test_a_damaged_file_is_built_again(finished, log, count):
+    one, before, path = finished
+    whole, rng = path.read_bytes(), random.Random(path.name)
     for number in range(count):
         path.write_bytes(mutated(whole, rng))
         log.clear()
         assert best_texts(one.open()) == before, number
-        if path.read_bytes() != whole:  # white space in a stamp, or a name that says nothing
-            mended, sound = json.loads(path.read_bytes()), json.loads(whole)
-            assert name == 'stamp.json' and all(mended[part].items() >= sound[part].items() for part in sound), number
+        if path.read_bytes() != whole:
+            assert path.name == 'stamp.json' and says_the_same(path.read_bytes(), whole), number
         else:
-            said = ('damaged', 'out of date') if name == 'stamp.json' else (name,)
+            said = ('damaged', 'out of date') if path.name == 'stamp.json' else (path.name,)
             assert any(word in line for word in said for line in log), number
 
 
@@ -236,10 +265,11 @@ def test_an_index_of_before_checksums_is_built_again(builder, log):
 
 
 @pytest.mark.parametrize('name', ['texts.txt', 'starts.npy', 'vectors.f32', 'chunks.txt', 'stamp.json'])
-@pytest.mark.parametrize('count', [1, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('count', [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_what_an_interrupted_build_left_is_checked(builder, monkeypatch, name, count):
-    before = best_texts(builder(folder=builder().folder.with_name('whole')).open())
     monkeypatch.setattr(index, 'CHUNK', 32)
+    whole = builder(folder=builder().folder.with_name('whole'))
+    whole.open()
     rng = random.Random(name)
     for number in range(count):
         one = builder(folder=builder().folder.with_name(str(number)))
@@ -249,8 +279,9 @@ def test_what_an_interrupted_build_left_is_checked(builder, monkeypatch, name, c
             one.open()
         (one.part / name).write_bytes(mutated((one.part / name).read_bytes(), rng))
         monkeypatch.setattr(WatchedBuilder, 'interrupted_at', 0)
-        found = best_texts(one.open())
-        assert [[text for text, _ in row] for row in found] == [[text for text, _ in row] for row in before], number
+        one.open()
+        for kept in ('texts.txt', 'starts.npy', 'vectors.f32'):
+            assert (one.finished / kept).read_bytes() == (whole.finished / kept).read_bytes(), number
 
 
 # ------------------------------------------------------------------------------------ several processes
@@ -389,3 +420,41 @@ def test_chunks_make_the_same_index(builder, monkeypatch):
             kind = np.float32 if name == 'vectors.f32' else np.int8
             pair = [np.fromfile(made.finished / name, kind).astype(float) for made in (one, whole)]
             assert np.abs(pair[0] - pair[1]).max() <= (1e-5 if kind == np.float32 else 1)
+
+
+# -------------------------------------------------------------------------------------------- full disks
+
+
+@pytest.mark.parametrize('file', ['stamp.json', 'texts.txt', 'starts.npy', 'vectors.f32'])
+def test_a_full_disk_leaves_the_index_of_before_and_the_next_build_finishes(builder, log, file):
+    """Each file is larger than those that are written before it; the stamp is not, and is written after two of them."""
+    one = builder()
+    one.open()
+    before = {path.name: path.read_bytes() for path in one.finished.iterdir()}
+    one.source.write_text(one.source.read_text() + '1 2\n3 4\n')
+    with pytest.MonkeyPatch.context() as patched:
+        if file == 'stamp.json':
+            patched.setattr(index, 'write_json', in_room(index.write_json, 10))
+        with (
+            nullcontext() if file == 'stamp.json' else room(len(before[file])),
+            pytest.raises(OSError, match='File too large') as raised,
+        ):
+            builder().open()
+    assert Path(raised.value.filename).name == file
+    assert {path.name: path.read_bytes() for path in one.finished.iterdir()} == before
+    assert len(builder().open()) == 302 and not list(one.folder.rglob('*.part'))
+
+
+@pytest.mark.parametrize('file', ['codes.i8', 'margins.npy'])
+def test_a_full_disk_while_codes_are_written(builder, log, monkeypatch, file):
+    """They are written last, and the next process writes them again."""
+    pytest.importorskip('numba')
+    one = builder()
+    one.open()
+    size = (one.finished / file).stat().st_size - 1
+    for name in index.CODES:
+        (one.finished / name).unlink()
+    with room(size), pytest.raises(OSError, match='File too large') as raised:
+        builder().open()
+    assert Path(raised.value.filename).name in index.CODES
+    assert builder().open().codes is not None and not list(one.folder.rglob('*.part'))

@@ -15,8 +15,10 @@ from test_errors import assert_explained
 from parlai_persona.compat import launching
 from parlai_persona.errors import UserError
 from parlai_persona.files import draft, write_json
+from parlai_persona.tasks.sample.agents import DefaultTeacher
 
-TINY = ['-m', 'seq2seq', '-hs', '8', '-esz', '8', '-bs', '2', '-t', 'persona:sample', '--skip-generation', 'true']
+TINY = ['-m', 'seq2seq', '-hs', '8', '-esz', '8', '-bs', '2', '--skip-generation', 'true']
+TINY += ['-t', 'persona:sample:persona_sample_dialogues=40']
 SHORT = ['--short-final-eval', 'true', '--validation-max-exs', '2', '--max-train-steps', '2']
 
 
@@ -56,13 +58,22 @@ def test_half_a_file_of_a_model(command, model, file, said):
     ('file', 'said'),
     [
         ('m', 'Model file does not exist'),
-        ('m.opt', 'Need to set `model` argument'),
+        ('m.opt', 'm.opt: no such file; expected the options that were saved with the model'),
         ('m.dict', 'm.dict: no such file; expected the dictionary that was saved with the model'),
     ],
 )
 def test_a_missing_file_of_a_model(command, model, file, said):
     model.with_name(file).unlink()
     assert_explained(command(*EVALUATE), said)
+
+
+@pytest.mark.parametrize('agent', ['seq2seq', 'persona:memnet'])
+def test_options_of_a_model_that_are_missing_are_not_guessed(command, model, agent):
+    """Without its options, a model only fits the options that it was trained with."""
+    model.with_name('m.opt').unlink()
+    assert_explained(command(*EVALUATE, '-m', agent), 'm.opt: no such file; expected the options')
+    done = command(*EVALUATE, *TINY)
+    assert done.returncode == 0
 
 
 def test_a_folder_that_cannot_be_written(command, model):
@@ -126,6 +137,30 @@ def test_a_training_without_room_ends_with_a_line(model, limit):
     assert {name: (model.parent / name).read_bytes() for name in before} == before
 
 
+# ----------------------------------------------------------------------------------------- out of memory
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError(NO_MEMORY)])
+def test_a_training_without_memory_ends_with_a_line(command, model, monkeypatch, error):
+    from parlai.agents.seq2seq.seq2seq import Seq2seqAgent
+
+    learn, steps = Seq2seqAgent.train_step, iter(range(3))
+
+    def train_step(self, batch):
+        if next(steps, None) is None:
+            raise error
+        return learn(self, batch)
+
+    line = ['train_model', *TINY, *SHORT, '--save-every-n-secs', '0.0001', '--loglevel', 'error', '-mf', 'new']
+    with monkeypatch.context() as patched:
+        patched.setattr(Seq2seqAgent, 'train_step', train_step)
+        assert_explained(command(*line, '--max-train-steps', '9'), 'Out of memory', 'lower --batchsize')
+    assert '"train_steps": 3' in (model.parent / 'new.checkpoint.trainstats').read_text()
+    assert command(*line, '--max-train-steps', '4').returncode == 0
+
+
 # --------------------------------------------------------------------------------------------- workers
 
 
@@ -168,3 +203,40 @@ def test_a_killed_worker_ends_the_training(tmp_path):
         assert process.wait() == 1
     shown = (tmp_path / 'log').read_text()
     assert 'parlai: worker 1 was killed by SIGKILL (out of memory?)' in shown and 'Traceback' not in shown
+
+
+def start_loaders(command, monkeypatch, how: str):
+    """Train with a teacher that fails in the processes of `--num-workers` only."""
+    read = DefaultTeacher.next_example
+
+    def next_example(self):
+        if 'background_index' in self.opt:
+            if how == 'kill':
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise {'file': UserError('x, line 3: saw y'), 'memory': MemoryError(), 'bug': LookupError('a bug')}[how]
+        return read(self)
+
+    if how:
+        monkeypatch.setattr(DefaultTeacher, 'next_example', next_example)
+    return command('train_model', *TINY, *SHORT, '--num-workers', '2', '--truncate', '16', '-mf', 'new')
+
+
+@pytest.mark.parametrize(
+    ('how', 'said'),
+    [
+        ('file', 'x, line 3: saw y'),
+        ('memory', 'Out of memory (MemoryError): lower --batchsize'),
+        ('kill', 'was killed by SIGKILL (out of memory?)'),
+    ],
+)
+def test_an_error_of_a_data_loader_is_that_of_the_training(command, model, monkeypatch, how, said):
+    assert_explained(start_loaders(command, monkeypatch, how), said)
+
+
+def test_an_unexpected_error_of_a_data_loader_keeps_its_traceback(command, model, monkeypatch):
+    done = start_loaders(command, monkeypatch, 'bug')
+    assert done.returncode == 1 and 'LookupError: a bug' in done.stderr
+
+
+def test_data_loaders_that_work(command, model, monkeypatch):
+    assert start_loaders(command, monkeypatch, '').returncode == 0

@@ -247,6 +247,12 @@ def test_a_broken_row_costs_no_other_row_and_is_named(tmp_path, line: str, messa
         '{"utterance": "a", "triple": ["i", "b"]}',
         '{"utterance": "a", "triple": "ibc"}',
         '{"utterance": "a", "triple": ["i", "b", " "]}',
+        '{"utterance": "a", "triple": ["i", " ", "c"]}',
+        '{"utterance": "a", "triple": [" ", "b", "c"]}',
+        '{"utterance": " ", "triple": ["i", "b", "c"]}',
+        '{"triple": ["i", "b", "c"]}',
+        '["utterance", "triple"]',
+        '\ufeff{"utterance": "a", "triple": ["i", "b", "c"]}',  # a byte order mark begins a file, not a line
         '{"utterance": "\\ud800", "triple": ["i", "b", "c"]}',
         '{"utterance": 5, "triple": ["i", "b", "c"]}',
         '{"utterance": "a, "triple": ["i", "b", "c"]}',
@@ -278,6 +284,12 @@ def test_a_broken_line_of_utterances_is_named(tmp_path, line: str):
 def test_a_broken_case_is_named(tmp_path, old: str, new: str):
     with pytest.raises(DataError, match='data.txt, line 3: saw .* expected {"persona"'):
         list(read_cases(written(tmp_path, CASES, 3, CASES[2].replace(old, new))))
+
+
+def test_a_long_broken_line_is_shown_to_its_80th_character(tmp_path):
+    for read, lines in ((read_sentences, SENTENCES), (read_utterances, UTTERANCES)):
+        with pytest.raises(DataError, match=f"saw '\"{'x' * 79}';"):
+            list(read(written(tmp_path, lines, 3, '"' + 'x' * 200)))
 
 
 def test_broken_files(folder):

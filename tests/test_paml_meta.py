@@ -89,6 +89,16 @@ def test_a_learned_rate_by_hand():
         assert lesson.gradient['alpha'].item() == pytest.approx(-(moved + 3.0) * 1.0, rel=1e-12)
 
 
+def test_without_a_prior_a_step_is_that_of_the_mean_over_tokens():
+    """One step from 2 to the middle 1 goes to 1 + (1−α), whatever the number of tokens."""
+    loss, rates, moved = bowl(1.0, tokens=3), {'x': ALPHA}, 1.0 + (1 - ALPHA)
+    (left_out,) = leave_out(start(), [loss], [[0]], rates)
+    several, _ = adapt(start(), [loss], rates, second_order=False)
+    for theta in (left_out, several, adapted(start(), [loss], rates)):
+        assert theta['x'].item() == pytest.approx(moved, rel=1e-12)
+    assert learn(start(), [loss], bowl(0.0), rates).query == (pytest.approx(0.5 * moved**2), 1)
+
+
 def losses(agent):
     """Return the losses of the three dialogues of a person."""
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
@@ -166,7 +176,7 @@ def test_leaving_out_is_adapting_fold_by_fold(double):
     parts = losses(agent)
     theta = agent.theta()
     rates = dict.fromkeys(theta, ALPHA)
-    supports = [[1, 2], [0, 2], [0], []]
+    supports = [[1, 2], [], [0, 2], [0]]
     for support, ours in zip(supports, leave_out(theta, parts, supports, rates, 9.0), strict=True):
         plain = adapted(theta, [joined([parts[place] for place in support])] if support else [], rates, 9.0)
         for name in theta:

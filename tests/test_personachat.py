@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import random
 import shutil
 import tarfile
 import threading
@@ -17,6 +18,7 @@ from parlai.scripts.display_data import setup_args
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
+from parlai_persona.data.candidates import Distractors
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 from parlai_persona.data.text_format import Line, shorten, split_line
 from parlai_persona.tasks.personachat.build import choose
@@ -255,6 +257,22 @@ def test_too_many_candidates_asked_for():
         teacher(persona_candidates='sampled')
     with pytest.raises(DataError, match=r"'train-0', turn 0: found only 3 different replies outside.* 5 needed"):
         teacher(persona_candidates='sampled', persona_candidates_count=5)
+
+
+def test_drawing_candidates_ends_after_a_thousand_draws_each(monkeypatch):
+    """One dialogue has both replies of the split, so the second candidate is never found."""
+    drawn = []
+
+    class Counting(random.Random):
+        def randrange(self, *bounds):
+            drawn.append(bounds)
+            return super().randrange(*bounds)
+
+    monkeypatch.setattr('parlai_persona.data.candidates.example_rng', lambda *example: Counting(0))
+    distractors = Distractors([Dialogue('a', (Turn('hi', 'yes .'), Turn('so ?', 'no .')))], seed=0)
+    with pytest.raises(DataError, match=r"'a', turn 1: found only 1 different replies outside this dialogue, 2 needed"):
+        distractors.candidates('a', 1, 'no .', 2)
+    assert len(drawn) == 2000
 
 
 def test_no_candidates():

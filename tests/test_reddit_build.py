@@ -1,9 +1,13 @@
 """From dumps to a data set: golden records, counts, folds, leaks, resuming, and two engines with the same rows."""
 
 import json
+import os
 import random
+import signal
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from unittest import mock
@@ -12,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import reddit_definitions as text
+from conftest import in_room, room
 from reddit_dumps import comments, line, write
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.reddit.pipeline import build, plan, workers
+from parlai_persona.errors import UserError
+from parlai_persona.tasks.reddit.pipeline import build, names, plan, workers
 from parlai_persona.tasks.reddit.pipeline.options import SELECTIONS, Machine, Options
 from parlai_persona.tasks.reddit.pipeline.sentences import Classifier
 from parlai_persona.tasks.reddit.pipeline.tokens import tokenize
@@ -316,6 +322,80 @@ def test_other_options_do_not_go_on_with_an_unfinished_build(tmp_path, monkeypat
     assert not (tmp_path / 'data').exists()
 
 
+# ----------------------------------------------------------------------------------- full disks, killed processes
+
+
+STEPS = [  # each with some room, so that it has written something when it fails
+    (build, 'begin', 20),
+    (workers.FindAuthors, '__call__', 100),
+    (workers.CleanComments, '__call__', 1_000),
+    (build.DuckEngine, 'pairs', 1_000),
+    (build.DuckEngine, 'examples', 3_000),
+    (build, 'write_dictionary', 100),
+    (build, 'write_manifest', 100),
+    (build, 'publish', 0),
+]
+
+
+@pytest.mark.slow
+def test_a_full_disk_in_any_step(command, tmp_path, monkeypatch):
+    """Each run of the same command comes one step further, and the last one finishes."""
+    lines = [*comments(400), '{"broken']
+    expected = made(tmp_path, lines, Options(valid=0.1, test=0.1, tagger='lexicon'), name='expected')
+    line = 'persona_reddit build --input expected.jsonl --output data --valid .1 --test .1 --workers 1 --parts 2'
+    for owner, name, size in STEPS:
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, in_room(getattr(owner, name), size))
+            done = command(*line.split(), '--tagger', 'lexicon')
+        (said,) = [text for text in done.stderr.splitlines() if text.startswith('parlai: ')]
+        assert 'data.' in said and 'File too large' in said, name
+        assert done.returncode == 1 and 'Traceback' not in done.stderr
+        assert not (tmp_path / 'data').exists() and not list(tmp_path.rglob('*.part'))
+    assert command(*line.split(), '--tagger', 'lexicon').returncode == 0
+    assert sorted(examples(tmp_path / 'data')) == sorted(examples(expected))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *('data', 'data.broken', 'expected', 'expected.broken', 'expected.jsonl')
+    }
+
+
+def test_a_full_disk_loses_no_author(tmp_path):
+    """Half of the numbers would leave the other authors unmasked."""
+    with room(100), pytest.raises(OSError, match='File too large'):
+        names.write_numbers((str(number) for number in range(99)), KEY, tmp_path / 'a.numbers')
+    for file in ('a', 'b'):
+        names.write_numbers((f'{file}{number}' for number in range(9)), KEY, tmp_path / f'{file}.numbers')
+    with room(100), pytest.raises(OSError, match='File too large'):
+        names.merge_numbers([tmp_path / 'a.numbers', tmp_path / 'b.numbers'], tmp_path / 'all')
+    assert {path.name for path in tmp_path.iterdir()} == {'a.numbers', 'b.numbers'}
+
+
+@dataclass
+class Killed(workers.FindAuthors):
+    """Is killed while it reads the fourth piece, once."""
+
+    mark: Path = Path()
+
+    def __call__(self, blocks, piece):
+        if piece.place == 3 and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__call__(blocks, piece)
+
+
+@pytest.mark.slow
+def test_a_killed_process_of_the_pool(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, 'BLOCK', 4000)
+    monkeypatch.setattr(workers, 'PIECE', 1)
+    monkeypatch.setattr(workers, 'FindAuthors', partial(Killed, mark=tmp_path / 'mark'))
+    source, output = write(tmp_path / 'data.jsonl', comments(300)), tmp_path / 'data'
+    given = ([str(source)], output, FEW, Machine(workers=2, parts=2), {}, KEY)
+    with pytest.raises(DataError, match='was killed, perhaps for memory: .* --workers'):
+        build.build(*given)
+    assert not output.exists() and list((tmp_path / 'data.building').rglob('*.numbers'))
+    build.build(*given)
+    assert Counter(examples(output)) == Counter(examples(made(tmp_path, comments(300), name='undisturbed')))
+
+
 def test_a_truncated_archive_publishes_nothing(tmp_path):
     import gzip
 
@@ -333,11 +413,19 @@ def test_a_truncated_archive_publishes_nothing(tmp_path):
         ([line('a', 'Ann', 'hi'), line('b', 'Bob', 'ho')], FEW, 'no comment answers another'),
         (comments(100), Options(tagger='lexicon'), 'ask for 100,000 examples, but the dumps have'),
         (comments(10), Options(bot_list='/no/such'), '--bot-list /no/such: saw no such file'),
+        (
+            comments(10),
+            Options(bot_list='no_text.txt'),
+            r'no_text.txt, line 2: byte 4 of the line is 0xff, which is not',
+        ),
         (comments(10), Options(tagger='spacy', spacy_model='nope'), '--tagger spacy'),
     ],
 )
 def test_errors(lines, options, said, tmp_path):
-    with pytest.raises(DataError, match=said):
+    if options.bot_list == 'no_text.txt':
+        (tmp_path / 'no_text.txt').write_bytes(b'Bot\nabc\xff\n')
+        options = replace(options, bot_list=str(tmp_path / 'no_text.txt'))
+    with pytest.raises(UserError, match=said):
         made(tmp_path, lines, options)
     assert not (tmp_path / 'data').exists()
 

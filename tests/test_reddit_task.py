@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -159,14 +160,44 @@ def test_json_lines(data, tmp_path):
     assert pairs(messages(folder, datatype='train:evalmode')) == of(data, 'train')
     with pytest.raises(NoSplit, match='has no test.jsonl'):
         parse.chunks(folder, 'test')
-    for wrong in (
+
+
+JSON_LINE = '{"persona": [], "context": "a", "response": "b"}'
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
         '{"persona": "mine", "context": "a", "response": "b"}',
+        '{"persona": [5], "context": "a", "response": "b"}',
+        '{"persona": [], "context": null, "response": "b"}',
         '{"persona": [], "context": "a", "response": "\\ud800"}',
+        '{"persona": [], "context": "a"}',
+        '["persona", "context", "response"]',
+        '{"persona": []',
         '[' * 100_000,
-    ):
-        (folder / 'valid.jsonl').write_text(f'{wrong}\n')
-        with pytest.raises(DataError, match=r'valid.jsonl, line 1 .* expected \{"persona": \[sentence'):
-            parse.read(parse.chunks(folder, 'valid')[0])
+    ],
+)
+def test_a_damaged_line_is_named_and_shown_to_its_80th_character(tmp_path, wrong):
+    (tmp_path / 'valid.jsonl').write_text(f'{JSON_LINE}\n{wrong}\n')
+    with pytest.raises(DataError) as error:
+        parse.read(parse.chunks(tmp_path, 'valid')[0])
+    shown = f'{wrong}\n'.encode()[:80]
+    assert f'valid.jsonl, line 2 after byte 0: saw {shown!r} (' in str(error.value)
+    assert 'expected {"persona": [sentence' in str(error.value)
+
+
+def test_json_lines_are_read_in_pieces(tmp_path, monkeypatch):
+    """Five lines in pieces of two; empty lines count for nothing."""
+    monkeypatch.setattr(parse, 'CHUNK', 2)
+    path = tmp_path / 'train.jsonl'
+    lines = [f'{{"persona": ["i am {number}"], "context": "a", "response": "{number}"}}\n' for number in range(5)]
+    path.write_text('\n'.join(lines))  # 57 bytes each, and an empty line between
+    found = parse.chunks(tmp_path, 'train')
+    assert found == [parse.Chunk(path, 2), parse.Chunk(path, 2, offset=115), parse.Chunk(path, 1, offset=231)]
+    replies = [[dialogue.turns[0].reply for dialogue in parse.read(chunk)] for chunk in found]
+    assert replies == [['0', '1'], ['2', '3'], ['4']]
+    assert ids(found) == [f'train.jsonl/{place}' for place in ('0/0', '0/1', '115/0', '115/1', '231/0')]
 
 
 def test_no_data(data, tmp_path):
@@ -181,6 +212,8 @@ def test_no_data(data, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(DataError, match='saw 2 files train-.*, expected 3'):
         parse.chunks(tmp_path, 'train')
+    with pytest.raises(DataError, match=r'saw 0 files other-\*.parquet, expected some'):
+        parse.chunks(tmp_path, 'other')
 
 
 def test_a_part_without_personas(tmp_path):
@@ -214,13 +247,85 @@ def test_a_damaged_file_of_a_data_set_is_named(data, tmp_path, name):
             [parse.read(chunk) for chunk in parse.chunks(tmp_path, 'train')]
 
 
+def said_of_a_damaged_file(error) -> str:
+    with pytest.raises(DataError) as seen, parse.intact(Path('some.parquet')):
+        raise error
+    return str(seen.value).removeprefix('some.parquet: cannot be read (').partition('); expected a file')[0]
+
+
+def test_an_error_of_pyarrow_about_a_damaged_file_is_one_short_line():
+    for error in (ValueError, KeyError, TypeError, OSError, MemoryError, NotImplementedError):
+        assert said_of_a_damaged_file(error()) == error.__name__
+    assert said_of_a_damaged_file(ValueError('first\nsecond')) == 'first'
+    assert said_of_a_damaged_file(ValueError('c' * 500)) == 'c' * 160
+
+
+def test_a_file_without_the_columns_of_a_data_set_is_damaged(tmp_path):
+    """As when somebody else's Parquet files are given."""
+    pq.write_table(pa.table({'text': ['hi']}), tmp_path / 'train-00000-of-00001.parquet')
+    (tmp_path / 'manifest.json').write_text('{}')
+    with pytest.raises(DataError, match='train-00000-of-00001.parquet: cannot be read .*persona_id'):
+        ids(parse.chunks(tmp_path, 'train'))
+
+
+def test_personas_leave_out_the_sentences_that_their_reply_repeats(tmp_path):
+    example = {'persona_id': [7, 7, 8], 'context': ['a'] * 3, 'response': ['b'] * 3, 'without': [[], [0, 2], []]}
+    pq.write_table(pa.table(example), tmp_path / 'train-00000-of-00001.parquet')
+    named = {'persona_id': [7, 9], 'persona': [['i sing.', 'i run.', 'i ski.'], ['i fly.']]}
+    pq.write_table(pa.table(named), tmp_path / 'personas-00000-of-00001.parquet')
+    (tmp_path / 'manifest.json').write_text('{}')
+    read = [dialogue for chunk in parse.chunks(tmp_path, 'train') for dialogue in parse.read(chunk)]
+    assert [one.persona for one in read] == [('i sing.', 'i run.', 'i ski.'), ('i run.',), ()]
+    assert [one.speaker for one in read] == ['7', '7', '8']
+
+
+def test_no_data_is_read_without_pyarrow(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pyarrow.parquet', None)  # its import fails from now on
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'parlai-persona\[reddit\]'"):
+        parse.parquet()
+
+
+def test_a_flipped_bit_in_a_shard_is_found_when_it_is_opened(data, tmp_path):
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ('train-00001-of-00003.parquet', 'personas-00001-of-00003.parquet'):
+        sound = (tmp_path / name).read_bytes()
+        for place in range(4, len(sound) - 8, len(sound) // 40):
+            flipped = bytearray(sound)
+            flipped[place] ^= 1
+            (tmp_path / name).write_bytes(flipped)
+            with pytest.raises(DataError, match=f'{name}: cannot be read'):
+                [parse.read(chunk) for chunk in parse.chunks(tmp_path, 'train')]
+        (tmp_path / name).write_bytes(sound)
+    assert of(tmp_path, 'train') == of(data, 'train')
+
+
+def test_a_data_set_without_checksums_loads(data, tmp_path):
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    about = json.loads((tmp_path / 'manifest.json').read_text())
+    assert set(about.pop('checksums')) == {path.name for path in data.glob('*.parquet')}
+    (tmp_path / 'manifest.json').write_text(json.dumps(about))
+    assert of(tmp_path, 'train') == of(data, 'train')
+
+
+def test_a_shard_is_checked_once(data, monkeypatch):
+    checked = []
+    monkeypatch.setattr(parse, 'file_checksum', lambda path: checked.append(path.name))
+    parse.check.cache_clear()
+    monkeypatch.setattr(parse, 'read_json', lambda path: {})
+    for _ in range(2):
+        of(data, 'train')
+    assert parse.check.cache_info().misses == 6 and not checked
+
+
 def test_command(tmp_path):
     write(tmp_path / 'dump.jsonl', comments(300))
     arguments = ['build', '--input', str(tmp_path / 'dump.jsonl'), '--output', str(tmp_path / 'data')]
     arguments += ['--tagger', 'lexicon', '--workers', '1']
-    with pytest.raises(SystemExit, match='persona_reddit: --valid and --test ask for 100,000 examples'):
+    with pytest.raises(DataError, match='--valid and --test ask for 100,000 examples'):
         PersonaReddit.main(*arguments)
-    with pytest.raises(SystemExit, match='unfinished build with other options'):
+    with pytest.raises(DataError, match='unfinished build with other options'):
         PersonaReddit.main(*arguments, '--valid', '0.1', '--test', '0.1', '--persona-size', '7')
     # nothing was split yet: it goes on
     superscript_main(['persona_reddit', *arguments, '--valid', '0.1', '--test', '0.1'])

@@ -103,6 +103,12 @@ def test_find(path: Path):
     assert record.find(path, method='other') == record.find(path.with_name('none.csv')) == []
 
 
+def test_outdated_rows_are_removed(path: Path):
+    record.append([ROW, row(seed=2), row(seed=2, method='other')], path)
+    record.remove(path, method='memnn', seed=2)
+    assert record.read(path) == [ROW, row(seed=2, method='other')]
+
+
 @pytest.mark.parametrize('dies_in', ['fsync', 'replace'])
 def test_a_crash_while_writing_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str):
     def crash(*_: object) -> None:

@@ -30,7 +30,7 @@ from parlai_persona.agents.memnet.batches import Line, batch_texts
 from parlai_persona.agents.memnet.candidates import Ranked
 from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
-from parlai_persona.files import draft, open_text, read_json, write_json
+from parlai_persona.files import draft, naming, open_text, read_json, write_array, write_json
 from parlai_persona.models.checksums import digest, file_blocks, file_checksum, fingerprint
 from parlai_persona.models.network import device_of
 
@@ -132,8 +132,7 @@ class IndexBuilder:
         lines = [f'{text}\n'.encode() for text in kept]
         with draft(self.part / 'texts.txt') as path:
             path.write_bytes(b''.join(lines))
-        with draft(self.part / 'starts.npy') as path, path.open('wb') as file:
-            np.save(file, np.cumsum([0, *map(len, lines)]))
+        write_array(self.part / 'starts.npy', np.cumsum([0, *map(len, lines)]))
 
     def write_vectors(self) -> None:
         """Encode the texts chunk by chunk, after the chunks that are already there."""
@@ -141,6 +140,7 @@ class IndexBuilder:
         total, row = len(starts) - 1, 4 * self.net.size
         done = min(self.intact_chunks() * CHUNK, total)
         with (
+            naming(self.part / 'vectors.f32'),
             (self.part / 'vectors.f32').open('ab') as file,
             (self.part / 'chunks.txt').open('ab') as sums,
             (self.part / 'texts.txt').open('rb') as texts,
@@ -231,8 +231,7 @@ def write_codes(folder: Path, size: int) -> None:
             codes, margin = scan.encode(vectors[first : first + CHUNK])
             file.write(codes.data)
             margins.append(margin)
-    with draft(folder / 'margins.npy') as path, path.open('wb') as file:
-        np.save(file, np.concatenate(margins))
+    write_array(folder / 'margins.npy', np.concatenate(margins))
     add_checksums(folder, CODES)
 
 

@@ -135,6 +135,15 @@ def append(rows: Iterable[Row], path: Path, replace: bool = False, allow_dirty: 
     return len(new)
 
 
+def remove(path: Path, **outdated: object) -> None:
+    """Remove the rows that have these values; for a benchmark that is about to measure the same under another key."""
+    with locked(path.parent):
+        rows = read(path)
+        kept = [row for row in rows if not has(row, outdated)]
+        if kept != rows:
+            write(kept, path)
+
+
 def refuse_dirty(rows: list[Row], allow_dirty: bool) -> None:
     if not allow_dirty and any(row.dirty for row in rows):
         raise ValueError(
@@ -175,7 +184,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 def find(path: Path, **wanted: object) -> list[Row]:
     """Return the rows that have these values, e.g. `find(path, method='memnn', seed=1)`."""
-    return [row for row in read(path) if all(getattr(row, name) == value for name, value in wanted.items())]
+    return [row for row in read(path) if has(row, wanted)]
+
+
+def has(row: Row, wanted: dict[str, object]) -> bool:
+    return all(getattr(row, name) == value for name, value in wanted.items())
 
 
 # ------------------------------------------------------------------------------------- a benchmark's arguments

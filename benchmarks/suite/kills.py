@@ -46,7 +46,7 @@ TRAININGS = {
     f'--max-train-steps 60 {ADAM} {VALID}',
     'transformer/generator, dynamic batches': f'train_model -m transformer/generator -t persona:personachat {TINY} '
     '-bs 16 --max-train-steps 60 --text-truncate 96 --label-truncate 32 --dynamic-batching full '
-    f'--skip-generation true {ADAM} {VALID}',
+    f'--skip-generation true -vmt ppl {ADAM} {VALID}',
 }
 
 

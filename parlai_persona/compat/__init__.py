@@ -14,6 +14,7 @@
 * `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU;
 * `launching`: how several processes start and end;
 * `names`: misspelt names of tasks, agents, models and options;
+* `options`: sizes of batches, and presets of a training in other commands;
 * `typed`: what a person types is words; control characters are shown escaped;
 * `files`: downloads without a network, damaged model files.
 
@@ -31,6 +32,7 @@ from parlai_persona.compat import (  # noqa: F401  they register
     loading,
     metrics,
     names,
+    options,
     progress,
     saving,
     training,

@@ -28,7 +28,8 @@ KNOWN = re.compile(
     r'Model file does not exist.*|Need to set `model` argument.*|No task specified.*|'
     r'Trying to set opt from file that does not exist.*|Could not find filename.*|You should (?:specify|supply).*|'
     r'Must provide a world log.*|Please (?:specify|provide).*|Failed to parse one or more kwargs.*|'
-    r'Error importing library for.*|Invalid learning rate.*|The teacher has either empty data.*|Checksum for.*',
+    r'Error importing library for.*|Invalid learning rate.*|The teacher has either empty data.*|Checksum for.*|'
+    r'Simple view only support.*',
     re.IGNORECASE,
 )
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from parlai_persona.compat.errors import first_line
 from parlai_persona.compat.hooks import fixes, replace_everywhere
 from parlai_persona.errors import UserError
 
@@ -94,6 +95,31 @@ def damaged_model_files(module: Any) -> bool:
 
 
 @fixes('parlai.core.agents')
+def missing_options(module: Any) -> bool:
+    """If a model's `.opt` is missing, the error asks for the agent, or shows a hundred weights that do not fit.
+
+    ParlAI 1.7.2 does this on every stack. The error now names the file.
+    """
+    create = module.create_agent
+
+    @functools.wraps(create)
+    def create_or_explain(opt, requireModelExists=False):
+        try:
+            return create(opt, requireModelExists)
+        except (RuntimeError, UserError, KeyError) as error:
+            file = opt.get('model_file')
+            if not file or not os.path.exists(file) or os.path.exists(f'{file}.opt'):
+                raise
+            raise UserError(
+                f'{file}.opt: no such file; expected the options that were saved with the model: copy it there, or '
+                f'give the agent (-m) and all options that the model was trained with ({first_line(error)})'
+            ) from error
+
+    replace_everywhere(create, create_or_explain)
+    return True
+
+
+@fixes('parlai.core.agents')
 def no_advice_to_undo_options(module: Any) -> bool:
     """A training that goes on advises to undo the options of its preset, because its own checkpoint lacks some.
 
@@ -113,7 +139,7 @@ def no_advice_to_undo_options(module: Any) -> bool:
 
 def _about_model(file: str, error: Exception) -> Exception:
     """Return the error that says what is wrong with a model file; the error itself if that is not known."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    reason = first_line(error)[:120]
     if not isinstance(error, RuntimeError) or DAMAGED.search(str(error)):
         return UserError(f'{file}: damaged, or not a model ({reason}): copy the file again, or train the model again')
     if not OTHER_SHAPES.search(str(error)):

@@ -1,8 +1,9 @@
-"""The start and the end of `multiprocessing_train` and `multiprocessing_eval`: dictionary, and workers that fail."""
+"""The start and the end of several processes: those of `multiprocessing_train` and `_eval`, and data loaders."""
 
 import copy
 import functools
 import os
+import queue
 import signal
 import sys
 import threading
@@ -10,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from parlai_persona.compat.errors import debugging, end, ended, explanation, is_of_a_worker, worker_failure
-from parlai_persona.compat.hooks import fixes
-from parlai_persona.compat.workers import Worker  # its fixes come first
+from parlai_persona.compat.hooks import fixes, replace_everywhere
+from parlai_persona.compat.workers import Worker, explained  # its fixes come first
 from parlai_persona.errors import UserError
 
+TRACEBACKS = ('Traceback', 'Got the above exception', 'Exception on background preprocesser')  # in ParlAI's log
 PATIENCE = 10.0  # seconds between the end of a worker and the end of the others
 
 
@@ -40,6 +42,52 @@ def training_ends_with_its_workers(module: Any) -> bool:
 def evaluation_ends_with_its_workers(module: Any) -> bool:
     """`multiprocessing_eval` has the first of these defects; see `training_ends_with_its_workers`."""
     module.launch_and_eval = lambda opt, port: _launch(module, module.multiprocess_eval, opt, port)
+    return True
+
+
+@fixes('parlai.core.worlds')
+def training_ends_with_its_data_loaders(module: Any) -> bool:
+    """A process of `--num-workers` that fails prints its traceback twice. If it is killed, the others go on without it.
+
+    ParlAI 1.7.2 does this on every stack, because it looks at the processes only when no data come. It now looks before
+    every batch, and the error is that of the process.
+    """
+    driver, loader = module.BackgroundDriverWorld, module.BackgroundWorkerDynamicBatchWorld
+    launch = _without_tracebacks(loader.launch_process.__func__)
+
+    def launch_process(cls, *args):
+        with explained():
+            launch(cls, *args)
+
+    def get_from_living(self):
+        while True:
+            if any(process.exitcode is not None for process in self._process_pool.processes):
+                self._process_pool.join()  # raises the error of the process
+            try:
+                return self._process_queue.get(timeout=1)
+            except queue.Empty:
+                pass
+
+    loader.launch_process, driver._queue_get = classmethod(launch_process), get_from_living
+    return True
+
+
+@fixes('parlai.scripts.build_dict')
+def dictionary_without_data_loaders(module: Any) -> bool:
+    """`train_model --num-workers` fails on a new model: ParlAI starts the processes for the dictionary as well.
+
+    ParlAI 1.7.2 does this on every stack. The dictionary is now built by one process.
+    """
+    build = module.build_dict
+
+    @functools.wraps(build)
+    def build_alone(opt, skip_if_built=False):
+        if isinstance(opt, dict):
+            opt = copy.deepcopy(opt)
+            opt['num_workers'] = 0
+        return build(opt, skip_if_built)
+
+    replace_everywhere(build, build_alone)
     return True
 
 
@@ -116,7 +164,7 @@ def _without_tracebacks(run: Callable[..., Any]) -> Callable[..., Any]:
     """Leave out the tracebacks that ParlAI logs for each worker; the last error is reported once, at the end."""
 
     def unexpected(record: Any) -> bool:
-        return not str(record.msg).startswith(('Traceback', 'Got the above exception')) or debugging(sys.argv)
+        return not str(record.msg).startswith(TRACEBACKS) or debugging(sys.argv)
 
     @functools.wraps(run)
     def run_quietly(*args, **kwargs):

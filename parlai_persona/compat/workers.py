@@ -5,7 +5,7 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,18 +32,25 @@ class Worker:
         return _in_new_process, (self.run.__module__, self.run.__name__)
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """Let a worker end with what the user has to know: torch sends the text of its error to the first process."""
+    try:
+        yield
+    except Exception as error:
+        text = explanation(error)
+        if text is None:
+            raise
+        raise UserError(text) from None
+
+
 def _in_new_process(module: str, name: str) -> Callable[..., None]:
     """Return the function for the new process. This one is in our package, so the new process imports the plugin."""
     run = getattr(importlib.import_module(module), name)
 
     def run_and_end(*args):
-        try:
+        with explained():
             run(*args)
-        except Exception as error:
-            text = explanation(error)
-            if text is None:
-                raise
-            raise UserError(text) from None  # torch sends the text of the error to the first process
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # torch needs nothing more; a normal exit would free the groups in `_KEPT`

@@ -50,8 +50,6 @@ class PersonaReddit(ParlaiScript):
         """Return the path of what was written."""
         from pathlib import Path
 
-        from parlai_persona.data.dialogue import DataError
-
         opt = self.opt
         action = [word for word in opt['action'] or () if word != 'persona_reddit'] or ['build']  # ParlAI leaves it in
         if len(action) > 1 or action[0] not in ACTIONS:
@@ -72,8 +70,6 @@ class PersonaReddit(ParlaiScript):
             options, machine = (from_opt(kind, opt, '') for kind in (Options, Machine))
             secret = Path(opt['author_key']).read_bytes() if opt['author_key'] else None
             made = build.build(opt['input'], output, options, machine, opt, secret)
-        except (DataError, OSError, ValueError) as error:
-            raise SystemExit(f'persona_reddit: {error}') from None
         except KeyboardInterrupt:
             raise SystemExit('\npersona_reddit: stopped. The same command continues where it stopped.') from None
         print((made / 'manifest.json').read_text())

@@ -20,7 +20,7 @@ class Fact(NamedTuple):
 def read_sentences(path: Path) -> Iterator[Fact]:
     """Read persona sentences from CSV with the columns of `COLUMNS`."""
     rows = read_rows(path)
-    _, header = next(rows, (1, []))
+    header = next((cells for _, cells in rows), [])
     missing = set(COLUMNS) - set(header)
     if missing:
         raise DataError(f'{path}: the first line has no {", ".join(sorted(missing))}; saw {header}')
@@ -99,7 +99,7 @@ def read_lines(path: Path, record: Callable[[dict], Record], expected: str) -> I
     for number, line in numbered(path):
         try:
             made = record(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DataError(f'{path}, line {number}: saw {line[:80]!r}; expected {expected}') from None
         yield made
 

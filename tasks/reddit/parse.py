@@ -4,11 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
+from parlai_persona.files import read_json
+from parlai_persona.models.checksums import file_checksum
 
 Row = tuple[tuple[str, ...], str, str, str]  # persona, context, response, who responds
 CHUNK = 20_000  # lines of a JSON-lines file that are read together
@@ -92,6 +95,8 @@ def row_group(chunk: Chunk) -> Iterator[Row]:
     """Yield examples with their personas, which are in a file beside theirs."""
     fold = chunk.path.name.split('-', 1)[0]
     beside = chunk.path.with_name('personas' + chunk.path.name[len(fold) :])
+    for path in (chunk.path, beside):
+        check(path, mtime(path), mtime(path.with_name('manifest.json')))
     with intact(chunk.path):
         table = parquet().ParquetFile(chunk.path).read_row_group(chunk.number)
         columns = [table.column(name).to_pylist() for name in ('persona_id', 'context', 'response', 'without')]
@@ -106,6 +111,25 @@ def row_group(chunk: Chunk) -> Iterator[Row]:
         if without:
             persona = tuple(line for place, line in enumerate(persona) if place not in without)
         yield persona, context, response, str(name)
+
+
+def mtime(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@cache
+def check(path: Path, *_: int) -> None:
+    """Compare a shard with its checksum in the manifest, when this process opens it for the first time.
+
+    Data sets without checksums are from before they had any. The numbers are the times of both files: what is copied
+    again is checked again.
+    """
+    manifest = path.with_name('manifest.json')
+    about = read_json(manifest) if manifest.exists() else {}
+    expected = about.get('checksums', {}).get(path.name) if isinstance(about, dict) else None
+    with intact(path):
+        if expected is not None and file_checksum(path) != expected:
+            raise ValueError('its checksum differs from the one in manifest.json')
 
 
 @contextmanager
@@ -142,7 +166,7 @@ def from_line(line: bytes, chunk: Chunk, number: int) -> Row:
         ):
             raise ValueError('persona has to be a list of strings, context, response and speaker strings')
         ''.join((*persona, context, response, speaker)).encode()  # JSON's "\ud800" is no text
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f'{chunk.path}, line {number:,} after byte {chunk.offset:,}: saw {line[:80]!r} ({error!r}); expected '
             '{"persona": [sentence, …], "context": text, "response": text}, perhaps with "speaker": text'

@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from parlai.core.opt import Opt
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.files import draft, read_json, write_json
+from parlai_persona.files import draft, naming, read_json, read_text, typed_path, write_json
+from parlai_persona.models.checksums import file_checksum
 from parlai_persona.tasks.reddit.pipeline import classifier, dump, manifest, plan, workers
 from parlai_persona.tasks.reddit.pipeline.comments import BOTS
-from parlai_persona.tasks.reddit.pipeline.duck import DuckEngine
+from parlai_persona.tasks.reddit.pipeline.duck import DuckEngine, explained
 from parlai_persona.tasks.reddit.pipeline.lexicon import dictionary, verbs
 from parlai_persona.tasks.reddit.pipeline.names import Names
 from parlai_persona.tasks.reddit.pipeline.options import Machine, Options
@@ -40,6 +41,7 @@ EXPANDS = {'.zst': 12, '.xz': 12, '.bz2': 8, '.gz': 6}  # how much a dump grows 
 WORDS = 250_000  # of the dictionary (sec. 3.1)
 
 
+@explained()
 def build(
     patterns: list[str], output: Path, options: Options, machine: Machine, opt: Opt, key: bytes | None = None
 ) -> Path:
@@ -82,7 +84,7 @@ def build(
     write_dictionary(plan.frequent(engine.all(folders.words), 2 * WORDS).to_pyarrow().to_pylist(), folders)
     about = manifest.describe(folders, options, machine.engine, counts)
     about |= {'inputs': sources, 'seconds': round(time.monotonic() - started, 1)}
-    write_json(folders.data / 'manifest.json', about)
+    write_manifest(about, folders.data)
     publish(folders, output)
     return output
 
@@ -116,7 +118,8 @@ def begin(work: Path, files: list[Path], options: Options, engine: str, parts: i
     work.mkdir(parents=True, exist_ok=True)
     key = key or secrets.token_bytes(32)
     (work / 'key').touch(mode=0o600)
-    (work / 'key').write_bytes(key)
+    with naming(work / 'key'):
+        (work / 'key').write_bytes(key)
     write_json(work / 'build.json', mine)
     return key
 
@@ -136,10 +139,10 @@ def classifier_of(options: Options, files: list[Path], folders: Folders, opt: Op
 def bots(options: Options) -> frozenset[str]:
     if not options.bot_list:
         return BOTS
-    path = Path(options.bot_list)
+    path = typed_path(options.bot_list)
     if not path.exists():
         raise DataError(f'--bot-list {path}: saw no such file; expected one author a line')
-    return BOTS.union(path.read_text(encoding='utf-8').split())
+    return BOTS.union(read_text(path).split())
 
 
 def number(expression: Any) -> int:
@@ -172,6 +175,12 @@ def write_dictionary(words: list[dict[str, Any]], folders: Folders) -> None:
     kept = sorted(((word, count) for word, count in counts.items() if count > 0), key=lambda one: (-one[1], one[0]))
     with draft(folders.data / 'dictionary') as unfinished:
         unfinished.write_text(''.join(f'{word}\t{count}\n' for word, count in kept[:WORDS]), encoding='utf-8')
+
+
+def write_manifest(about: dict[str, Any], folder: Path) -> None:
+    """Write what a data set says about itself, the last of its files, with the checksums of its shards."""
+    about['checksums'] = {path.name: file_checksum(path) for path in sorted(folder.glob('*.parquet'))}
+    write_json(folder / 'manifest.json', about)
 
 
 def publish(folders: Folders, output: Path) -> None:

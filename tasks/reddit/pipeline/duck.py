@@ -3,20 +3,38 @@
 Each is a file that is whole or not there; a build that was stopped does not do it again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import ibis
 import pyarrow.dataset
 from ibis import Table
 from tqdm import tqdm
 
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.files import draft
 from parlai_persona.tasks.reddit.pipeline import plan, storage, workers
 from parlai_persona.tasks.reddit.pipeline.storage import Folders, shard
 
 GROUP = 20_000  # rows that a teacher reads at once
 KEPT = '2GB'  # of freed memory: getting it back from the system costs more than most queries
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Name the way out of DuckDB's errors about the disk and the memory."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        memory = isinstance(error, duckdb.OutOfMemoryException)
+        advice = 'raise --memory, or give more --parts' if memory else 'free some space'
+        raise DataError(
+            f'{str(error).splitlines()[0]}; {advice}. Nothing was published; the same command continues where it '
+            'stopped'
+        ) from None
 
 
 class DuckEngine:

@@ -155,7 +155,7 @@ def numbers(names: Iterable[str], key: bytes) -> np.ndarray:
 def write_numbers(names: Iterable[str], key: bytes, path: Path) -> None:
     """Write the sorted numbers of authors."""
     with draft(path) as unfinished:
-        np.unique(numbers({name.lower() for name in names}, key)).tofile(unfinished)
+        unfinished.write_bytes(np.unique(numbers({name.lower() for name in names}, key)).data)
 
 
 def read_numbers(path: Path) -> np.ndarray:
@@ -171,4 +171,4 @@ def merge_numbers(paths: Iterable[Path], output: Path) -> None:
     with draft(output) as unfinished, unfinished.open('wb') as merged:
         for k in range(256):
             some = [file[limits[k] : limits[k + 1]] for file, limits in zip(files, bounds, strict=True)]
-            np.unique(np.concatenate(some)).tofile(merged)
+            merged.write(np.unique(np.concatenate(some)).data)

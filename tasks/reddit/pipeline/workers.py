@@ -4,6 +4,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, islice
@@ -126,7 +127,13 @@ class Pool:
     def wait(self, most: int = 0) -> None:
         """Return when at most so many pieces are under way."""
         while len(self.waiting) > most:
-            self.waiting.popleft().result()
+            try:
+                self.waiting.popleft().result()
+            except BrokenProcessPool:
+                raise DataError(
+                    f'a process that reads {self.step.title} was killed, perhaps for memory: give fewer --workers. '
+                    'Nothing was published; the same command continues where it stopped'
+                ) from None
 
     def close(self) -> None:
         if self.others is not None:
