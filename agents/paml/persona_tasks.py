@@ -99,7 +99,7 @@ class PersonaTasks(PersonaGenerator):
     # ------------------------------------------------------------------------------------- observations
 
     def observe(self, observation: Message) -> Message:
-        if fields.DIALOGUES not in observation:
+        if fields.FOLDS not in observation:
             return super().observe(observation)
         dialogues = [self.turns(one) for one in observation[fields.DIALOGUES]]
         task = Task(dialogues, observation[fields.FOLDS], 'labels' in observation)
@@ -184,13 +184,17 @@ class PersonaTasks(PersonaGenerator):
     def loss(self, turns: Turns, dropout: bool = False) -> Loss:
         """Return the loss of the replies in these turns as a function of parameters."""
         device = device_of(self.net)
-        batches = [self.batchify(some).to(device) for some in batches_of_like_length(turns, self.batch_cost)]
+        batches = [self.batchify(some).to(device) for some in self.batches(turns)]
 
         def total(params: Params) -> Nll:
             self.model.train(dropout)
             return self.calls.run(params, lambda: reduce(add, map(self.nll, batches)))
 
         return total
+
+    def batches(self, turns: Turns) -> list[Turns]:
+        """Divide turns into the batches that their loss is computed in."""
+        return batches_of_like_length(turns, self.batch_cost)
 
     def nll(self, batch: Batch) -> Nll:
         with autocast(self.net, self.amp):

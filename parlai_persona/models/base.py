@@ -51,9 +51,6 @@ class Base:
     targets: tuple[str, ...] = flag((ALL_LINEAR,), 'LoRA: names of the layers to adapt, such as q_proj,v_proj')
     dropout: float = flag(0.0, 'LoRA: dropout on the input of the adapters', least=0, most=1)
     checkpointing: bool = flag(False, 'compute activations again in the backward pass: less memory, a third slower')
-    attention: str = flag(
-        'sdpa', "how transformers computes attention; 'eager' can be differentiated twice", choices=('sdpa', 'eager')
-    )
 
 
 def base_of(opt: Mapping[str, Any]) -> Base:
@@ -64,8 +61,7 @@ def load_base(opt: Mapping[str, Any]) -> Pretrained:
     """Return model and tokenizer; the weights are as they came."""
     base = base_of(opt)
     with how_to_get(base):
-        found = load('causal', *place(base, opt), f'--{PREFIX}-model', attn_implementation=base.attention)
-    return found
+        return load('causal', *place(base, opt), f'--{PREFIX}-model')
 
 
 def load_base_tokenizer(opt: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -145,7 +141,7 @@ def prepare(model: Any, base: Base) -> None:
         raise UserError(f"--{PREFIX}-train lora needs PEFT: pip install 'parlai-persona[lm]'") from None
     targets = ALL_LINEAR if base.targets == (ALL_LINEAR,) else list(base.targets)
     config = LoraConfig(
-        r=base.rank, lora_alpha=base.scale * base.rank, lora_dropout=base.dropout, target_modules=targets
+        r=base.rank, lora_alpha=round(base.scale * base.rank), lora_dropout=base.dropout, target_modules=targets
     )
     try:
         inject_adapter_in_model(config, model)

@@ -49,7 +49,7 @@ class Kept:
 
 
 class LanguageModelAgent(PersonaGenerator):
-    """A generator on a causal language model; checkpoints hold what was trained, and the name and checksum of the base."""
+    """A generator on a causal language model; checkpoints hold what was trained, and the base's name and checksum."""
 
     PREFIX = PREFIX
     HEAD = False  # whether the network judges replies

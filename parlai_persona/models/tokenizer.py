@@ -40,13 +40,13 @@ class TokenizerDictionary(HuggingFaceDictionaryAgent):
         self.space = '' if self.hf_tokenizer.tokenize('a')[0].startswith('▁') else ' '  # before a word in a sentence
         begin = self.hf_tokenizer.encode('a')[:1]
         begin = begin if begin == [self.hf_tokenizer.bos_token_id] else []
-        *tokens, end = (self.mark(mark) for mark in marks)
-        self.layout = Layout(self.txt2vec, begin, *tokens, end[-1])
-        unused = [one for one in self.hf_tokenizer.all_special_ids if one not in (end[-1], *begin)]
+        persona, partner, own, (*_, end) = (self.mark(mark) for mark in marks)
+        self.layout = Layout(self.txt2vec, begin, persona, partner, own, end)
+        unused = [one for one in self.hf_tokenizer.all_special_ids if one not in (end, *begin)]
         if not unused:
             raise UserError(f'--lm-model {base_of(opt).model}: its tokenizer has no special token left for padding')
         self.null_token = self.start_token = self.ind2tok[unused[-1]]
-        self.end_token, self.unk_token = self.ind2tok[end[-1]], self.hf_tokenizer.unk_token or self.null_token
+        self.end_token, self.unk_token = self.ind2tok[end], self.hf_tokenizer.unk_token or self.null_token
         self._unk_token_idx = self.tok2ind[self.unk_token]
 
     def mark(self, mark: str) -> Tokens:

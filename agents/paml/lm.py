@@ -1,0 +1,46 @@
+"""`-m persona:paml/lm`: a causal language model, meta-learned; its adapters adapt to a person."""
+
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.torch_agent import Batch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from parlai_persona.agents.paml.meta import Lesson, Nll
+from parlai_persona.agents.paml.people import Task, Turns
+from parlai_persona.agents.paml.persona_tasks import PersonaTasks
+from parlai_persona.models.lm_agent import LanguageModelAgent
+from parlai_persona.models.precision import autocast
+from parlai_persona.models.tokenizer import TokenizerDictionary
+from parlai_persona.models.tree import rows_of
+
+
+class LmAgent(PersonaTasks, LanguageModelAgent):
+    """A loss reads each dialogue of a person once. The model is not shown a persona, unless asked to."""
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        parser.set_defaults(lm_persona=False)
+        return parser
+
+    @staticmethod
+    def dictionary_class():
+        return TokenizerDictionary
+
+    def lesson(self, task: Task) -> Lesson:
+        with sdpa_kernel(SDPBackend.MATH):  # the others cannot be differentiated twice
+            return super().lesson(task)
+
+    def batches(self, turns: Turns) -> list[Turns]:
+        return [turns]
+
+    def nll(self, batch: Batch) -> Nll:
+        with autocast(self.net, self.amp):
+            tree = self.tree(rows_of(map(self.with_others, batch.turns)))
+            words = self.net.log_likelihoods(tree, self.net.states(tree), self.NULL_IDX)
+        return Nll(-words.sum(), int(tree.targets.ne(self.NULL_IDX).sum()))
+
+    def become(self, task: Task) -> str:
+        said = super().become(task)
+        self.version[0] = object()  # what was read as someone else counts no more
+        return said
