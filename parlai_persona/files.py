@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from parlai_persona.errors import UserError
 
 
@@ -99,8 +97,10 @@ def read_json(path: Path) -> Any:
         raise UserError(f'{path}: expected JSON ({error}): the file is damaged, or something else') from None
 
 
-def write_array(path: Path, array: np.ndarray) -> None:
+def write_array(path: Path, array: Any) -> None:
     """Write a numpy file. `np.save` to a file does not notice that the disk is full."""
+    import numpy as np
+
     content = io.BytesIO()
     np.save(content, array)
     with draft(path) as part:
