@@ -32,6 +32,7 @@ TINY = {
         'attention': 'dot',
         'lookuptable': 'all',
     },
+    'persona:paml/lm': {'lm_rank': 2, 'lm_layout': 'tokens'},
 }
 
 

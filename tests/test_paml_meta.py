@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import paml_tasks
 import pytest
+import tiny_lm
 import torch
 from parlai.agents.transformer.modules import attention
 from torch import nn
@@ -109,7 +110,7 @@ def joined(several):
     return lambda theta: reduce(add, (loss(theta) for loss in several))
 
 
-@pytest.fixture(params=['persona:paml', 'persona:paml/seq2seq', 'pointer'])
+@pytest.fixture(params=['persona:paml', 'persona:paml/seq2seq', 'pointer', 'persona:paml/lm'])
 def double(request, tmp_path, monkeypatch):
     """A tiny generator in float64 (ParlAI's softmax in 32 bits would disturb finite differences)."""
     torch.manual_seed(3)
@@ -117,8 +118,12 @@ def double(request, tmp_path, monkeypatch):
     monkeypatch.setattr(attention, 'F', SimpleNamespace(**plain))
     more = {'paml_pointer': True} if request.param == 'pointer' else {}
     name = 'persona:paml' if request.param == 'pointer' else request.param
+    if name == 'persona:paml/lm':
+        more['lm_model'] = tiny_lm.folder('gpt2')  # Llama's norm computes in 32 bits
     agent = paml_tasks.agent(tmp_path, name, **more)
     agent.model.double().eval()
+    for p in agent.theta().values():  # those of new adapters are zero
+        p.data += 0.1 * torch.randn_like(p) * (not p.any())
     return agent
 
 

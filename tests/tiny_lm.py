@@ -44,7 +44,7 @@ def model(kind: str = 'llama'):
     return hf.LlamaForCausalLM(
         hf.LlamaConfig(
             **size,
-            hidden_size=16,
+            hidden_size=48 if kind == 'wide' else 16,
             intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=4,

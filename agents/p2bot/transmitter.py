@@ -45,7 +45,7 @@ class Transmitter:
 
 
 class TransmitterAgent(LanguageModelAgent):
-    HEAD = True
+    """Without distractors it has no head: it ranks by likelihood, and chooses by eq. 2."""
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
@@ -56,6 +56,7 @@ class TransmitterAgent(LanguageModelAgent):
 
     def __init__(self, opt: Opt, shared=None):
         self.transmitter = from_opt(Transmitter, opt, PREFIX)
+        self.HEAD = self.transmitter.distractors + self.transmitter.hard > 0
         super().__init__(opt, shared)
 
     def build_criterion(self):
@@ -95,7 +96,7 @@ class TransmitterAgent(LanguageModelAgent):
     def compute_loss(self, batch: Batch, return_output: bool = False):
         """Return the loss of the words (eq. 1), mixed with that of judging replies and distractors."""
         loss, output = super().compute_loss(batch, return_output=True)
-        if batch.is_training and self.transmitter.distractors + self.transmitter.hard:
+        if batch.is_training and self.HEAD:
             judged = self.judgement_loss(output[2], batch)
             loss = (1 - self.transmitter.mix) * loss + self.transmitter.mix * judged
         return (loss, output) if return_output else loss
@@ -112,17 +113,19 @@ class TransmitterAgent(LanguageModelAgent):
 
     def candidate_scores(self, tree: Tree, states: Tensor) -> Tensor:
         """Return log p(y = 1) of each candidate."""
+        if not self.HEAD:
+            return super().candidate_scores(tree, states)
         return logsigmoid(self.net.judge(states[tree.ends]).float())
 
     def _rerank_beams(self, batch: Batch, finished: list[list[tuple]]) -> list[list[tuple]]:
-        """Sort the replies of each beam by eq. 3; with alpha 1, by eq. 2."""
+        """Sort the replies of each beam by eq. 3; without a head, or with alpha 1, by eq. 2."""
         alpha = self.transmitter.alpha
         rows = [Row(branches=[(0, tokens[1:].tolist()) for tokens, *_ in replies]) for replies in finished]
         tree = self.tree(rows)
         states = self.net.states(tree, self.context(batch))
         length = tree.targets.ne(self.NULL_IDX).sum(1)
         words = self.net.log_likelihoods(tree, states, self.NULL_IDX).sum(1) / length
-        scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states)
+        scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.HEAD else words
         by_row = scores.split([len(replies) for replies in finished])
         return [
             sorted(
@@ -142,7 +145,7 @@ class Smoothed(torch.nn.Module):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         loss = self.criterion(scores, labels)
-        if not self.training or not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return loss
         spread = -scores.log_softmax(-1).mean(-1)
         real = loss.ne(0)

@@ -1,11 +1,13 @@
 """`-m persona:paml/lm`: a causal language model, meta-learned; its adapters adapt to a person."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from parlai_persona.agents.paml.meta import Lesson, Nll
+from parlai_persona.agents.paml.meta import Nll
 from parlai_persona.agents.paml.people import Task, Turns
 from parlai_persona.agents.paml.persona_tasks import PersonaTasks
 from parlai_persona.models.lm_agent import LanguageModelAgent
@@ -27,18 +29,18 @@ class LmAgent(PersonaTasks, LanguageModelAgent):
     def dictionary_class():
         return TokenizerDictionary
 
-    def lesson(self, task: Task) -> Lesson:
-        with sdpa_kernel(SDPBackend.MATH):  # the others cannot be differentiated twice
-            return super().lesson(task)
-
     def batches(self, turns: Turns) -> list[Turns]:
         return [turns]
 
     def nll(self, batch: Batch) -> Nll:
-        with autocast(self.net, self.amp):
+        with autocast(self.net, self.amp), self.differentiable():
             tree = self.tree(rows_of(map(self.with_others, batch.turns)))
             words = self.net.log_likelihoods(tree, self.net.states(tree), self.NULL_IDX)
         return Nll(-words.sum(), int(tree.targets.ne(self.NULL_IDX).sum()))
+
+    def differentiable(self) -> AbstractContextManager:
+        """Let attention be differentiated twice, if it has to be; torch's faster ways cannot."""
+        return sdpa_kernel(SDPBackend.MATH) if self.inner.order == 'second' else nullcontext()
 
     def become(self, task: Task) -> str:
         said = super().become(task)

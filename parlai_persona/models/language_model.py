@@ -1,6 +1,6 @@
 """A causal language model of transformers as the network of a generator: what is trained of it, and its cache.
 
-Torch, transformers and PEFT only. The methods that ParlAI's search calls are at the end.
+The methods that ParlAI's search calls are at the end.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from parlai_persona.models.precision import precise
 from parlai_persona.models.tree import Tree
 
 Past = list[tuple[Tensor, Tensor]]  # keys and values of each layer, each (B, heads, C, size)
@@ -126,10 +127,11 @@ class LanguageModel(nn.Module):
         real = tree.targets.ne(pad)
         before, targets = tree.before[real], tree.targets[real]
         parts = [
-            log_softmax(self.output(states[some]).float(), -1).gather(1, words[:, None]).squeeze(1)
+            log_softmax(precise(self.output(states[some])), -1).gather(1, words[:, None]).squeeze(1)
             for some, words in zip(before.split(at_once), targets.split(at_once), strict=True)
         ]
-        return torch.zeros(real.shape, device=real.device).masked_scatter_(real, torch.cat(parts))
+        found = torch.cat(parts)
+        return found.new_zeros(real.shape).masked_scatter(real, found)
 
     # ----------------------------------------------------------------------------------- ParlAI's search
 

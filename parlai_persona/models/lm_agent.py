@@ -52,7 +52,7 @@ class LanguageModelAgent(PersonaGenerator):
     """A generator on a causal language model; checkpoints hold what was trained, and the base's name and checksum."""
 
     PREFIX = PREFIX
-    HEAD = False  # whether the network judges replies
+    HEAD = False  # whether the network has a head that judges replies
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:

@@ -6,6 +6,7 @@ from typing import Any
 from parlai.agents.hugging_face.dict import HuggingFaceDictionaryAgent
 
 from parlai_persona.errors import UserError
+from parlai_persona.files import draft
 from parlai_persona.models.base import base_of, load_base_tokenizer
 from parlai_persona.models.layout import LAYOUTS, REMEMBERED, Layout, Tokens
 
@@ -13,7 +14,7 @@ from parlai_persona.models.layout import LAYOUTS, REMEMBERED, Layout, Tokens
 class TokenizerDictionary(HuggingFaceDictionaryAgent):
     """A reply ends with the layout's end of a turn. ParlAI's start and padding are a special token that no text has.
 
-    No file of it is written: it belongs to the base model, which checkpoints name.
+    Its file only names the base model, which it belongs to.
     """
 
     add_special_tokens = False
@@ -69,5 +70,6 @@ class TokenizerDictionary(HuggingFaceDictionaryAgent):
         return self.hf_tokenizer.decode([int(token) for token in vec if int(token) < self.known]).strip()
 
     def save(self, filename=None, append=False, sort=True) -> None:
-        """Make the folder only, as ParlAI expects."""
-        Path(filename or self.opt['dict_file']).parent.mkdir(parents=True, exist_ok=True)
+        """Write where the tokenizer comes from; ParlAI expects a file."""
+        with draft(Path(filename or self.opt['dict_file'])) as part:
+            part.write_text(f'the tokenizer of {base_of(self.opt).model}\n', encoding='utf-8')
