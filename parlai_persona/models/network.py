@@ -1,5 +1,7 @@
 """The network that learns, with or without ParlAI's wrapper around it."""
 
+import ctypes
+import sys
 from typing import Any
 
 import torch
@@ -13,3 +15,13 @@ def unwrapped(model: nn.Module) -> Any:
 
 def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
+
+
+def give_back_memory() -> None:
+    """Give memory that is free back to the system.
+
+    On Linux, malloc keeps it in pieces that fit no later tensor. A training with texts of many lengths grew from 5 to
+    20 GB that way.
+    """
+    if sys.platform == 'linux' and hasattr(library := ctypes.CDLL(None), 'malloc_trim'):
+        library.malloc_trim(0)
