@@ -11,7 +11,7 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
 from parlai_persona.errors import UserError
-from parlai_persona.models.base import Base, prepare
+from parlai_persona.models.base import Base, check, prepare
 from parlai_persona.models.language_model import Context, LanguageModel, joined
 from parlai_persona.models.layout import PARTNER, SELF, Layout
 from parlai_persona.models.saved import NotLoaded
@@ -340,6 +340,25 @@ def test_a_missing_base_says_how_to_get_it():
 def test_unknown_layers_are_one_line():
     with pytest.raises(UserError, match='--lm-targets nowhere: '):
         agent(lm_targets='nowhere')
+
+
+def test_too_few_positions_are_one_line():
+    with pytest.raises(UserError, match='--text-truncate 500 and --label-truncate 24: .* has 512 positions'):
+        agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=500, label_truncate=24)
+
+
+def test_a_model_that_computes_in_a_way_of_its_own_is_refused():
+    """Such as one that scales its scores, or reads from left to right without a mask."""
+    import transformers as hf
+
+    size = {'vocab_size': 40, 'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 1}
+    heads = {'num_attention_heads': 2, 'num_key_value_heads': 1}
+    scaled = hf.CohereForCausalLM(hf.CohereConfig(**size, **heads, logit_scale=0.5, pad_token_id=0)).eval()
+    state_space = hf.MambaForCausalLM(hf.MambaConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1)).eval()
+    for made in (scaled, state_space):
+        with pytest.raises(NotLoaded, match='cannot be read as a token tree'):
+            check(LanguageModel(made), 'some model')
+    check(LanguageModel(tiny_lm.model()), 'some model')
 
 
 def test_what_is_trained():

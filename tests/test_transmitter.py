@@ -48,7 +48,9 @@ def test_the_reply_of_a_beam_is_chosen_by_equation_3(alpha):
             scores[text] = alpha * mean + (1 - alpha) * log_sigmoid(odds(one.net, prompt + words))
         best_first = sorted(scores, key=scores.__getitem__, reverse=True)
         assert [one._v2t(tokens) for tokens, *_ in sorted_replies] == best_first
-        assert [score.item() for _, score, _ in sorted_replies] == pytest.approx(sorted(scores.values())[::-1], abs=1e-5)
+        assert [score.item() for _, score, _ in sorted_replies] == pytest.approx(
+            sorted(scores.values())[::-1], abs=1e-5
+        )
 
 
 def test_candidates_are_ranked_by_the_head():

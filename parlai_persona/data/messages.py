@@ -1,6 +1,6 @@
 """`Dialogue` records -> ParlAI Messages, with the options that all our tasks share; for any kind of teacher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import parlai.utils.logging as logging
 from parlai.core.message import Message
@@ -35,6 +35,9 @@ class DialogueOptions:
     )
     candidates_count: int | None = flag(
         None, 'number of sampled candidates, the reply included (the usual default: 20)', least=2
+    )
+    order: int | None = flag(
+        None, "seed of another order of each persona's sentences (the usual order: that of the data)"
     )
     candidates_seed: int = flag(0, 'seed of the sampled candidates and of the order in which candidates are shown')
 
@@ -71,6 +74,7 @@ class DialogueMessages:
         opt['persona_candidates'] = asked.candidates or cls.CANDIDATES
         opt['persona_candidates_count'] = asked.candidates_count or cls.COUNT
         opt['persona_candidates_seed'] = asked.candidates_seed
+        opt['persona_order'] = asked.order
 
     def forgive(self, error: NoSplit, fold: str) -> None:
         """Raise the error, unless the missing split is a test that nobody asked for.
@@ -84,6 +88,9 @@ class DialogueMessages:
 
     def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
         """Return turn `number` of the dialogue as a Message."""
+        if self.opt['persona_order'] is not None:
+            rng = example_rng(self.opt['persona_order'], dialogue.id, 0)
+            dialogue = replace(dialogue, persona=tuple(shuffled(dialogue.persona, rng)))
         turn = dialogue.turns[number]
         message = Message(
             {

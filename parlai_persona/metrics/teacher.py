@@ -118,7 +118,9 @@ def token_perplexity_name(opt: Opt) -> str | None:
         return None
     dictionary = dictionary_class()
     tokenizer = opt.get('dict_tokenizer', DictionaryAgent.default_tok)
-    if (dictionary.tokenize, dictionary.txt2vec) != (DictionaryAgent.tokenize, DictionaryAgent.txt2vec):
+    if hasattr(dictionary, 'tokens_of'):
+        tokenizer = dictionary.tokens_of(opt)
+    elif (dictionary.tokenize, dictionary.txt2vec) != (DictionaryAgent.tokenize, DictionaryAgent.txt2vec):
         # for example Gpt2DictionaryAgent, which ignores dict_tokenizer
         tokenizer = dictionary.__name__.removesuffix('DictionaryAgent').lower()
     name = f'ppl_token_{re.sub(r"[^0-9a-zA-Z]+", "_", tokenizer)}'

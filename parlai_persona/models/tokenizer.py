@@ -28,6 +28,11 @@ class TokenizerDictionary(HuggingFaceDictionaryAgent):
     def share(self):
         return {**super().share(), 'remembered': self.remembered, 'known': self.known}
 
+    @staticmethod
+    def tokens_of(opt) -> str:
+        """Return a name for what the tokens are, for metrics."""
+        return Path(base_of(opt).model).stem.lower()
+
     def get_tokenizer(self, opt) -> Any:
         tokenizer, config = load_base_tokenizer(opt)
         self.known = max(len(tokenizer), config.vocab_size)
