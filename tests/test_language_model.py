@@ -7,6 +7,7 @@ import torch
 from contract import dialogues, hear, load, replies, reply
 from parlai.core.agents import create_agent
 from parlai.core.message import Message
+from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
@@ -275,6 +276,13 @@ def test_perplexity_is_that_of_transformers():
     words = seen['eval_labels_vec'].tolist()
     loss = -sum(plain(one.net, seen['text_vec'].tolist(), words)) / len(words)
     assert contract.value(one.act(), 'loss') == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize('model', ['persona:lm', 'persona:p2bot/transmitter', 'persona:paml/lm'])
+def test_a_chat_is_one_conversation(model):
+    """ParlAI would hold as many conversations at once as there are rows in a batch."""
+    opt = Interactive.setup_args().parse_kwargs(model=model, lm_model=tiny_lm.folder(), loglevel='error')
+    assert opt['batchsize'] == 1
 
 
 # ------------------------------------------------------------------------------------------ checkpoints

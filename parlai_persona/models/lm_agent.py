@@ -59,7 +59,7 @@ class LanguageModelAgent(PersonaGenerator):
         super().add_cmdline_args(parser, partial_opt)
         add_flags(parser.add_argument_group('Language model'), PREFIX, Base)
         parser.set_defaults(
-            optimizer='adamw', learningrate=3e-4, gradient_clip=1.0, text_truncate=512, label_truncate=64, batchsize=4
+            optimizer='adamw', learningrate=3e-4, gradient_clip=1.0, text_truncate=512, label_truncate=64
         )
         return parser
 
