@@ -48,7 +48,9 @@ def test_the_reply_of_a_beam_is_chosen_by_equation_3(alpha):
             scores[text] = alpha * mean + (1 - alpha) * log_sigmoid(odds(one.net, prompt + words))
         best_first = sorted(scores, key=scores.__getitem__, reverse=True)
         assert [one._v2t(tokens) for tokens, *_ in sorted_replies] == best_first
-        assert [score.item() for _, score, _ in sorted_replies] == pytest.approx(sorted(scores.values())[::-1], abs=1e-5)
+        assert [score.item() for _, score, _ in sorted_replies] == pytest.approx(
+            sorted(scores.values())[::-1], abs=1e-5
+        )
 
 
 def test_candidates_are_ranked_by_the_head():
@@ -61,6 +63,17 @@ def test_candidates_are_ranked_by_the_head():
     }
     ranked = one.act()['text_candidates']
     assert [expected[text] for text in ranked] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-5)
+
+
+def test_a_turn_without_candidates_is_answered():
+    """As in a chat; beside it in the batch, one with candidates is ranked as alone."""
+    one = agent(label_truncate=4)
+    with_some, without = dialogues()[0][0], changed(dialogues()[1][0], label_candidates=None)
+    (alone,) = replies(one, [[without]])
+    assert alone['text'] and not alone.get('text_candidates')
+    first, second = replies(one, [[with_some], [without]])
+    assert first['text_candidates'] == replies(one, [[with_some]])[0]['text_candidates']
+    assert second['text'] == alone['text'] and not second.get('text_candidates')
 
 
 def test_the_loss_by_hand():

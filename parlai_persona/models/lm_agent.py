@@ -233,15 +233,16 @@ class LanguageModelAgent(PersonaGenerator):
     # -------------------------------------------------------------------------------------------- replies
 
     def rank_eval_label_candidates(self, batch: Batch, batchsize: int):
-        """Rank the candidates of each row, as branches of its context, read in one pass."""
+        """Rank the candidates of each row, as branches of its context, read in one pass; a chat has none."""
+        if batch.candidate_vecs is None:
+            return None, None
+        candidates = [[vec.tolist() for vec in vecs or ()] for vecs in batch.candidate_vecs]
         with autocast(self.net, self.amp):
             context = self.context(batch)
-            tree = self.tree([Row(branches=[(0, vec.tolist()) for vec in vecs]) for vecs in batch.candidate_vecs])
+            tree = self.tree([Row(branches=[(0, tokens) for tokens in some]) for some in candidates])
             scores = self.candidate_scores(tree, self.net.states(tree, context))
         choices, ordered = [], []
-        for texts, some in zip(
-            batch.candidates, scores.split([len(vecs) for vecs in batch.candidate_vecs]), strict=True
-        ):
+        for texts, some in zip(batch.candidates, scores.split(list(map(len, candidates))), strict=True):
             best, places = some.sort(descending=True, stable=True)
             choices.append([texts[place] for place in places])
             ordered.append(best.tolist())
