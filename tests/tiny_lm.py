@@ -9,6 +9,8 @@ import torch
 from parlai_persona.tasks.sample import grammar
 
 MARKS = ['<|im_start|>', '<|im_end|>', '<|endoftext|>']
+
+
 @functools.cache
 def folder(kind: str = 'llama') -> str:
     """Return a folder with the model, which is written once in a process."""
