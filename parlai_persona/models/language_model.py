@@ -53,7 +53,9 @@ class LanguageModel(nn.Module):
         if like:
             self.fresh = nn.Parameter(base.get_input_embeddings().weight[list(like)].detach().clone())
         if head:
-            self.head = nn.Linear(base.get_input_embeddings().weight.shape[1], 1)
+            size = base.get_input_embeddings().weight.shape[1]
+            # What the states of all ends have in common is far larger than how they differ.
+            self.head = nn.Sequential(nn.BatchNorm1d(size, affine=False), nn.Linear(size, 1))
 
     # ------------------------------------------------------------------------------------------ reading
 

@@ -62,7 +62,7 @@ class LanguageModelAgent(PersonaGenerator):
         super().add_cmdline_args(parser, partial_opt)
         add_flags(parser.add_argument_group('Language model'), PREFIX, Base)
         parser.set_defaults(
-            optimizer='adamw', learningrate=3e-4, gradient_clip=1.0, text_truncate=512, label_truncate=64, batchsize=4
+            optimizer='adamw', learningrate=3e-4, gradient_clip=1.0, text_truncate=512, label_truncate=64
         )
         return parser
 
@@ -115,7 +115,9 @@ class LanguageModelAgent(PersonaGenerator):
         return {**states, 'base': self.base}
 
     def trained(self) -> set[str]:
-        return {name for name, p in self.net.named_parameters() if p.requires_grad}
+        """Return the names of what a checkpoint holds: of the base, what is trained; of the head, all."""
+        learned = {name for name, p in self.net.named_parameters() if p.requires_grad}
+        return learned | {name for name in self.net.state_dict() if name.startswith('head.')}
 
     def load(self, path: str) -> dict[str, Any]:
         states = super().load(path)
@@ -251,15 +253,16 @@ class LanguageModelAgent(PersonaGenerator):
     # -------------------------------------------------------------------------------------------- replies
 
     def rank_eval_label_candidates(self, batch: Batch, batchsize: int):
-        """Rank the candidates of each row, as branches of its context, read in one pass."""
+        """Rank the candidates of each row, as branches of its context, read in one pass; a chat has none."""
+        if batch.candidate_vecs is None:
+            return None, None
+        candidates = [[vec.tolist() for vec in vecs or ()] for vecs in batch.candidate_vecs]
         with autocast(self.net, self.amp):
             context = self.context(batch)
-            tree = self.tree([Row(branches=[(0, vec.tolist()) for vec in vecs]) for vecs in batch.candidate_vecs])
+            tree = self.tree([Row(branches=[(0, tokens) for tokens in some]) for some in candidates])
             scores = self.candidate_scores(tree, self.net.states(tree, context))
         choices, ordered = [], []
-        for texts, some in zip(
-            batch.candidates, scores.split([len(vecs) for vecs in batch.candidate_vecs]), strict=True
-        ):
+        for texts, some in zip(batch.candidates, scores.split(list(map(len, candidates))), strict=True):
             best, places = some.sort(descending=True, stable=True)
             choices.append([texts[place] for place in places])
             ordered.append(best.tolist())
