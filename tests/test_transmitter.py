@@ -19,7 +19,9 @@ MODEL = 'persona:p2bot/transmitter'
 
 def agent(datatype: str = 'valid', **options):
     opt = {'model': MODEL, 'datatype': datatype, 'lm_model': tiny_lm.folder(), 'loglevel': 'error', **options}
-    return create_agent(TrainModel.setup_args().parse_kwargs(task='persona:sample', **opt))
+    made = create_agent(TrainModel.setup_args().parse_kwargs(task='persona:sample', **opt))
+    made.model.eval()  # in training the head reads states that are standardised by the batch
+    return made
 
 
 def odds(net, tokens: list[int]) -> float:
@@ -86,7 +88,6 @@ def test_the_loss_by_hand():
     other = [*one.dict.txt2vec('i am a distractor .'), one.END_IDX]
     words = -sum(plain(one.net, prompt, reply)) / len(reply)
     judged = -(log_sigmoid(odds(one.net, prompt + reply)) + log_sigmoid(-odds(one.net, prompt + other))) / 2
-    one.model.eval()  # in training the states are standardised by the batch
     loss = one.compute_loss(one.batchify([seen]))
     assert loss.item() == pytest.approx(0.75 * words + 0.25 * judged, abs=1e-5)
 
