@@ -41,7 +41,7 @@ class Arm(NamedTuple):
     seeds: tuple[int, ...] = SEEDS
     examples: int = 512
     trained: bool = True
-    evaluation: str = ''
+    evaluation: str = '--skip-generation false'
 
 
 ARMS = {
@@ -57,7 +57,7 @@ ARMS = {
     'no-persona-fifth': Arm('S, a fifth, no persona', flags=f'{FIFTH} --lm-persona false'),
     'no-next-fifth': Arm('S, a fifth, no next-utterance prediction', flags=f'{FIFTH} --p2bot-distractors 0'),
     'tokens-fifth': Arm('S, a fifth, new tokens', flags=f'{FIFTH} --lm-layout tokens', seeds=(1,)),
-    'gold': Arm('Human', '-m repeat_label', seeds=(0,), trained=False),
+    'gold': Arm('Human', '-m repeat_label', seeds=(0,), trained=False, evaluation=''),
 }
 
 
@@ -73,7 +73,7 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         agent = f'-mf {model}'
     evaluate = (
         f'parlai eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid -bs 8 '
-        f'--num-examples {arm.examples} --skip-generation false --persona-nli {NLI} {arm.evaluation} '
+        f'--num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation} '
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'

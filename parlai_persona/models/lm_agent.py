@@ -190,9 +190,14 @@ class LanguageModelAgent(PersonaGenerator):
         if told:
             batch.is_training = True
             batch.valid_indices = torch.tensor(sorted({place for place, _ in turns}))
-        self.owners = [place for place, _ in turns] if told else None
+        batch['owners'] = self.owners = [place for place, _ in turns] if told else None
         batch['turns'] = [turn for _, turn in turns]
         return batch
+
+    def batch_act(self, observations):
+        if isinstance(observations, Batch):  # made by a process of --num-workers
+            self.owners = observations.owners
+        return super().batch_act(observations)
 
     def record_local_metric(self, keyname, values) -> None:
         """Record a value a turn; those of the turns of a dialogue are added up."""
