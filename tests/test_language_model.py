@@ -351,8 +351,8 @@ def test_unknown_layers_are_one_line():
 
 
 def test_too_few_positions_are_one_line():
-    with pytest.raises(UserError, match='--text-truncate 500 and --label-truncate 24: .* has 512 positions'):
-        agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=500, label_truncate=24)
+    with pytest.raises(UserError, match='--text-truncate 1010 and --label-truncate 24: .* has 1024 positions'):
+        agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=1010, label_truncate=24)
 
 
 def test_a_model_that_computes_in_a_way_of_its_own_is_refused():

@@ -42,7 +42,7 @@ def model(kind: str = 'llama'):
     torch.manual_seed(0)
     size = {'vocab_size': len(tokenizer()), 'bos_token_id': 0, 'eos_token_id': 1, 'pad_token_id': 1}
     if kind == 'gpt2':
-        return hf.GPT2LMHeadModel(hf.GPT2Config(**size, n_embd=16, n_layer=2, n_head=2, n_positions=512)).eval()
+        return hf.GPT2LMHeadModel(hf.GPT2Config(**size, n_embd=16, n_layer=2, n_head=2, n_positions=1024)).eval()
     return hf.LlamaForCausalLM(
         hf.LlamaConfig(
             **size,
