@@ -68,6 +68,7 @@ def turn_to_rank(datapath: Path):
     """Return an agent, and what it sees at the last turn of a dialogue."""
     opt = options(datapath, 'valid', skip_generation=True)
     agent = create_agent(opt)
+    agent.model.eval()
     for message in dialogues(opt, 1)[0]:
         seen = agent.observe(message)
         agent.self_observe(Message(text=''))  # it remembers the label
