@@ -324,6 +324,21 @@ def test_a_checkpoint_holds_what_was_trained(adapted):
     assert any(weight.any() for name, weight in states['model'].items() if 'lora_B' in name)
 
 
+def test_adapters_are_saved_and_loaded(adapted, tmp_path):
+    """After more learning: the same words, ranking and loss, and the next learning step from the same state."""
+    one = load(adapted, datatype='train')
+    one.batch_act([one.observe(contract.changed(dialogues('train:ordered')[0][0]))])
+    one.save(str(tmp_path / 'model'))
+    options = {'datatype': 'valid', 'skip_generation': False, 'label_truncate': 8}
+    made, other = (load(str(tmp_path / 'model'), **options) for _ in range(2))
+    made.net.load_state_dict(one.net.state_dict())
+    assert any(not torch.equal(p, load(adapted).net.state_dict()[name]) for name, p in one.net.named_parameters())
+    for turns in (dialogues()[0][:1], dialogues()[1][:3]):
+        mine, theirs = reply(made.clone(), turns), reply(other.clone(), turns)
+        assert mine['text'] == theirs['text'] and mine['text_candidates'] == theirs['text_candidates']
+        assert contract.value(mine, 'loss') == contract.value(theirs, 'loss')
+
+
 def test_another_base_is_refused(adapted, tmp_path):
     torch.manual_seed(9)
     other = tiny_lm.model()

@@ -34,10 +34,11 @@ TIDY = 10  # training updates on a CPU; after each it would take a fifth of the 
 
 @dataclass
 class Kept:
-    """What one row of a batch has read."""
+    """What one row of a batch has read: a row of a context."""
 
     tokens: Tokens = field(default_factory=list)
-    past: Past = field(default_factory=list)
+    context: Context | None = None
+    number: int = 0  # of the row
     version: object = None  # of the weights
 
     def common(self, prompt: Tokens, version: object) -> int:
@@ -48,7 +49,9 @@ class Kept:
         return next((n for n, (old, new) in enumerate(pairs) if old != new), min(len(self.tokens), len(prompt) - 1))
 
     def first(self, length: int) -> Past:
-        return [(keys[:, :length], values[:, :length]) for keys, values in self.past] if length else []
+        if not length or self.context is None:
+            return []
+        return [(keys[:, :length], values[:, :length]) for keys, values in self.context.row(self.number)]
 
 
 class LanguageModelAgent(PersonaGenerator):
@@ -244,7 +247,7 @@ class LanguageModelAgent(PersonaGenerator):
         real = torch.tensor([[False] * (width - len(one)) + [True] * len(one) for one in new], device=device)
         context = self.net.extend(Context(past, seen, self.net.empty(len(new)).last), tokens, real)
         for number, (one, prompt) in enumerate(zip(kept, prompts, strict=True)):
-            one.tokens, one.past, one.version = prompt, context.row(number), self.version[0]
+            one.tokens, one.context, one.number, one.version = prompt, context, number, self.version[0]
         return context
 
     # ------------------------------------------------------------------------------------------ learning
