@@ -7,6 +7,7 @@ import torch
 from contract import dialogues, hear, load, replies, reply
 from parlai.core.agents import create_agent
 from parlai.core.message import Message
+from parlai.core.opt import Opt
 from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
 
@@ -330,13 +331,27 @@ def test_adapters_are_saved_and_loaded(adapted, tmp_path):
     one.batch_act([one.observe(contract.changed(dialogues('train:ordered')[0][0]))])
     one.save(str(tmp_path / 'model'))
     options = {'datatype': 'valid', 'skip_generation': False, 'label_truncate': 8}
-    made, other = (load(str(tmp_path / 'model'), **options) for _ in range(2))
-    made.net.load_state_dict(one.net.state_dict())
+    other = load(str(tmp_path / 'model'), **options)
+    opt = Opt({**one.opt, **options})
+    made = type(one)(opt, {**one.share(), 'opt': opt})
     assert any(not torch.equal(p, load(adapted).net.state_dict()[name]) for name, p in one.net.named_parameters())
     for turns in (dialogues()[0][:1], dialogues()[1][:3]):
         mine, theirs = reply(made.clone(), turns), reply(other.clone(), turns)
         assert mine['text'] == theirs['text'] and mine['text_candidates'] == theirs['text_candidates']
-        assert contract.value(mine, 'loss') == contract.value(theirs, 'loss')
+        assert contract.value(mine, 'loss') == pytest.approx(contract.value(theirs, 'loss'), abs=1e-5)
+
+
+def test_merged_adapters_compute_the_same(adapted):
+    """An agent that only evaluates has merged them; one that learns has not. Both save the same."""
+    merged, apart = load(adapted, datatype='valid'), load(adapted, datatype='train')
+    apart.model.eval()
+    weight = 'base.model.layers.0.self_attn.q_proj.base_layer.weight'
+    assert not torch.equal(merged.net.state_dict()[weight], apart.net.state_dict()[weight])
+    texts = [TURNS[2][0], TURNS[3][0]]
+    with torch.no_grad():
+        torch.testing.assert_close(read(merged.net, texts).last, read(apart.net, texts).last, atol=1e-5, rtol=1e-5)
+    for name, saved in merged.state_dict()['model'].items():
+        assert torch.equal(saved, apart.state_dict()['model'][name])
 
 
 def test_another_base_is_refused(adapted, tmp_path):

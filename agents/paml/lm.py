@@ -19,6 +19,8 @@ from parlai_persona.models.tree import rows_of
 class LmAgent(PersonaTasks, LanguageModelAgent):
     """A loss reads each dialogue of a person once. The model is not shown a persona, unless asked to."""
 
+    MERGES = False  # a conversation adapts, too
+
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)

@@ -147,6 +147,16 @@ def prepare(model: Any, base: Base) -> None:
         raise UserError(f'--{PREFIX}-targets {",".join(base.targets)}: {error}') from None
 
 
+def merge_adapters(model: Any) -> None:
+    """Add adapters to the weights that they adapt: a third of the matrix products. Nothing can be learned then.
+
+    What `state_dict` says about the adapters stays the same.
+    """
+    for module in model.modules():
+        if hasattr(module, 'merge') and hasattr(module, 'lora_A'):
+            module.merge()
+
+
 @torch.no_grad()
 def check(net: LanguageModel, name: str) -> None:
     """Refuse a model that computes in a way of its own: it has to take masks and positions, and score its states."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags
-from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base, prepare
+from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base, merge_adapters, prepare
 from parlai_persona.models.checksums import fingerprint
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
@@ -58,6 +58,7 @@ class LanguageModelAgent(PersonaGenerator):
     """A generator on a causal language model; checkpoints hold what was trained, and the base's name and checksum."""
 
     PREFIX = PREFIX
+    MERGES = True  # whether adapters can be merged into the weights if there is nothing to learn
     HEAD = False  # whether the network has a head that judges replies
 
     @classmethod
@@ -75,6 +76,8 @@ class LanguageModelAgent(PersonaGenerator):
         self.owners: list[int] | None = None  # of the turns of a batch of dialogues
         self.version: list[object] = shared['version'] if shared else [object()]  # of the weights
         super().__init__(opt, shared)
+        if self.MERGES and not shared and not self._should_initialize_optimizer():
+            merge_adapters(self.net.base)
 
     def share(self):
         return {**super().share(), 'version': self.version}
