@@ -190,10 +190,11 @@ PAGES = {
         Table('robustness', ('task', 'data', 'method'), metrics=('tried', 'lost'), title='Tried, and lost'),
     ),
     'speed': page(
-        'Speed of the three agents',
+        'Speed of the agents',
         Table('memnet_speed', COMPARISON, title='persona:memnet'),
         Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
         Table('paml_speed', COMPARISON, title='persona:paml'),
+        Table('p2bot_speed', COMPARISON, title='persona:p2bot/transmitter, on SmolLM2-135M'),
     ),
     'startup': page(
         'What the plugin adds to the start of a command',
