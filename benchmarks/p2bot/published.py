@@ -26,7 +26,7 @@ from benchmarks.common.record import Row, append, split_label
 from benchmarks.p2bot.transmitter import CORPUS, CSV, FORMS, METRICS, NLI, TASK
 from parlai_persona.data.other_task import episodes
 
-EXAMPLES = 1024
+EXAMPLES = 512
 DATA = 'published replies'
 Pair = tuple[Message, str]
 

@@ -54,7 +54,7 @@ ARMS = {
         trained=False,
         evaluation='--inference beam --beam-size 2 --beam-length-penalty 1 --rank-candidates true',
     ),
-    's': Arm('S', seeds=(1,), examples=1024),
+    's': Arm('S', seeds=(1,)),
     's-fifth': Arm('S, a fifth', flags=FIFTH),
     'no-persona-fifth': Arm('S, a fifth, no persona', flags=f'{FIFTH} --lm-persona false'),
     'no-next-fifth': Arm('S, a fifth, no next-utterance prediction', flags=f'{FIFTH} --p2bot-distractors 0'),
