@@ -5,6 +5,7 @@ from pathlib import Path
 
 import paml_tasks
 import pytest
+import tiny_lm
 import torch
 from parlai.core.worlds import DynamicBatchWorld
 from parlai.scripts.train_model import TrainLoop, TrainModel, set_seed
@@ -56,6 +57,16 @@ KINDS = {
     },
     'people': {**GENERATOR, 'task': 'persona:few_shot', 'few_shot_of': paml_tasks.TASK, 'few_shot_by': 'speaker'},
     'comments': {**MEMNET, 'task': 'persona:reddit'},
+    'whole dialogues': {
+        'model': 'persona:p2bot/transmitter',
+        'task': 'persona:dialogues',
+        'dialogues_of': 'persona:sample',
+        'persona_sample_dialogues': 12,
+        'lm_rank': 2,
+        'lm_dropout': 0.1,
+        'lm_layout': 'tokens',
+        'lr_scheduler': 'invsqrt',
+    },
 }
 
 
@@ -127,6 +138,8 @@ def comments(tmp_path):
 def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, comments, monkeypatch):
     monkeypatch.setattr(DynamicBatchWorld, '__init__', with_small_buffer(DynamicBatchWorld.__init__))
     options = {**KINDS[kind], **(comments if kind == 'comments' else {})}
+    if kind == 'whole dialogues':
+        options['lm_model'] = tiny_lm.folder()
     whole = train(tmp_path / 'whole', 9, options)
     part = train(tmp_path / 'part', 9, options, save_at=4, stop_at=6)
     assert part == whole[:6]
