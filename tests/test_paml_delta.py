@@ -8,6 +8,7 @@ import random
 import pytest
 import torch
 from mutations import mutated
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from parlai_persona.agents.paml.people import read_delta, write_delta
@@ -37,6 +38,13 @@ def test_both_forms_of_a_file(tmp_path, write):
     read = read_delta(tmp_path / 'delta', THETA)
     assert read['fixed'] is THETA['fixed']
     assert same(read, {**THETA, **{name: THETA[name] + change.float() for name, change in CHANGE.items()}})
+
+
+def test_what_did_not_change_is_not_written(tmp_path):
+    """Copies of a parameter are no change, such as those of adapters that do not adapt."""
+    write_delta(tmp_path / 'delta', THETA, {name: p.clone() + (name == 'a') for name, p in THETA.items()})
+    with safe_open(tmp_path / 'delta', 'pt') as file:
+        assert list(file.keys()) == ['a']
 
 
 @pytest.mark.parametrize('write', [person, as_before])

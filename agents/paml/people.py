@@ -53,7 +53,7 @@ def write_delta(path: Path, theta: Params, theta_i: Params) -> None:
     changed = {
         name: (theta_i[name] - p).detach().to('cpu', torch.bfloat16).contiguous()
         for name, p in theta.items()
-        if theta_i[name] is not p
+        if not torch.equal(theta_i[name], p)
     }
     with draft(path) as part:
         save_file(changed, part, {'of': fingerprint(theta), 'checksum': named_fingerprint(changed)})
