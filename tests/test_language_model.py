@@ -14,7 +14,7 @@ from parlai.scripts.train_model import TrainModel
 from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.models.base import Base, check, prepare
-from parlai_persona.models.language_model import Context, LanguageModel, joined
+from parlai_persona.models.language_model import Context, LanguageModel, joined, padded
 from parlai_persona.models.layout import PARTNER, SELF, Layout
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.tree import Row, plant, rows_of
@@ -89,10 +89,7 @@ def test_a_dialogue_in_one_pass_equals_turn_by_turn(network):
 
 
 def read(network, prompts: list[list[int]], known: Context | None = None) -> Context:
-    width = max(map(len, prompts))
-    tokens = torch.tensor([[PAD] * (width - len(one)) + one for one in prompts])
-    real = torch.tensor([[False] * (width - len(one)) + [True] * len(one) for one in prompts])
-    return network.extend(known or network.empty(len(prompts)), tokens, real)
+    return network.extend(known or network.empty(len(prompts)), *padded(prompts, PAD))
 
 
 def test_candidates_on_one_context_equal_passes_of_their_own(network):

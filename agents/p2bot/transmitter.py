@@ -18,7 +18,8 @@ from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.lm_agent import LanguageModelAgent
-from parlai_persona.models.tree import Row, Tokens, Tree
+from parlai_persona.models.precision import precise
+from parlai_persona.models.tree import Tokens, Tree
 
 PREFIX = 'p2bot'
 
@@ -61,7 +62,8 @@ class TransmitterAgent(LanguageModelAgent):
 
     def build_criterion(self):
         criterion = super().build_criterion()
-        return Smoothed(criterion, self.transmitter.smoothing) if self.transmitter.smoothing else criterion
+        amount = self.transmitter.smoothing
+        return Smoothed(criterion, self.NULL_IDX, amount) if amount else criterion
 
     # ----------------------------------------------------------------------------------------- training
 
@@ -87,11 +89,8 @@ class TransmitterAgent(LanguageModelAgent):
                 'fewer'
             )
         drawn += drawn_from(turn.get('same_dialogue'), self.transmitter.hard, label)
-        return (
-            prompt,
-            reply,
-            [self._vectorize_text(text, False, True, self.label_truncate, False).tolist() for text in drawn],
-        )
+        others = [self._vectorize_text(text, False, True, self.label_truncate, False) for text in drawn]
+        return prompt, reply, [other.tolist() for other in others]
 
     def compute_loss(self, batch: Batch, return_output: bool = False):
         """Return the loss of the words (eq. 1), mixed with that of judging replies and distractors."""
@@ -119,12 +118,12 @@ class TransmitterAgent(LanguageModelAgent):
 
     def _rerank_beams(self, batch: Batch, finished: list[list[tuple]]) -> list[list[tuple]]:
         """Sort the replies of each beam by eq. 3; without a head, or with alpha 1, by eq. 2."""
+        if all(len(replies) == 1 for replies in finished):  # nothing to choose
+            return finished
         alpha = self.transmitter.alpha
-        rows = [Row(branches=[(0, tokens[1:].tolist()) for tokens, *_ in replies]) for replies in finished]
-        tree = self.tree(rows)
+        tree = self.branches([[tokens[1:].tolist() for tokens, *_ in replies] for replies in finished])
         states = self.net.states(tree, self.context(batch))
-        length = tree.targets.ne(self.NULL_IDX).sum(1)
-        words = self.net.log_likelihoods(tree, states, self.NULL_IDX).sum(1) / length
+        words = super().candidate_scores(tree, states)
         scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.HEAD else words
         by_row = scores.split([len(replies) for replies in finished])
         return [
@@ -139,17 +138,14 @@ class TransmitterAgent(LanguageModelAgent):
 class Smoothed(torch.nn.Module):
     """A loss with label smoothing in training only; perplexity in an evaluation is without it."""
 
-    def __init__(self, criterion: torch.nn.Module, amount: float):
+    def __init__(self, criterion: torch.nn.Module, pad: int, amount: float):
         super().__init__()
-        self.criterion, self.amount = criterion, amount
+        self.criterion = criterion
+        self.smoothed = torch.nn.CrossEntropyLoss(ignore_index=pad, reduction='none', label_smoothing=amount)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        loss = self.criterion(scores, labels)
-        if not torch.is_grad_enabled():
-            return loss
-        spread = -scores.log_softmax(-1).mean(-1)
-        real = loss.ne(0)
-        return (1 - self.amount) * loss + self.amount * spread * real
+        learning = torch.is_grad_enabled()
+        return self.smoothed(precise(scores), labels) if learning else self.criterion(scores, labels)
 
 
 def drawn_from(texts: list[str] | None, count: int, label: str) -> list[str]:

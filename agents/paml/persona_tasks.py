@@ -103,17 +103,9 @@ class PersonaTasks(PersonaGenerator):
             return super().observe(observation)
         dialogues = [self.turns(one) for one in observation[fields.DIALOGUES]]
         task = Task(dialogues, observation[fields.FOLDS], 'labels' in observation)
-        seen = Message({'episode_done': True, 'task': task})
-        if 'labels' in observation:
-            seen['labels'] = observation['labels']  # tells a TorchAgent that it has to learn
-        self.observation = seen
-        return seen
-
-    def self_observe(self, self_message: Message) -> None:
-        if self.observation is not None and 'task' in self.observation:
-            self.reset()
-        else:
-            super().self_observe(self_message)
+        # labels tell a TorchAgent that it has to learn
+        labels = {'labels': observation['labels']} if 'labels' in observation else {}
+        return self.observe_whole(task=task, **labels)
 
     def turns(self, dialogue: dict[str, Any]) -> Turns:
         """Return the turns of a dialogue as the generator would see them one by one."""

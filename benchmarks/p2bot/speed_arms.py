@@ -16,6 +16,7 @@ from benchmarks.common.arms import Figures, memory
 from parlai_persona import fields
 from parlai_persona.data.other_task import episodes, told
 from parlai_persona.models import lm_agent
+from parlai_persona.models.language_model import padded
 from parlai_persona.models.tree import rows_of
 
 DIALOGUES, REPLIES, WORDS = 4, 8, 20
@@ -106,11 +107,8 @@ def rank_in_a_batch_of_twenty(datapath: Path) -> Figures:
 
     @torch.no_grad()
     def rank():
-        texts = whole_texts(seen)
-        width = max(map(len, texts))
-        tokens = torch.tensor([[0] * (width - len(text)) + text for text in texts])
-        mask = torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts])
-        agent.net.judge(agent.net.base.base_model(tokens, attention_mask=mask).last_hidden_state[:, -1])
+        tokens, mask = padded(whole_texts(seen), 0)
+        agent.net.judge(agent.net.base.base_model(tokens, attention_mask=mask.long()).last_hidden_state[:, -1])
 
     return timed(rank)
 
@@ -154,15 +152,12 @@ def generate_ours(datapath: Path) -> Figures:
 
 def generate_transformers(datapath: Path) -> Figures:
     agent, seen = turns_to_answer(datapath)
-    texts = [one['text_vec'].tolist() for one in seen]
-    width = max(map(len, texts))
-    tokens = torch.tensor([[0] * (width - len(text)) + text for text in texts])
-    mask = torch.tensor([[0] * (width - len(text)) + [1] * len(text) for text in texts])
+    tokens, mask = padded([one['text_vec'].tolist() for one in seen], 0)
     agent.model.eval()
 
     def generate():
         agent.net.base.generate(
-            tokens, attention_mask=mask, do_sample=False, max_new_tokens=WORDS, min_new_tokens=WORDS, pad_token_id=0
+            tokens, attention_mask=mask.long(), do_sample=False, max_new_tokens=WORDS, min_new_tokens=WORDS, pad_token_id=0
         )
 
     return with_rate(timed(generate))

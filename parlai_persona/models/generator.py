@@ -15,6 +15,8 @@ from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.models.agent import PersonaAgent
 from parlai_persona.models.precision import FullPrecision, Precision, autocast, report_gain
 
+WHOLE = 'whole'  # marks an observation of whole dialogues
+
 
 class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     """A `TorchGeneratorAgent` with personas (see `PersonaAgent`) and mixed precision.
@@ -61,6 +63,17 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
 
             search.advance = advance_and_tell
         return search
+
+    def observe_whole(self, **content: Any) -> Message:
+        """Observe dialogues as a whole. They are no turn of a conversation: nothing of them is remembered."""
+        self.observation = Message({'episode_done': True, WHOLE: True, **content})
+        return self.observation
+
+    def self_observe(self, self_message: Message) -> None:
+        if self.observation is not None and WHOLE in self.observation:
+            self.reset()
+        else:
+            super().self_observe(self_message)
 
     def turns_of(self, told: Iterable[dict[str, Any]], persona: Iterable[str] | None = None) -> list[Message]:
         """Return the turns of a whole dialogue, vectorised as if they had come one by one."""

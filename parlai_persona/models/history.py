@@ -58,15 +58,12 @@ class ContextHistory(PersonaHistory):
     persona_in_text = False
 
 
-class SpokenHistory(ContextHistory):
+class SpokenHistory(TextHistory, ContextHistory):
     """A `ContextHistory` that knows who said what, for an agent that writes its own prompts."""
 
     def forget_personas(self) -> None:
         super().forget_personas()
         self.speakers: list[str] = []
-
-    def parse(self, text: str) -> list[int]:
-        return []
 
     def _update_raw_strings(self, text: str) -> None:
         super()._update_raw_strings(text)

@@ -159,6 +159,14 @@ class LanguageModel(nn.Module):
         return torch.cat([scores, states @ self.fresh.T], -1) if hasattr(self, 'fresh') else scores
 
 
+def padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Return the tokens of rows, padded on the left, and where there is no padding: (B, T) each."""
+    width = max(map(len, rows))
+    tokens = torch.tensor([[*[pad] * (width - len(row)), *row] for row in rows], device=device)
+    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
+    return tokens, real
+
+
 def cache_of(past: Past) -> Any:
     """Return the past as a cache of transformers, which shares its tensors and leaves them alone."""
     from transformers import DynamicCache

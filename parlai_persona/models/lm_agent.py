@@ -22,7 +22,7 @@ from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base, 
 from parlai_persona.models.checksums import fingerprint
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
-from parlai_persona.models.language_model import Context, LanguageModel, Past, joined
+from parlai_persona.models.language_model import Context, LanguageModel, Past, joined, padded
 from parlai_persona.models.network import device_of, give_back_memory
 from parlai_persona.models.precision import autocast
 from parlai_persona.models.saved import NotLoaded
@@ -155,17 +155,10 @@ class LanguageModelAgent(PersonaGenerator):
             seen.force_set('kept', self.kept)
             return seen
         turns = [turn for told in observation[fields.DIALOGUES] for turn in self.told(told)]
-        self.observation = Message({'episode_done': True, 'turns': turns, 'labels': observation['labels']})
-        return self.observation
+        return self.observe_whole(turns=turns, labels=observation['labels'])
 
     def told(self, dialogue: dict[str, Any]) -> list[Message]:
         return self.turns_of(dialogue[fields.MESSAGES], dialogue[fields.PERSONA] or None)
-
-    def self_observe(self, self_message: Message) -> None:
-        if self.observation is not None and 'turns' in self.observation:
-            self.reset()
-        else:
-            super().self_observe(self_message)
 
     def _set_text_vec(self, obs: Message, history: SpokenHistory, truncate: int | None) -> Message:
         if 'text' not in obs:
@@ -219,10 +212,14 @@ class LanguageModelAgent(PersonaGenerator):
     def tree(self, rows: Sequence[Row]) -> Tree:
         return plant(rows, self.NULL_IDX).to(device_of(self.net))
 
+    def branches(self, replies: Sequence[Sequence[Tokens]]) -> Tree:
+        """Return the tree of some replies to each context of a batch."""
+        return self.tree([Row(branches=[(0, tokens) for tokens in some]) for some in replies])
+
     def _model_input(self, batch: Batch) -> tuple[Tree, Context | None]:
         if batch.is_training:
             return self.tree(rows_of(map(self.with_others, batch.turns))), None
-        return self.tree([Row(branches=[(0, reply_of(turn))]) for turn in batch.turns]), self.context(batch)
+        return self.branches([[reply_of(turn)] for turn in batch.turns]), self.context(batch)
 
     def with_others(self, turn: Message) -> tuple[Tokens, Tokens, list[Tokens]]:
         """Return the prompt of a turn, the reply, and other replies to judge."""
@@ -245,10 +242,8 @@ class LanguageModelAgent(PersonaGenerator):
         known = [one.common(prompt, self.version[0]) for one, prompt in zip(kept, prompts, strict=True)]
         past, seen = joined([one.first(length) for one, length in zip(kept, known, strict=True)], device)
         new = [prompt[length:] for prompt, length in zip(prompts, known, strict=True)]
-        width = max(map(len, new))
-        tokens = torch.tensor([[self.NULL_IDX] * (width - len(one)) + one for one in new], device=device)
-        real = torch.tensor([[False] * (width - len(one)) + [True] * len(one) for one in new], device=device)
-        context = self.net.extend(Context(past, seen, self.net.empty(len(new)).last), tokens, real)
+        before = Context(past, seen, self.net.empty(len(new)).last)
+        context = self.net.extend(before, *padded(new, self.NULL_IDX, device))
         for number, (one, prompt) in enumerate(zip(kept, prompts, strict=True)):
             one.tokens, one.context, one.number, one.version = prompt, context, number, self.version[0]
         return context
@@ -269,9 +264,8 @@ class LanguageModelAgent(PersonaGenerator):
             return None, None
         candidates = [[vec.tolist() for vec in vecs or ()] for vecs in batch.candidate_vecs]
         with autocast(self.net, self.amp):
-            context = self.context(batch)
-            tree = self.tree([Row(branches=[(0, tokens) for tokens in some]) for some in candidates])
-            scores = self.candidate_scores(tree, self.net.states(tree, context))
+            tree = self.branches(candidates)
+            scores = self.candidate_scores(tree, self.net.states(tree, self.context(batch)))
         choices, ordered = [], []
         for texts, some in zip(batch.candidates, scores.split(list(map(len, candidates))), strict=True):
             best, places = some.sort(descending=True, stable=True)
