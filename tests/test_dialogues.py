@@ -1,11 +1,13 @@
 """`persona:dialogues`: whole dialogues to learn from, and the other task's turns to be judged by."""
 
 import pytest
+import torch
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.display_data import setup_args
 
 import parlai_persona  # noqa: F401
 from parlai_persona import fields
+from parlai_persona.data import other_task
 from parlai_persona.data.other_task import episodes
 
 COUNT = 5
@@ -57,6 +59,20 @@ def test_a_message_is_a_turn_in_evaluation(datatype):
     mine, theirs = task.report(), other.report()
     assert set(theirs) <= set(mine)
     assert mine['f1'].value() == theirs['f1'].value() and 'persona_f1' in mine
+
+
+def test_two_workers_learn_from_all_dialogues_and_divide_the_evaluation(monkeypatch):
+    """Each worker reads every second dialogue; for a training they put together what they have read."""
+    everything = [one[0][fields.DIALOGUE_ID] for one in whole('train').episodes]
+
+    def gather(shares, mine):
+        shares[:] = [everything[::2], everything[1::2]]
+
+    monkeypatch.setattr(other_task, 'is_distributed', lambda: True)
+    monkeypatch.setattr(other_task, 'num_workers', lambda: 2)
+    monkeypatch.setattr(torch.distributed, 'all_gather_object', gather)
+    assert whole('train').episodes == everything
+    assert [one[0][fields.DIALOGUE_ID] for one in whole('train:evalmode').episodes] == everything  # as they come
 
 
 def test_another_order_of_the_persona():

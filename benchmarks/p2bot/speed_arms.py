@@ -157,7 +157,12 @@ def generate_transformers(datapath: Path) -> Figures:
 
     def generate():
         agent.net.base.generate(
-            tokens, attention_mask=mask.long(), do_sample=False, max_new_tokens=WORDS, min_new_tokens=WORDS, pad_token_id=0
+            tokens,
+            attention_mask=mask.long(),
+            do_sample=False,
+            max_new_tokens=WORDS,
+            min_new_tokens=WORDS,
+            pad_token_id=0,
         )
 
     return with_rate(timed(generate))

@@ -1,15 +1,23 @@
 """Reads another ParlAI task, for a task or an agent that makes its data from it."""
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
+import torch
 from parlai.core.loader import load_teacher_module
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import FixedDialogTeacher, create_task_agent_from_taskname
+from parlai.utils.data import DatatypeHelper
+from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
+from parlai_persona.data.dialogue import NoSplit
+from parlai_persona.data.epochs import SeededEpochs
+from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 
 
@@ -57,14 +65,13 @@ def episodes(other: FixedDialogTeacher) -> Iterator[list[dict[str, Any]]]:
             turns = []
 
 
-def training_texts(other: FixedDialogTeacher) -> Iterator[str]:
-    """Yield every utterance of a task's training split, which is `other`."""
-    if isinstance(other, PersonaMetrics):
-        yield from other.training_texts()
-        return
-    for messages in episodes(other):
-        for plain in map(turn, messages):
-            yield from (plain['text'], *plain['labels'])
+def from_all_workers(dialogues: list) -> list:
+    """Gather what was divided between workers one by one, in its order. ParlAI divides all but a shuffled training."""
+    if not is_distributed():
+        return dialogues
+    shares: list = [None] * num_workers()
+    torch.distributed.all_gather_object(shares, dialogues)
+    return [dialogue for row in zip_longest(*shares) for dialogue in row if dialogue is not None]
 
 
 def told(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
@@ -84,3 +91,40 @@ def turn(message: dict[str, Any]) -> dict[str, Any]:
     if message.get('label_candidates'):
         plain['label_candidates'] = list(message['label_candidates'])
     return plain
+
+
+class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
+    """The base of a task that is made of another one, which its option `of` names."""
+
+    PREFIX: str  # of its flags, and its name
+    OPTIONS: type  # a dataclass of flags; its docstring heads them in --help
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        add_flags(parser.add_argument_group(cls.OPTIONS.__doc__), cls.PREFIX, cls.OPTIONS)
+        add_task_flags(parser, partial_opt, (partial_opt or {}).get(f'{cls.PREFIX}_of') or cls.OPTIONS().of)
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        opt = copy.deepcopy(opt)
+        self.options: Any = from_opt(self.OPTIONS, opt, self.PREFIX)
+        self.fold = opt['datafile'] = DatatypeHelper.fold(opt['datatype'])
+        super().__init__(opt, shared)
+        self.id = f'persona:{self.PREFIX}'
+
+    def other_options(self) -> dict[str, Any]:
+        return {**self.opt, 'persona_metrics': False}
+
+    def other_teacher(self, fold: str) -> FixedDialogTeacher:
+        return teacher(Opt(self.other_options()), self.options.of, fold)
+
+    def training_texts(self) -> Iterator[str]:
+        with contextlib.suppress(NoSplit):
+            other = self.other_teacher('train')
+            if isinstance(other, PersonaMetrics):
+                yield from other.training_texts()
+                return
+            for messages in episodes(other):
+                for plain in map(turn, messages):
+                    yield from (plain['text'], *plain['labels'])

@@ -1,37 +1,30 @@
 """`-t persona:few_shot`: a Message is one person; some of their dialogues teach how to answer in the others."""
 
-import contextlib
-import copy
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
-from parlai.core.params import ParlaiParser
-from parlai.core.teachers import FixedDialogTeacher
 from parlai.core.torch_generator_agent import PPLMetric
-from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.data.dialogue import NoSplit
-from parlai_persona.data.epochs import SeededEpochs, epoch_key
-from parlai_persona.data.other_task import add_task_flags, teacher, training_texts
-from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.metrics.teacher import PersonaMetrics
+from parlai_persona.data.epochs import epoch_key
+from parlai_persona.data.other_task import OtherTaskTeacher
+from parlai_persona.flags import flag
 from parlai_persona.metrics.types import BleuMetric, ConsistencyMetric
 from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, people
 from parlai_persona.tasks.few_shot.swaps import Swaps
 
-PREFIX = 'few_shot'
 HALVES = {'both': slice(None), 'first': slice(0, None, 2), 'second': slice(1, None, 2)}  # of the people of a split
 
 
 @dataclass(frozen=True)
 class FewShot:
+    """Few-shot persona tasks"""
+
     of: str = flag('persona:personachat', 'the task with the dialogues to group by person', metavar='TASK')
     by: str = flag(
         PERSONA_RULE,
@@ -65,24 +58,14 @@ class FewShot:
     )
 
 
-class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
+class DefaultTeacher(OtherTaskTeacher):
     """Presents people. Training: draws `support` and `query` dialogues of a person anew in every epoch. Evaluation:
     each dialogue of a person is answered after adapting to the person's others (sec. 3)."""
 
-    @classmethod
-    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
-        super().add_cmdline_args(parser, partial_opt)
-        add_flags(parser.add_argument_group('Few-shot persona tasks'), PREFIX, FewShot)
-        add_task_flags(parser, partial_opt, (partial_opt or {}).get('few_shot_of') or FewShot().of)
-        return parser
+    PREFIX, OPTIONS = 'few_shot', FewShot
 
     def __init__(self, opt: Opt, shared=None):
-        opt = copy.deepcopy(opt)
-        self.options = from_opt(FewShot, opt, PREFIX)
-        self.fold = DatatypeHelper.fold(opt['datatype'])
-        opt['datafile'] = self.fold
         super().__init__(opt, shared)
-        self.id = 'persona:few_shot'
         self.people: list[Person] = shared['people'] if shared else self.read_people()
         self.swaps = shared['swaps'] if shared else self.make_swaps()
         self.reset()
@@ -100,16 +83,9 @@ class DefaultTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
             return None
         return Swaps(dialogue for person in self.people for dialogue in person.dialogues)
 
-    def other_teacher(self, fold: str) -> FixedDialogTeacher:
-        opt = copy.deepcopy(self.opt)
-        opt['persona_metrics'] = False
-        if not opt.get('persona_side'):
-            opt['persona_side'] = 'none'  # the dialogues should teach who someone is
-        return teacher(opt, self.options.of, fold)
-
-    def training_texts(self) -> Iterator[str]:
-        with contextlib.suppress(NoSplit):
-            yield from training_texts(self.other_teacher('train'))
+    def other_options(self) -> dict[str, Any]:
+        # the dialogues should teach who someone is
+        return {**super().other_options(), 'persona_side': self.opt.get('persona_side') or 'none'}
 
     def num_episodes(self) -> int:
         return len(self.people)

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import torch
 from parlai.core.teachers import FixedDialogTeacher
-from parlai.utils.distributed import is_distributed, num_workers
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.dialogue_file import read_dialogues
-from parlai_persona.data.other_task import episodes, told
+from parlai_persona.data.other_task import episodes, from_all_workers, told
 from parlai_persona.files import typed_path
 from parlai_persona.tasks.few_shot.groups import join, mapped, numbered, persona, read_map
 
@@ -74,15 +71,6 @@ def keyed_dialogues(other: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[
         dialogue = told(messages, number)
         if dialogue[fields.MESSAGES]:
             yield dialogue, first[key]
-
-
-def from_all_workers(dialogues: list) -> list:
-    """Gather the dialogues of all workers, because a person's belong together but were divided one by one."""
-    if not is_distributed():
-        return dialogues
-    shares: list = [None] * num_workers()
-    torch.distributed.all_gather_object(shares, dialogues)
-    return [dialogue for row in zip_longest(*shares) for dialogue in row if dialogue is not None]
 
 
 def person_numbers(keys: list[Any], by: str) -> list[int]:
