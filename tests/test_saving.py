@@ -1,6 +1,7 @@
 """A training that was stopped anywhere and resumed equals one that was not; a save that was killed is whole."""
 
 import json
+import time
 from pathlib import Path
 
 import paml_tasks
@@ -13,6 +14,7 @@ from parlai.utils import logging
 
 import parlai_persona  # noqa: F401
 from parlai_persona.compat import saving
+from parlai_persona.tasks.reddit import agents
 
 BASE = {
     'loglevel': 'error',
@@ -80,14 +82,14 @@ def train(folder: Path, steps: int, options: dict, save_at: int = -1, stop_at: i
         **{**BASE, **options}, max_train_steps=steps, model_file=str(folder / 'model'), load_from_checkpoint=True
     )
     loop, seen = TrainLoop(opt), []
-    learn, time = type(loop.agent).batch_act, loop._get_time
+    learn, get_time = type(loop.agent).batch_act, loop._get_time
 
     def watched(observations):
         seen.append([str(one.get('full_text', one.get('labels'))) for one in observations])
         return learn(loop.agent, observations)
 
     def after_a_step(world):
-        times = time(world)
+        times = get_time(world)
         if loop._train_steps == save_at:
             loop.save_model('.checkpoint')
         if loop._train_steps == stop_at:
@@ -147,6 +149,16 @@ def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, 
     assert rest == whole[4:]
     mine, theirs = weights(tmp_path / 'whole'), weights(tmp_path / 'part')
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def test_slow_reading_changes_no_place(comments, tmp_path, monkeypatch):
+    """ParlAI's loader thread read comments while the place was set: one training in ten resumed in another order."""
+    quick = agents.read
+    monkeypatch.setattr(agents, 'read', lambda piece: (time.sleep(0.1), quick(piece))[1])
+    options = {**KINDS['comments'], **comments}
+    whole = train(tmp_path / 'whole', 9, options)
+    train(tmp_path / 'part', 9, options, save_at=4, stop_at=6)
+    assert train(tmp_path / 'part', 9, options) == whole[4:]
 
 
 def test_a_training_may_end_in_its_first_step_after_a_resumption(tmp_path):

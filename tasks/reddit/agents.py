@@ -18,13 +18,15 @@ from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
 from parlai_persona.data.epochs import epoch_key
 from parlai_persona.data.messages import DialogueMessages
 from parlai_persona.metrics.teacher import PersonaMetrics
-from parlai_persona.tasks.reddit.parse import CHUNK, Chunk, chunks, read
+from parlai_persona.tasks.reddit.parse import Chunk, chunks, read
 
 
 class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
     """Streams the shards of a data set that `parlai persona_reddit build` made; an example is an episode.
 
-    In training every worker has its own pieces. Their order depends on seed and epoch, and each piece is shuffled.
+    In training every worker has its own pieces. Their order depends on seed and epoch, and each piece is shuffled. A
+    piece is read when it is needed, by the root of the shared teachers: ParlAI's loader thread would change the place
+    in the data while `reset` and `go_to` set it.
     """
 
     SIDE = 'none'  # agents truncate texts to less than a hundred sentences
@@ -56,8 +58,12 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
         self.epoch = 0
         self.taken = shared['taken'] if shared else AttrDict(examples=0, first_epoch=1)  # by all rows of the batch
         self.ahead = 0  # examples to leave out after a resumption
+        opt['no_auto_enqueues'] = True  # nothing is read in the background
         self.distractors: Distractors | None = shared['distractors'] if shared else None
         super().__init__(opt, shared)
+        self.threading = False
+        if shared:
+            self.get_chunk = shared['get_chunk']
         if not shared and opt['persona_candidates'] == 'sampled':
             dialogues = (dialogue for piece in self.pieces for dialogue in read(piece))
             self.distractors = Distractors(dialogues, opt['persona_candidates_seed'])
@@ -78,7 +84,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
                 yield dialogue.turns[0].reply
 
     def share(self):
-        return {**super().share(), 'distractors': self.distractors, 'taken': self.taken}
+        return {**super().share(), 'distractors': self.distractors, 'taken': self.taken, 'get_chunk': self.get_chunk}
 
     # --------------------------------------------------------------------------------- place in the data
 
@@ -119,33 +125,44 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
         return numbers[get_rank() :: workers]
 
     def get_buffersize(self) -> int:
-        return 2 * CHUNK
+        return 0  # no limit: the next piece is read when the last one is used up
 
     def _enqueue_chunks(self) -> None:
         """Seed the order of the pieces; ParlAI draws another one at every start."""
         self.epoch += 1
+        self.before = 0  # examples of the epoch's earlier pieces
         self.key = epoch_key(self.opt, self.epoch)
         self.fold_chunks.sort()
         self.rng.seed(self.key)
         super()._enqueue_chunks()
+        self.chunks.queue.pop()  # ParlAI marks the end twice, for its thread
 
-    def get_chunk(self):
-        """Do what ParlAI does, but seed the order within a piece."""
-        piece, resets = self.chunks.get()
-        if piece is None and DatatypeHelper.should_cycle(self.datatype):
-            self._enqueue_chunks()
-            while piece is None:
-                piece, resets = self.chunks.get()
-        if piece is None:
-            return None, resets
-        if self.ahead >= self.pieces[piece].count:
-            self.ahead -= self.pieces[piece].count
-            return [], resets
+    def get_chunk(self) -> tuple[list[Dialogue] | None, int]:
+        """Return the next examples of this worker, or None at the end of an evaluation."""
+        found: list[Dialogue] = []
+        while not found:
+            piece, resets = self.chunks.get()
+            if piece is not None:
+                found = self.examples(piece)
+            elif DatatypeHelper.should_cycle(self.datatype):
+                self._enqueue_chunks()
+            else:
+                return None, resets
+        return found, resets
+
+    def examples(self, piece: int) -> list[Dialogue]:
+        """Return this worker's examples of a piece; seed their order; leave out what was learned before."""
+        count = self.pieces[piece].count
+        skip, self.ahead = min(self.ahead, count), max(self.ahead - count, 0)
+        if skip == count:
+            return []
         found = self.load_from_chunk(piece)
         if DatatypeHelper.should_shuffle(self.datatype):
             found = shuffled(found, random.Random(f'{self.key}/{piece}'))
-        found, self.ahead = found[self.ahead :], 0
-        return found, resets
+        if self.is_train:
+            return found[skip:]
+        first, self.before = (self.rank - self.before) % self.dws, self.before + count
+        return found[first :: self.dws]
 
     def load_from_chunk(self, chunk_idx: int) -> list[Dialogue]:
         return read(self.pieces[chunk_idx])
