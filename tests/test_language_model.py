@@ -322,6 +322,18 @@ def test_a_checkpoint_holds_what_was_trained(adapted):
     assert any(weight.any() for name, weight in states['model'].items() if 'lora_B' in name)
 
 
+@pytest.mark.parametrize('datatype', ['train', 'valid'])
+def test_mixed_precision_halves_only_what_is_frozen(adapted, datatype):
+    """It answers nearly as in 32 bits; what is learned, and what embeddings read, stays in 32 bits."""
+    whole, half = (load(adapted, datatype=datatype, lm_amp=amp, skip_generation=True) for amp in (False, True))
+    kinds = {name: p.dtype for name, p in half.net.named_parameters()}
+    frozen = {name for name, p in half.net.named_parameters() if not p.requires_grad and '_proj' in name}
+    assert frozen and {name for name, kind in kinds.items() if kind == torch.bfloat16} == frozen
+    turns = dialogues()[0][:2]
+    losses = [contract.value(reply(one, turns), 'loss') for one in (whole, half)]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
 def test_adapters_are_saved_and_loaded(adapted, tmp_path):
     """After more learning: the same words, ranking and loss, and the next learning step from the same state."""
     one = load(adapted, datatype='train')

@@ -24,7 +24,7 @@ from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
 from parlai_persona.models.language_model import Context, LanguageModel, Past, joined, padded
 from parlai_persona.models.network import device_of, give_back_memory
-from parlai_persona.models.precision import autocast
+from parlai_persona.models.precision import autocast, store_frozen
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.tokenizer import TokenizerDictionary
 from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
@@ -78,6 +78,8 @@ class LanguageModelAgent(PersonaGenerator):
         super().__init__(opt, shared)
         if self.MERGES and not shared and not self._should_initialize_optimizer():
             merge_adapters(self.net.base)
+        if self.amp and not shared:
+            store_frozen(self.net.base)
 
     def share(self):
         return {**super().share(), 'version': self.version}

@@ -25,6 +25,17 @@ def autocast(model: nn.Module, enabled: bool = True) -> torch.autocast:
     return torch.autocast(device_of(model).type, torch.bfloat16, enabled=enabled)
 
 
+def store_frozen(model: nn.Module) -> None:
+    """Keep frozen weights of linear layers in bfloat16: `autocast` would convert them in each pass.
+
+    A weight that an embedding reads too stays in 32 bits.
+    """
+    read = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and not module.weight.requires_grad and id(module.weight) not in read:
+            module.to(torch.bfloat16)
+
+
 def bfloat16_gain(device: torch.device, size: int = 512) -> float:
     """Return how many times as fast a matrix product is in bfloat16 as in 32 bits on this device."""
     fastest = {}

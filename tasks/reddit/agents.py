@@ -63,7 +63,7 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
         super().__init__(opt, shared)
         self.threading = False
         if shared:
-            self.get_chunk = shared['get_chunk']
+            self.get_chunk = shared['get_chunk']  # type: ignore[method-assign]
         if not shared and opt['persona_candidates'] == 'sampled':
             dialogues = (dialogue for piece in self.pieces for dialogue in read(piece))
             self.distractors = Distractors(dialogues, opt['persona_candidates_seed'])
