@@ -12,7 +12,7 @@ KIND = 'kind'  # str: the sort of reply that is asked for, if the task knows it;
 TURNS = 'turns'  # int: how many turns the dialogue has, if the task judges whole dialogues
 
 SPEAKER = 'speaker'  # str: who replies, if the task knows people and not only personas
-DIALOGUES = 'dialogues'  # list of a person's dialogues, each with DIALOGUE_ID, PERSONA and MESSAGES
+DIALOGUES = 'dialogues'  # list of a person's dialogues, each with DIALOGUE_ID, both personas and MESSAGES
 MESSAGES = 'messages'  # list of the turns of such a dialogue: text, labels, perhaps label_candidates
 FOLDS = 'folds'  # list of {SUPPORT, QUERY}: places in DIALOGUES to learn from, and places to answer after that
 SUPPORT, QUERY = 'support', 'query'

@@ -80,6 +80,7 @@ def told(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
     return {
         fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
         fields.PERSONA: list(first.get(fields.PERSONA) or ()),
+        fields.PARTNER_PERSONA: list(first.get(fields.PARTNER_PERSONA) or ()),
         fields.MESSAGES: [plain for plain in map(turn, messages) if plain['labels']],
     }
 

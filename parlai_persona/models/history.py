@@ -47,7 +47,7 @@ class PersonaHistory(History):
         self.persona = stated_persona(obs, PERSONA, lines, OWN, self.persona)
         self.partner_persona = stated_persona(obs, PARTNER_PERSONA, lines, PARTNERS, self.partner_persona)
         if lines and not self.persona_in_text:
-            said = [line for line in lines if not line.startswith((OWN, PARTNERS))]
+            said = said_lines(lines)
             obs = Message({**obs, self.field: '\n'.join(said) if said else None})
         super().update_history(obs, temp_history)
 
@@ -84,3 +84,8 @@ def stated_persona(obs: Message, field: str, lines: Iterable[str], mark: str, kn
     if field in obs:
         return list(obs[field])
     return [line.removeprefix(mark).strip() for line in lines if line.startswith(mark)] or known
+
+
+def said_lines(lines: Iterable[str]) -> list[str]:
+    """Return the lines of a text without those that state a persona."""
+    return [line for line in lines if not line.startswith((OWN, PARTNERS))]

@@ -5,7 +5,6 @@ In evaluation, each row of a batch keeps what it has read of a dialogue, and rea
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,36 +21,15 @@ from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base, 
 from parlai_persona.models.checksums import fingerprint
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
-from parlai_persona.models.language_model import Context, LanguageModel, Past, joined, padded
+from parlai_persona.models.language_model import Context, LanguageModel
 from parlai_persona.models.network import device_of, give_back_memory
 from parlai_persona.models.precision import autocast, store_frozen
+from parlai_persona.models.reading import Kept, read
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.tokenizer import TokenizerDictionary
 from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
 
 TIDY = 10  # training updates on a CPU; after each it would take a fifth of the time
-
-
-@dataclass
-class Kept:
-    """What one row of a batch has read: a row of a context."""
-
-    tokens: Tokens = field(default_factory=list)
-    context: Context | None = None
-    number: int = 0  # of the row
-    version: object = None  # of the weights
-
-    def common(self, prompt: Tokens, version: object) -> int:
-        """Return how many tokens at the start of the prompt were read with these weights; never all of it."""
-        if version is not self.version:
-            return 0
-        pairs = zip(self.tokens, prompt[:-1], strict=False)
-        return next((n for n, (old, new) in enumerate(pairs) if old != new), min(len(self.tokens), len(prompt) - 1))
-
-    def first(self, length: int) -> Past:
-        if not length or self.context is None:
-            return []
-        return [(keys[:, :length], values[:, :length]) for keys, values in self.context.row(self.number)]
 
 
 class LanguageModelAgent(PersonaGenerator):
@@ -236,19 +214,8 @@ class LanguageModelAgent(PersonaGenerator):
             kept = [turn.get('kept') or Kept() for turn in batch.turns]
             prompts = [turn['text_vec'].tolist() for turn in batch.turns]
             with autocast(self.net, self.amp):
-                batch['context'] = self.read(prompts, kept)
+                batch['context'] = read(self.net, prompts, kept, self.version[0], self.NULL_IDX)
         return batch['context']
-
-    def read(self, prompts: Sequence[Tokens], kept: Sequence[Kept]) -> Context:
-        device = device_of(self.net)
-        known = [one.common(prompt, self.version[0]) for one, prompt in zip(kept, prompts, strict=True)]
-        past, seen = joined([one.first(length) for one, length in zip(kept, known, strict=True)], device)
-        new = [prompt[length:] for prompt, length in zip(prompts, known, strict=True)]
-        before = Context(past, seen, self.net.empty(len(new)).last)
-        context = self.net.extend(before, *padded(new, self.NULL_IDX, device))
-        for number, (one, prompt) in enumerate(zip(kept, prompts, strict=True)):
-            one.tokens, one.context, one.number, one.version = prompt, context, number, self.version[0]
-        return context
 
     # ------------------------------------------------------------------------------------------ learning
 
