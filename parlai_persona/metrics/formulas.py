@@ -251,3 +251,14 @@ def bleu(counts: BleuCounts) -> float:
         return 0.0
     mean = sum(math.log(m / t) for m, t in zip(counts.matches, counts.totals, strict=True)) / len(ORDERS)
     return 100 * math.exp(min(0.0, 1 - counts.reference / counts.length) + mean)
+
+
+def repetition(text: str, earlier: Iterable[str], n: int = 3) -> float:
+    """Return the share of a text's n-grams that it has said before, or that an earlier text has; 0 if it has none."""
+    known = {gram for one in earlier for gram in ngrams(one.split(), n)}
+    grams = list(ngrams(text.split(), n))
+    repeated = 0
+    for gram in grams:
+        repeated += gram in known
+        known.add(gram)
+    return repeated / len(grams) if grams else 0.0

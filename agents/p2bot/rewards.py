@@ -1,0 +1,128 @@
+"""The rewards of P²Bot's self-play (Liu et al. 2020, sec. 3.3), in the form of TRL's reward functions.
+
+A reward is called as `reward(prompts, completions, **columns)` and returns a number for each completion. A prompt is a
+list of chat messages, in which the speaker is the assistant. The column `persona` holds the sentences of the speaker's
+persona. `load` makes each of them from files, for `GRPOTrainer(reward_funcs=[Perception.load('runs/receiver/model')])`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from parlai.core.agents import create_agent_from_model_file
+from parlai.core.opt import Opt
+from torch.nn.functional import logsigmoid
+
+from parlai_persona.metrics import nli
+from parlai_persona.models.base import load_base
+from parlai_persona.models.language_model import LanguageModel
+from parlai_persona.models.layout import PARTNER, SELF
+from parlai_persona.models.network import device_of
+from parlai_persona.models.precision import autocast
+from parlai_persona.models.tokenizer import TokenizerDictionary
+from parlai_persona.models.tree import Row, Tokens, plant, rows_of
+
+Chats = Sequence[Any]  # texts, or lists of chat messages
+Personas = Sequence[Sequence[str]]
+QUIET = {'datatype': 'valid', 'loglevel': 'error'}
+
+
+def text_of(completion: Any) -> str:
+    return completion if isinstance(completion, str) else completion[-1]['content']
+
+
+def turns_of(prompt: Any) -> list[tuple[str, str]]:
+    """Return speaker and text of what was said, from the assistant's side."""
+    if isinstance(prompt, str):
+        return [(PARTNER, prompt)]
+    return [(SELF if one['role'] == 'assistant' else PARTNER, one['content']) for one in prompt]
+
+
+@dataclass(frozen=True)
+class LanguageStyle:
+    """R1 (eq. 6): mean log p of a reply's tokens under a language model that reads nothing else."""
+
+    net: LanguageModel
+    dictionary: Any
+    amp: bool = False
+    __name__ = 'language_style'
+
+    @classmethod
+    def load(cls, model: str, datapath: str = '.') -> 'LanguageStyle':
+        """Make it from a language model, named as for `-m persona:lm`."""
+        opt = Opt({'lm_model': model, 'datapath': datapath})
+        return cls(LanguageModel(load_base(opt).model), TokenizerDictionary(opt))
+
+    @torch.no_grad()
+    def __call__(self, prompts: Chats, completions: Chats, **columns: Any) -> list[float]:
+        line = self.dictionary.encode('\n')
+        before = [*self.dictionary.layout.begin, *line]
+        texts = [self.dictionary.txt2vec(text_of(completion)) + line for completion in completions]
+        rows = [Row(before + tokens, [(len(before), len(before) + len(tokens))]) for tokens in texts]
+        pad = self.dictionary.tok2ind[self.dictionary.null_token]
+        tree = plant(rows, pad).to(device_of(self.net))
+        with autocast(self.net, self.amp):
+            sums = self.net.log_likelihoods(tree, self.net.states(tree), pad).sum(1)
+        return [total / len(tokens) for total, tokens in zip(sums.tolist(), texts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """R2 (eq. 7): log p that the reply is the next one, as a transmitter's head judges it."""
+
+    net: LanguageModel
+    dictionary: Any
+    room: int | None = None  # tokens of a prompt
+    amp: bool = False
+    __name__ = 'coherence'
+
+    @classmethod
+    def load(cls, model_file: str) -> 'Coherence':
+        agent: Any = create_agent_from_model_file(model_file, QUIET)
+        return cls(agent.net, agent.dict, agent.text_truncate)
+
+    @torch.no_grad()
+    def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
+        layout = self.dictionary.layout
+        turns: list[tuple[Tokens, Tokens, list[Tokens]]] = [
+            (layout.prompt(own, turns_of(prompt), self.room), [*layout.words(text_of(completion)), layout.end], [])
+            for prompt, completion, own in zip(prompts, completions, persona, strict=True)
+        ]
+        tree = plant(rows_of(turns), self.dictionary.tok2ind[self.dictionary.null_token]).to(device_of(self.net))
+        with autocast(self.net, self.amp):
+            odds = self.net.judge(self.net.states(tree)[tree.ends])
+        assert odds is not None
+        return logsigmoid(odds.float()).tolist()
+
+
+@dataclass(frozen=True)
+class Perception:
+    """r (eq. 9): the receiver's score of a reply with the speaker's persona (eq. 15)."""
+
+    receiver: Any
+    __name__ = 'perception'
+
+    @classmethod
+    def load(cls, model_file: str) -> 'Perception':
+        return cls(create_agent_from_model_file(model_file, QUIET))
+
+    def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
+        return self.receiver.perception(list(map(text_of, completions)), persona)
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """C (PAML, eq. 7): persona sentences that the reply entails, less those that it contradicts."""
+
+    judge: nli.Nli
+    __name__ = 'consistency'
+
+    @classmethod
+    def load(cls, where: str) -> 'Consistency':
+        return cls(nli.load(where))
+
+    def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
+        pairs = list(zip(map(text_of, completions), persona, strict=True))
+        self.judge([(text, sentence) for text, own in pairs for sentence in own])  # all at once
+        return [float(self.judge.consistency(text, own)) for text, own in pairs]
