@@ -171,6 +171,13 @@ AGENTS = [
         shared=('model', 'dict', 'version'),
     ),
     Entry(
+        'persona:p2bot',
+        'parlai_persona.agents.p2bot.p2bot:P2botAgent',
+        GENERATOR,
+        {**TINY_LM, 'p2bot_perception': 0},
+        shared=('model', 'dict', 'version'),
+    ),
+    Entry(
         'persona:paml/lm',
         'parlai_persona.agents.paml.lm:LmAgent',
         GENERATOR,

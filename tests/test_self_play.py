@@ -1,0 +1,375 @@
+"""Self-play of P²Bot: meetings, rewards, and the policy gradient."""
+
+import copy
+import itertools
+from math import exp, log
+
+import pytest
+import tiny_lm
+import torch
+from contract import changed, dialogues, hear
+from parlai.core.agents import create_agent
+from parlai.core.message import Message
+from parlai.scripts.train_model import TrainModel
+from test_language_model import plain
+
+from parlai_persona import fields
+from parlai_persona.agents.p2bot import self_play
+from parlai_persona.agents.p2bot.rewards import Coherence, Consistency, LanguageStyle, Perception
+from parlai_persona.agents.p2bot.self_play import LEARNER, USER, Action, Draw, Meeting
+from parlai_persona.errors import UserError
+from parlai_persona.metrics.formulas import repetition
+from parlai_persona.models.tree import rows_of
+
+QUIET = {'p2bot_perception': 0, 'p2bot_show': 0}
+ONE_MEETING = {
+    fields.DIALOGUE_ID: '1',
+    fields.PERSONA: ['i am a lawyer .', 'i like tea .'],
+    fields.PARTNER_PERSONA: ['i have a dog .'],
+    fields.MESSAGES: [{'text': 'your persona: i am a lawyer .\nhello there .', 'labels': ['hi , i am tired .']}],
+}
+
+
+def agent(**options):
+    opt = {
+        'model': 'persona:p2bot',
+        'datatype': 'train',
+        'lm_model': tiny_lm.folder(),
+        'loglevel': 'error',
+        'label_truncate': 6,
+        'lm_rank': 2,
+        'learningrate': 1e-2,
+        **QUIET,
+        **options,
+    }
+    made = create_agent(TrainModel.setup_args().parse_kwargs(task='persona:sample', **opt))
+    made.model.eval()  # in training the head reads states that are standardised by the batch
+    return made
+
+
+def seen_by(one, *told):
+    """Return observations of meetings."""
+    return [one.clone().observe(Message({fields.DIALOGUES: [dialogue], 'labels': ['x']})) for dialogue in told]
+
+
+def learn(one, *told):
+    return one.batch_act(seen_by(one, *told or [ONE_MEETING]))
+
+
+def weights(net):
+    return {name: p.clone() for name, p in net.named_parameters()}
+
+
+# -------------------------------------------------------------------------------------------- meetings
+
+
+def test_a_meeting_begins_with_the_opening_line():
+    """The partner says it, whichever side the data shows it from; or the learner, with the personas exchanged."""
+    other_side = {
+        **ONE_MEETING,
+        fields.PERSONA: ONE_MEETING[fields.PARTNER_PERSONA],
+        fields.PARTNER_PERSONA: ONE_MEETING[fields.PERSONA],
+        fields.MESSAGES: [{'text': fields.SILENCE, 'labels': ['hello there .']}],
+    }
+    lawyer, dog = ONE_MEETING[fields.PERSONA], ONE_MEETING[fields.PARTNER_PERSONA]
+    for told in (ONE_MEETING, other_side):
+        assert agent().meeting(told) == Meeting((lawyer, dog), [(USER, 'hello there .')])
+        assert agent(p2bot_opens='learner').meeting(told) == Meeting((dog, lawyer), [(LEARNER, 'hello there .')])
+
+
+@pytest.mark.parametrize(('opens', 'order'), [('partner', [0, 1, 0, 1, 0]), ('learner', [1, 0, 1, 0, 1, 0])])
+def test_the_speakers_take_turns(opens, order):
+    one = agent(p2bot_opens=opens)
+    meetings = [one.meeting(ONE_MEETING) for _ in range(2)]
+    for actions, meeting in zip(self_play.play(meetings, *one.speakers(), turns=3), meetings, strict=True):
+        assert [action.speaker for action in actions] == order
+        assert [(action.speaker, action.text) for action in actions] == meeting.said[1:]
+        for number, action in enumerate(actions):
+            said = [text for _, text in meeting.said[: number + 1]]
+            assert [message['content'] for message in action.chat] == said
+            own = [message['content'] for message in action.chat if message['role'] == 'assistant']
+            assert own == [text for who, text in meeting.said[: number + 1] if who == action.speaker]
+            assert action.persona == meeting.personas[action.speaker]
+
+
+def test_a_speaker_reads_what_the_agent_reads():
+    """The prompt of a turn in self-play is that of the same turn in an evaluation."""
+    one = agent()
+    dialogue = dialogues()[0][:3]
+    persona = dialogue[0][fields.PERSONA]
+    said = [(who, text) for turn in dialogue for who, text in ((USER, spoken(turn)), (LEARNER, turn['eval_labels'][0]))]
+    prompt = one.write(persona, Meeting((persona, []), said[:-1]).turns(LEARNER))
+    assert prompt == hear(one.clone(), dialogue)['text_vec'].tolist()
+
+
+def spoken(turn) -> str:
+    return turn['text'].split('\n')[-1]
+
+
+def test_words_are_drawn_by_their_probabilities():
+    """The scores that words are drawn by are those that the scored pass gives them, whatever was kept in the cache."""
+    one = agent(p2bot_copies=3, p2bot_turns=2, label_truncate=5)
+    drawn = []
+
+    class Watched(Draw):
+        def __call__(self, scores):
+            chosen = super().__call__(scores)
+            drawn.append(self_play.without(scores, self.never).log_softmax(-1).gather(1, chosen[:, None]).squeeze(1))
+            return chosen
+
+    learner, user = one.speakers()
+    learner.draw = Watched(one.NULL_IDX)
+    copies = [one.meeting(ONE_MEETING) for _ in range(3)]
+    actions = [
+        action for some in self_play.play(copies, learner, user, 2) for action in some if action.speaker == LEARNER
+    ]
+    tree = one.tree(rows_of([(action.prompt, action.tokens, []) for action in actions]))
+    scored = one.log_p(one.net, tree).sum()
+    assert torch.cat(drawn).sum().item() == pytest.approx(scored.item(), abs=1e-3)
+    for action, row in zip(actions, one.log_p(one.net, tree), strict=True):
+        assert row.sum().item() == pytest.approx(sum(log_p_of(one, action.prompt, action.tokens)).item(), abs=1e-3)
+
+
+@pytest.mark.parametrize(('top_k', 'temperature', 'kinds'), [(0, 1.0, 4), (2, 1.0, 2), (0, 0.0, 1), (0, 0.05, 1)])
+def test_sampling(top_k, temperature, kinds):
+    torch.manual_seed(0)
+    scores = torch.tensor([[9.0, 2.0, 1.5, 1.0, 0.5]]).repeat(2000, 1)
+    drawn = Draw(never=0, temperature=temperature, top_k=top_k)(scores)
+    counts = drawn.bincount(minlength=5)
+    assert counts[0] == 0 and (counts > 0).sum() == kinds
+    if not top_k and temperature == 1:
+        assert counts[1:] / 2000 == pytest.approx(scores[0, 1:].softmax(-1), abs=0.04)
+
+
+# ---------------------------------------------------------------------------------------------- rewards
+
+
+def test_the_rewards_of_single_replies():
+    one = agent(datatype='valid')
+    prompt = [{'role': 'user', 'content': 'hello .'}, {'role': 'assistant', 'content': 'hi .'}]
+    prompt += [{'role': 'user', 'content': 'who are you ?'}]
+    persona, replies = ['i am a lawyer .'], ['i am a lawyer .', '', 'yes']
+    columns = {'prompts': [prompt] * 3, 'persona': [persona] * 3, 'another': [1, 2, 3]}
+
+    line = one.dict.encode('\n')
+    texts = [one.dict.txt2vec(text) + line for text in replies]
+    expected = [sum(plain(one.net, line, tokens)) / len(tokens) for tokens in texts]
+    style = LanguageStyle(one.net, one.dict)
+    assert style(completions=replies, **columns) == pytest.approx(expected, abs=1e-5)
+    as_chat = [[{'role': 'assistant', 'content': text}] for text in replies]
+    assert style(completions=as_chat, **columns) == pytest.approx(expected, abs=1e-5)
+
+    turns = [('partner', 'hello .'), ('self', 'hi .'), ('partner', 'who are you ?')]
+    tokens = one.dict.layout.prompt(persona, turns, None)
+    odds = [
+        one.net.judge(one.net.base.base_model(torch.tensor([tokens + words])).last_hidden_state[:, -1]).item()
+        for words in ([*one.dict.txt2vec(text), one.dict.layout.end] for text in replies)
+    ]
+    coherence = Coherence(one.net, one.dict)
+    assert coherence(completions=replies, **columns) == pytest.approx([-log(1 + exp(-x)) for x in odds], abs=1e-5)
+
+    assert Perception(Receiver())(completions=replies, **columns) == [4.0, 0.0, 0.0]
+    assert [reward.__name__ for reward in (style, coherence)] == ['language_style', 'coherence']
+
+
+class Receiver:
+    """Perceives the words that a reply has in common with a persona."""
+
+    def perception(self, utterances, personas):
+        return [
+            float(len(set(text.split()) & {word for line in persona for word in line.split()} - {'.'}))
+            for text, persona in zip(utterances, personas, strict=True)
+        ]
+
+
+def test_consistency_counts_entailed_sentences():
+    class Judge:
+        def __call__(self, pairs):
+            self.asked = pairs
+
+        def consistency(self, text, persona):
+            return sum(1 if sentence in text else -1 for sentence in persona)
+
+    judge = Judge()
+    found = Consistency(judge)(['p', 'p'], ['i run', 'no'], persona=[['i run', 'i sit'], ['i run']])
+    assert found == [0.0, -1.0] and len(judge.asked) == 3
+
+
+def test_perception_of_later_utterances_counts_less():
+    """Eq. 8 by hand: the learner's utterances a, the partner's x, in the order a1 x2 a2 x3 a3, gamma 1/2."""
+    a1, x2, a2, x3, a3 = 1.0, 2.0, 4.0, 8.0, 16.0
+    expected = [a1 + x2 / 2 + a2 / 4 + x3 / 8 + a3 / 16, a2 + x3 / 2 + a3 / 4, a3]
+    found = self_play.discounted([a1, x2, a2, x3, a3], 0.5)
+    assert [found[0], found[2], found[4]] == expected
+
+
+def test_the_rewards_of_a_meeting(monkeypatch):
+    """Each is that of the learner's utterance; perception also counts what comes after it, of either speaker."""
+    one = agent(p2bot_copies=2, p2bot_turns=2, p2bot_coherence=0, p2bot_style=3.0)
+    one.game = copy.copy(one.game)
+    object.__setattr__(one.game, 'perception', 2.0)
+    one.perceives = Perception(Receiver())
+    one.rewards = {'style': lambda prompts, completions, persona: [float(len(text)) for text in completions]}
+
+    def action(speaker, text):
+        return Action(speaker, ['a b c'] if speaker == LEARNER else ['d e'], [], [], [], text)
+
+    games = [
+        [action(LEARNER, 'a'), action(USER, 'd e'), action(LEARNER, 'a b c')],
+        [action(LEARNER, 'x'), action(USER, 'a'), action(LEARNER, 'yy')],
+    ]
+    found = one.rewarded(games, [one for some in games for one in some if one.speaker == LEARNER])
+    assert found['style'].tolist() == [[[1, 5], [1, 2]]]
+    assert found['perception'].tolist() == [[[1 + 2 / 2 + 3 / 4, 3], [0, 0]]]
+    assert found['whole'].tolist() == [[[3 * 1 + 2 * 2.75, 3 * 5 + 2 * 3], [3, 6]]]
+    object.__setattr__(one.game, 'scaled', True)
+    found = one.rewarded(games, [one for some in games for one in some if one.speaker == LEARNER])
+    assert found['perception'][0, 0, 1] == 2 and found['perception'][0, 1].tolist() == [0, 0]
+
+
+def test_repetition():
+    assert repetition('i like red cars', []) == 0
+    assert repetition('i like red cars', ['i like red shoes']) == 0.5
+    assert repetition('a b c a b c', []) == 0.25
+    assert repetition('a b', ['a b']) == 0
+
+
+# -------------------------------------------------------------------------------------- policy gradient
+
+
+def test_the_policy_gradient_is_that_of_the_expected_reward():
+    """Enumerated: all replies of two tokens out of five are rewarded, all others are not."""
+    words = [7, 9, 20, 33, 41]
+    pairs = list(itertools.product(words, repeat=2))
+    one = agent(p2bot_copies=len(pairs), p2bot_turns=1, p2bot_baseline='none', lm_train='all', p2bot_distractors=0,
+                p2bot_coherence=0)  # fmt: skip
+    torch.manual_seed(1)
+    reward = torch.randn(len(pairs))
+    prompt = one.write(*(one.meeting(ONE_MEETING).personas[:1]), one.meeting(ONE_MEETING).turns(LEARNER))
+    actions = [Action(LEARNER, [], [], prompt, list(pair), '') for pair in pairs]
+
+    logs = torch.stack([torch.stack(log_p_of(one, prompt, pair)).sum() for pair in pairs])
+    expected = torch.autograd.grad((logs.exp() * reward).sum(), one.net.base.parameters())
+    shares = logs.detach().exp() * len(pairs)  # the mean over all replies becomes the expectation
+    found = torch.autograd.grad(-one.policy_loss(actions, (shares * reward).view(1, -1, 1)), one.net.base.parameters())
+    for mine, true in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, true, rtol=1e-3, atol=1e-7)
+
+
+def log_p_of(one, prompt, reply):
+    """Return log p of each token, by transformers itself; padding is never said."""
+    tokens = [*prompt, *reply]
+    scores = one.net.base(torch.tensor([tokens])).logits[0]
+    scores = scores.index_fill(-1, torch.tensor(one.NULL_IDX), -torch.inf).log_softmax(-1)
+    return [scores[len(prompt) - 1 + place, token] for place, token in enumerate(reply)]
+
+
+def test_baselines():
+    """The mean of all copies gives (K - 1) / K of what the mean of the others gives."""
+    rewards = torch.tensor([[[1.0, 0.0], [4.0, 2.0], [7.0, 1.0]]])  # one meeting, K = 3, N = 2
+    others = self_play.advantages(rewards, 'leave-one-out')
+    assert others.tolist() == [[[1 - 5.5, 0 - 1.5], [4 - 4, 2 - 0.5], [7 - 2.5, 1 - 1]]]
+    torch.testing.assert_close(self_play.advantages(rewards, 'mean'), others * 2 / 3)
+    assert torch.equal(self_play.advantages(rewards, 'none'), rewards)
+
+
+def test_a_constant_reward_moves_nothing():
+    one = agent(p2bot_coherence=0)
+    one.rewards = {'style': lambda prompts, completions, persona: [-7.0] * len(completions)}
+    before = weights(one.net)
+    learn(one)
+    assert one._number_training_updates == 1
+    assert all(torch.equal(p, before[name]) for name, p in one.net.named_parameters())
+
+
+@pytest.mark.parametrize('partner', ['frozen', 'live'])
+def test_the_learner_learns_and_its_start_stays(partner):
+    one = agent(p2bot_partner=partner, p2bot_kl=0.1)
+    learning, start = weights(one.net), weights(one.start)
+    for _ in range(3):
+        learn(one)
+    assert all(torch.equal(p, start[name]) for name, p in one.start.named_parameters())
+    moved = {name for name, p in one.net.named_parameters() if not torch.equal(p, learning[name])}
+    assert moved and all('lora_' in name for name in moved)
+    user = one.speakers()[USER].net
+    assert user is (one.start if partner == 'frozen' else one.net)
+
+
+def test_a_resumed_training_has_the_start_of_the_first(tmp_path):
+    """A new one that begins with that model starts from what it had learned."""
+    path = str(tmp_path / 'model')
+    one = agent(model_file=path)
+    learn(one)
+    one.save(path)
+    learned, start = weights(one.net), weights(one.start)
+    assert any(not torch.equal(p, start[name]) for name, p in learned.items())
+    for expected, options in ((start, {'model_file': path}), (learned, {'init_model': path})):
+        other = agent(**options)
+        assert all(torch.equal(p, learned[name]) for name, p in other.net.named_parameters())
+        assert all(torch.equal(p, expected[name]) for name, p in other.start.named_parameters())
+    assert not hasattr(agent(model_file=path, datatype='valid'), 'start')
+
+
+def test_what_is_rewarded_becomes_more_likely():
+    """Rewarded for short replies, the learner soon says the end at once more often."""
+    one = agent(p2bot_coherence=0, p2bot_copies=32, p2bot_turns=1, lm_train='all', learningrate=1e-2)
+    one.rewards = {'style': lambda prompts, completions, persona: [-float(len(text)) for text in completions]}
+    torch.manual_seed(0)
+    prompt = one.write(ONE_MEETING[fields.PERSONA], [('partner', 'hello there .')])
+    end = one.dict.layout.end
+    before = sum(plain(one.net, prompt, [end]))
+    for _ in range(20):
+        learn(one)
+    assert sum(plain(one.net, prompt, [end])) > before + 1
+
+
+def test_divergence_is_not_negative_and_zero_at_the_start():
+    log_p = torch.tensor([-1.0, -2.0, -0.5])
+    assert self_play.divergence(log_p, log_p).tolist() == [0, 0, 0]
+    assert (self_play.divergence(log_p, log_p - torch.tensor([0.3, -0.4, 1.0])) > 0).all()
+    one = agent()
+    (reply,) = learn(one)
+    assert reply['metrics']['kl'].value() == 0
+
+
+def test_meetings_of_a_batch_count_alike():
+    """The loss of two meetings is the mean of their losses: so two processes learn what one learns."""
+    one = agent(p2bot_copies=2, p2bot_turns=1)
+    meetings = [one.meeting(ONE_MEETING) for _ in range(4)]
+    own = [some[0] for some in self_play.play(meetings, *one.speakers(), 1)]
+    rewards = torch.tensor([[[1.0], [3.0]], [[-2.0], [0.5]]])
+    one.record_values = lambda *_: None
+    both = one.policy_loss(own, rewards)
+    halves = [one.policy_loss(own[:2], rewards[:1]), one.policy_loss(own[2:], rewards[1:])]
+    assert both.item() == pytest.approx(sum(half.item() for half in halves) / 2, abs=1e-5)
+
+
+def test_what_it_reports():
+    one = agent(p2bot_copies=2)
+    reply, other = learn(one, ONE_MEETING, ONE_MEETING)
+    assert {'reward_style', 'reward_coherence', 'reward_whole', 'length', 'repetition', 'kl'} <= set(reply['metrics'])
+    values = [one['metrics']['reward_style'].value() for one in (reply, other)]
+    assert values[0] != values[1]
+
+
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        ({'p2bot_perception': 0.5}, '--p2bot-receiver MODEL'),
+        ({'p2bot_consistency': 1}, '--p2bot-nli MODEL'),
+        ({'p2bot_distractors': 0}, '--p2bot-coherence 0'),
+        ({'p2bot_copies': 1}, '--p2bot-copies 1'),
+        ({'p2bot_style': 0, 'p2bot_coherence': 0}, 'weight 0'),
+    ],
+)
+def test_what_cannot_be_played_is_refused(options, says):
+    with pytest.raises(UserError, match=says):
+        agent(**options)
+
+
+def test_a_turn_is_learned_as_the_transmitter_learns_it():
+    """The agent also takes other tasks, such as single turns; they have labels and no meetings."""
+    one = agent(skip_generation=True)
+    turn = changed(dialogues('train:ordered')[0][0])
+    (reply,) = one.batch_act([one.observe(turn)])
+    assert 'next_loss' in reply['metrics'] and 'kl' not in reply['metrics']
