@@ -124,9 +124,9 @@ def test_words_are_drawn_by_their_probabilities():
         action for some in self_play.play(copies, learner, user, 2) for action in some if action.speaker == LEARNER
     ]
     tree = one.tree(rows_of([(action.prompt, action.tokens, []) for action in actions]))
-    scored = one.log_p(one.net, tree).sum()
-    assert torch.cat(drawn).sum().item() == pytest.approx(scored.item(), abs=1e-3)
-    for action, row in zip(actions, one.log_p(one.net, tree), strict=True):
+    scored, _ = one.scored(one.net, tree)
+    assert torch.cat(drawn).sum().item() == pytest.approx(scored.sum().item(), abs=1e-3)
+    for action, row in zip(actions, scored, strict=True):
         assert row.sum().item() == pytest.approx(sum(log_p_of(one, action.prompt, action.tokens)).item(), abs=1e-3)
 
 
@@ -182,6 +182,18 @@ class Receiver:
         ]
 
 
+def test_coherence_in_a_meeting_is_that_of_its_texts():
+    one = agent(p2bot_copies=2, p2bot_turns=1)
+    persona, text, replies = ['i like tea .'], 'hello .', ['i am a lawyer .', 'yes']
+    prompt, layout = one.write(persona, [('partner', text)]), one.dict.layout
+    tree = one.tree(rows_of([(prompt, [*layout.words(reply), layout.end], []) for reply in replies]))
+    _, odds = one.scored(one.start, tree)
+    one.rewards = {}
+    found = one.rewarded([], [Action(LEARNER, persona, [], [], [], reply) for reply in replies], odds)
+    apart = Coherence(one.start, one.dict)(prompts=[text] * 2, completions=replies, persona=[persona] * 2)
+    assert found['coherence'].flatten().tolist() == pytest.approx(apart, abs=1e-5)
+
+
 def test_consistency_counts_entailed_sentences():
     class Judge:
         def __call__(self, pairs):
@@ -218,12 +230,12 @@ def test_the_rewards_of_a_meeting(monkeypatch):
         [action(LEARNER, 'a'), action(USER, 'd e'), action(LEARNER, 'a b c')],
         [action(LEARNER, 'x'), action(USER, 'a'), action(LEARNER, 'yy')],
     ]
-    found = one.rewarded(games, [one for some in games for one in some if one.speaker == LEARNER])
+    found = one.rewarded(games, [action for some in games for action in some if action.speaker == LEARNER], None)
     assert found['style'].tolist() == [[[1, 5], [1, 2]]]
     assert found['perception'].tolist() == [[[1 + 2 / 2 + 3 / 4, 3], [0, 0]]]
     assert found['whole'].tolist() == [[[3 * 1 + 2 * 2.75, 3 * 5 + 2 * 3], [3, 6]]]
     object.__setattr__(one.game, 'scaled', True)
-    found = one.rewarded(games, [one for some in games for one in some if one.speaker == LEARNER])
+    found = one.rewarded(games, [action for some in games for action in some if action.speaker == LEARNER], None)
     assert found['perception'][0, 0, 1] == 2 and found['perception'][0, 1].tolist() == [0, 0]
 
 
@@ -246,12 +258,13 @@ def test_the_policy_gradient_is_that_of_the_expected_reward():
     torch.manual_seed(1)
     reward = torch.randn(len(pairs))
     prompt = one.write(*(one.meeting(ONE_MEETING).personas[:1]), one.meeting(ONE_MEETING).turns(LEARNER))
-    actions = [Action(LEARNER, [], [], prompt, list(pair), '') for pair in pairs]
+    tree = one.tree(rows_of([(prompt, list(pair), []) for pair in pairs]))
 
     logs = torch.stack([torch.stack(log_p_of(one, prompt, pair)).sum() for pair in pairs])
     expected = torch.autograd.grad((logs.exp() * reward).sum(), one.net.base.parameters())
     shares = logs.detach().exp() * len(pairs)  # the mean over all replies becomes the expectation
-    found = torch.autograd.grad(-one.policy_loss(actions, (shares * reward).view(1, -1, 1)), one.net.base.parameters())
+    loss = one.policy_loss(tree, (shares * reward).view(1, -1, 1), torch.zeros(tree.targets.shape))
+    found = torch.autograd.grad(-loss, one.net.base.parameters())
     for mine, true in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, true, rtol=1e-3, atol=1e-7)
 
@@ -336,12 +349,16 @@ def test_meetings_of_a_batch_count_alike():
     """The loss of two meetings is the mean of their losses: so two processes learn what one learns."""
     one = agent(p2bot_copies=2, p2bot_turns=1)
     meetings = [one.meeting(ONE_MEETING) for _ in range(4)]
-    own = [some[0] for some in self_play.play(meetings, *one.speakers(), 1)]
+    own = [(some[0].prompt, some[0].tokens, []) for some in self_play.play(meetings, *one.speakers(), 1)]
     rewards = torch.tensor([[[1.0], [3.0]], [[-2.0], [0.5]]])
     one.record_values = lambda *_: None
-    both = one.policy_loss(own, rewards)
-    halves = [one.policy_loss(own[:2], rewards[:1]), one.policy_loss(own[2:], rewards[1:])]
-    assert both.item() == pytest.approx(sum(half.item() for half in halves) / 2, abs=1e-5)
+
+    def loss(some, rewards):
+        tree = one.tree(rows_of(some))
+        return one.policy_loss(tree, rewards, one.scored(one.start, tree)[0]).item()
+
+    halves = [loss(own[:2], rewards[:1]), loss(own[2:], rewards[1:])]
+    assert loss(own, rewards) == pytest.approx(sum(halves) / 2, abs=1e-5)
 
 
 def test_what_it_reports():

@@ -20,7 +20,7 @@ from parlai.core.torch_agent import Batch
 from torch import Tensor
 
 from parlai_persona import fields
-from parlai_persona.agents.p2bot.rewards import Coherence, Consistency, LanguageStyle, Perception
+from parlai_persona.agents.p2bot.rewards import Consistency, LanguageStyle, Perception, log_next
 from parlai_persona.agents.p2bot.self_play import (
     LEARNER,
     USER,
@@ -148,9 +148,6 @@ class P2botAgent(TransmitterAgent):
         if game.style:
             base = self.frozen(LanguageModel(load_base(self.opt).model))
             self.rewards['style'] = LanguageStyle(base, self.dict, self.amp)
-        if game.coherence:
-            judge = Coherence(self.start, self.dict, self.text_truncate, self.amp)
-            self.rewards['coherence'] = judge
         if game.consistency:
             self.rewards['consistency'] = Consistency.load(str(game.nli))
         self.perceives = Perception.load(str(game.receiver)) if game.perception else None
@@ -204,9 +201,12 @@ class P2botAgent(TransmitterAgent):
         copies = [meeting.copy() for meeting in batch.meetings for _ in range(self.game.copies)]
         actions = play(copies, *self.speakers(), self.game.turns)
         own = [action for some in actions for action in some if action.speaker == LEARNER]
-        rewards = self.rewarded(actions, own)
+        tree = self.tree(rows_of([(action.prompt, action.tokens, []) for action in own]))
+        with torch.no_grad():
+            start, odds = self.scored(self.start, tree)
+        rewards = self.rewarded(actions, own, odds)
         self.record(own, rewards)
-        loss = self.policy_loss(own, rewards['whole'])
+        loss = self.policy_loss(tree, rewards['whole'], start)
         if self.game.show and self._number_training_updates % self.game.show == 0:
             logging.info('\n\n'.join(['Self-play:', *map(shown, copies[:SHOWN])]))
         return (loss, None) if return_output else loss
@@ -227,13 +227,17 @@ class P2botAgent(TransmitterAgent):
 
     # --------------------------------------------------------------------------------------------- rewards
 
-    def rewarded(self, actions: Sequence[Sequence[Action]], own: Sequence[Action]) -> dict[str, Tensor]:
+    def rewarded(
+        self, actions: Sequence[Sequence[Action]], own: Sequence[Action], odds: Tensor | None
+    ) -> dict[str, Tensor]:
         """Return each reward of the learner's utterances, and their weighted sum (eq. 10) as 'whole'.
 
         Shapes: (M, K, N) of M meetings, K copies and N turns.
         """
         shape = -1, self.game.copies, self.game.turns
         found = {name: called(reward, own).view(shape) for name, reward in self.rewards.items()}
+        if self.game.coherence and odds is not None:
+            found['coherence'] = log_next(odds).cpu().view(shape)
         if self.perceives:
             scores = called(self.perceives, [action for some in actions for action in some])
             if self.game.scaled:
@@ -252,13 +256,10 @@ class P2botAgent(TransmitterAgent):
             'whole': sum((getattr(self.game, name) * some for name, some in found.items()), torch.zeros(())),
         }
 
-    def policy_loss(self, own: Sequence[Action], rewards: Tensor) -> Tensor:
+    def policy_loss(self, tree: Tree, rewards: Tensor, start: Tensor) -> Tensor:
         """Return the loss whose gradient is that of eq. 5, with a baseline, and with KL(learner || start)."""
         game = self.game
-        tree = self.tree(rows_of([(action.prompt, action.tokens, []) for action in own]))
-        log_p = self.log_p(self.model, tree)  # (M K N, L)
-        with torch.no_grad():
-            start = self.log_p(self.start, tree)
+        log_p, _ = self.scored(self.model, tree)  # (M K N, L)
         lengths = tree.targets.ne(self.NULL_IDX).sum(1)
         kl = divergence(log_p, start).sum(1) / lengths
         self.record_values('kl', kl)
@@ -266,10 +267,11 @@ class P2botAgent(TransmitterAgent):
         chosen = log_p.sum(1) / lengths if game.per_token else log_p.sum(1)
         return -(worth * chosen).mean() * game.turns + game.kl * kl.mean()
 
-    def log_p(self, net: Any, tree: Tree) -> Tensor:
+    def scored(self, net: Any, tree: Tree) -> tuple[Tensor, Tensor | None]:
+        """Return log p of the tokens of each utterance, (M K N, L), and the head's log-odds, (M K N)."""
         with autocast(self.net, self.amp):
-            scores, *_ = net(tree, None, ys=tree.targets)
-        return log_probabilities(scores, tree.targets, self.NULL_IDX)
+            scores, _, odds = net(tree, None, ys=tree.targets)
+        return log_probabilities(scores, tree.targets, self.NULL_IDX), odds
 
     # --------------------------------------------------------------------------------------------- reports
 

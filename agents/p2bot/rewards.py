@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.opt import Opt
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from parlai_persona.metrics import nli
@@ -37,6 +38,11 @@ def turns_of(prompt: Any) -> list[tuple[str, str]]:
     if isinstance(prompt, str):
         return [(PARTNER, prompt)]
     return [(SELF if one['role'] == 'assistant' else PARTNER, one['content']) for one in prompt]
+
+
+def log_next(odds: Tensor) -> Tensor:
+    """Return R2 (eq. 7) from the log-odds that replies are the next ones."""
+    return logsigmoid(odds.float())
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ class Coherence:
         tree = plant(rows_of(turns), self.dictionary.tok2ind[self.dictionary.null_token]).to(device_of(self.net))
         with autocast(self.net, self.amp):
             odds = self.net.judge(self.net.states(tree)[tree.ends])
-        assert odds is not None
-        return logsigmoid(odds.float()).tolist()
+        assert odds is not None, 'this model has no head'
+        return log_next(odds).tolist()
 
 
 @dataclass(frozen=True)
