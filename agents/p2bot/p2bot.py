@@ -84,6 +84,9 @@ class SelfPlay:
     )
     per_token: bool = flag(False, "divide the log-probability of an utterance by its length (the authors' code)")
     kl: float = flag(0.0, 'weight of KL(learner || start), which keeps the learner near the transmitter', least=0)
+    choice: float = flag(
+        0.0, "evaluation and chat: weight of the receiver's score in the choice among the replies of a beam", least=0
+    )
     show: int = flag(50, f'log {SHOWN} conversations every so many updates; 0: none', least=0)
 
 
@@ -99,6 +102,7 @@ class P2botAgent(TransmitterAgent):
         self.game = from_opt(SelfPlay, opt, PREFIX)
         self.saved_start: dict[str, Tensor] | None = None
         super().__init__(opt, shared)
+        self.perceives = shared['perceives'] if shared else self.perception()
         if not shared and self._should_initialize_optimizer():
             self.check()
             self.start = self.frozen(copy.deepcopy(self.net))
@@ -107,16 +111,27 @@ class P2botAgent(TransmitterAgent):
                 self.start.load_state_dict(self.saved_start, strict=False)
             self.prepare_rewards()
 
+    def share(self):
+        return {**super().share(), 'perceives': self.perceives}
+
+    def perception(self) -> Perception | None:
+        """Return the receiver, if something asks for it."""
+        learns = self._should_initialize_optimizer()
+        asked = 'perception' if learns and self.game.perception else 'choice' if self.game.choice else None
+        if asked and not self.game.receiver:
+            raise UserError(
+                f'--{PREFIX}-{asked} {getattr(self.game, asked)} needs --{PREFIX}-receiver MODEL, the model file of a '
+                f'persona:p2bot/receiver; with --{PREFIX}-{asked} 0 nothing is perceived'
+            )
+        return Perception.load(str(self.game.receiver)) if asked else None
+
     def check(self) -> None:
         if not any((self.game.style, self.game.coherence, self.game.perception, self.game.consistency)):
             raise UserError(f'all rewards have the weight 0: give one of --{PREFIX}-style, -coherence, -perception, …')
-        wanted = {'perception': 'receiver', 'consistency': 'nli'}
-        for reward, judge in wanted.items():
-            if getattr(self.game, reward) and not getattr(self.game, judge):
-                raise UserError(
-                    f'--{PREFIX}-{reward} {getattr(self.game, reward)} needs --{PREFIX}-{judge} MODEL; 0 leaves this '
-                    'reward out'
-                )
+        if self.game.consistency and not self.game.nli:
+            raise UserError(
+                f'--{PREFIX}-consistency {self.game.consistency} needs --{PREFIX}-nli MODEL; 0 leaves this reward out'
+            )
         if self.game.coherence and not self.HEAD:
             raise UserError(
                 f'--{PREFIX}-coherence {self.game.coherence} needs the head that judges replies, which '
@@ -150,7 +165,6 @@ class P2botAgent(TransmitterAgent):
             self.rewards['style'] = LanguageStyle(base, self.dict, self.amp)
         if game.consistency:
             self.rewards['consistency'] = Consistency.load(str(game.nli))
-        self.perceives = Perception.load(str(game.receiver)) if game.perception else None
 
     # ------------------------------------------------------------------------------------------ checkpoints
 
@@ -238,7 +252,7 @@ class P2botAgent(TransmitterAgent):
         found = {name: called(reward, own).view(shape) for name, reward in self.rewards.items()}
         if self.game.coherence and odds is not None:
             found['coherence'] = log_next(odds).cpu().view(shape)
-        if self.perceives:
+        if self.perceives and self.game.perception:
             scores = called(self.perceives, [action for some in actions for action in some])
             if self.game.scaled:
                 scores = scaled(scores)
@@ -272,6 +286,18 @@ class P2botAgent(TransmitterAgent):
         with autocast(self.net, self.amp):
             scores, _, odds = net(tree, None, ys=tree.targets)
         return log_probabilities(scores, tree.targets, self.NULL_IDX), odds
+
+    # --------------------------------------------------------------------------------------------- replies
+
+    def choice_scores(self, batch: Batch, replies: Sequence[Sequence[Tokens]]) -> Tensor:
+        scores = super().choice_scores(batch, replies)
+        if not self.perceives or not self.game.choice:
+            return scores
+        personas = [turn.get(fields.PERSONA) or () for turn in batch.turns]
+        texts = [self._v2t(tokens) for some in replies for tokens in some]
+        own = [persona for persona, some in zip(personas, replies, strict=True) for _ in some]
+        perceived = self.perceives(prompts=texts, completions=texts, persona=own)
+        return scores + self.game.choice * torch.tensor(perceived).to(scores)
 
     # --------------------------------------------------------------------------------------------- reports
 

@@ -2,6 +2,7 @@
 sec. 3.1)."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,15 +118,11 @@ class TransmitterAgent(LanguageModelAgent):
         return logsigmoid(self.net.judge(states[tree.ends]).float())
 
     def _rerank_beams(self, batch: Batch, finished: list[list[tuple]]) -> list[list[tuple]]:
-        """Sort the replies of each beam by eq. 3; without a head, or with alpha 1, by eq. 2."""
+        """Sort the replies of each beam by `choice_scores`."""
         if all(len(replies) == 1 for replies in finished):  # nothing to choose
             return finished
-        alpha = self.transmitter.alpha
-        tree = self.branches([[tokens[1:].tolist() for tokens, *_ in replies] for replies in finished])
-        states = self.net.states(tree, self.context(batch))
-        words = super().candidate_scores(tree, states)
-        scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.HEAD else words
-        by_row = scores.split([len(replies) for replies in finished])
+        texts = [[tokens[1:].tolist() for tokens, *_ in replies] for replies in finished]
+        by_row = self.choice_scores(batch, texts).split([len(replies) for replies in finished])
         return [
             sorted(
                 ((tokens, score, *rest) for (tokens, _, *rest), score in zip(replies, some, strict=True)),
@@ -133,6 +130,14 @@ class TransmitterAgent(LanguageModelAgent):
             )
             for replies, some in zip(finished, by_row, strict=True)
         ]
+
+    def choice_scores(self, batch: Batch, replies: Sequence[Sequence[Tokens]]) -> Tensor:
+        """Return the score of each reply by eq. 3; without a head, or with alpha 1, by eq. 2."""
+        alpha = self.transmitter.alpha
+        tree = self.branches(replies)
+        states = self.net.states(tree, self.context(batch))
+        words = super().candidate_scores(tree, states)
+        return alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.HEAD else words
 
 
 class Smoothed(torch.nn.Module):
