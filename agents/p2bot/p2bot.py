@@ -132,7 +132,7 @@ class P2botAgent(TransmitterAgent):
             raise UserError(
                 f'--{PREFIX}-consistency {self.game.consistency} needs --{PREFIX}-nli MODEL; 0 leaves this reward out'
             )
-        if self.game.coherence and not self.HEAD:
+        if self.game.coherence and not self.JUDGES:
             raise UserError(
                 f'--{PREFIX}-coherence {self.game.coherence} needs the head that judges replies, which '
                 f'--{PREFIX}-distractors 0 leaves out: give --{PREFIX}-coherence 0'
@@ -146,7 +146,7 @@ class P2botAgent(TransmitterAgent):
     def build_model(self) -> LanguageModel:
         """Return the transmitter; its head stays as it is, because words are what is learned here."""
         net = super().build_model()
-        if self.HEAD:
+        if self.JUDGES:
             net.head.requires_grad_(False)
         return net
 
