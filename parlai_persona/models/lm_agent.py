@@ -158,7 +158,11 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
 
     def branches(self, replies: Sequence[Sequence[Tokens]]) -> Tree:
         """Return the tree of some replies to each context of a batch."""
-        return self.tree([Row(branches=[(0, tokens) for tokens in some]) for some in replies])
+        rows = [Row() for _ in replies]
+        for row, some in zip(rows, replies, strict=True):
+            for tokens in some:
+                row.add([], tokens)
+        return self.tree(rows)
 
     def _model_input(self, batch: Batch) -> tuple[Tree, Context | None]:
         if batch.is_training:

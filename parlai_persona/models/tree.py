@@ -1,31 +1,78 @@
 """Token trees: many replies scored in one pass of a language model.
 
-A row is a trunk of tokens, with replies on it, and branches that leave it: other replies to the same words. A token
-sees the tokens before it on its own way from the root, and nothing else. So one pass of a dialogue scores all its
-replies, and one pass of a context scores all its candidates. Torch only.
+Texts that begin alike have their first tokens in common. A token sees the tokens before it on its own way from the
+root, and nothing else. So one pass of a dialogue scores all its replies, one pass of a context scores all its
+candidates, and one pass of a conversation scores several ways in which it went on. Torch only.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Tokens = list[int]
+ROOT = -1  # the place before the first token
 
 
-@dataclass
 class Row:
-    """Tokens in a line, and what to score on it."""
+    """A tree of tokens, which grows by texts; each token stands at a place, after that of its parent."""
 
-    trunk: Tokens = field(default_factory=list)
-    replies: list[tuple[int, int]] = field(default_factory=list)  # first and last + 1, on the trunk
-    branches: list[tuple[int, Tokens]] = field(default_factory=list)  # after so many tokens of the trunk
+    def __init__(self) -> None:
+        self.tokens: Tokens = []
+        self.parents: list[int] = []
+        self.places: dict[tuple[int, int], int] = {}  # of a token after a place
+        self.last: Tokens = []  # the last text with a reply
+        self.replies: list[list[int]] = []  # the places of each reply, and the one before it in front
+        self.others: list[list[int]] = []  # the same for other replies to judge
+
+    def add(self, prompt: Tokens, reply: Tokens, others: Sequence[Tokens] = ()) -> None:
+        """Add a reply to a prompt, and other replies to it."""
+        self.last = prompt + reply
+        self.replies.append(self.planted(self.last)[len(prompt) :])
+        self.others += [self.planted(prompt + other)[len(prompt) :] for other in others]
+
+    def planted(self, text: Tokens) -> list[int]:
+        """Return the root and the places of a text's tokens; add those that are not there."""
+        places = [ROOT]
+        for token in text:
+            key = places[-1], token
+            if key not in self.places:
+                self.places[key] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(key[0])
+            places.append(self.places[key])
+        return places
+
+    def goes_on(self, prompt: Tokens) -> bool:
+        """Tell whether a prompt goes on from the last text, or is in the tree already."""
+        return prompt[: len(self.last)] == self.last or self.has(prompt)
+
+    def has(self, prompt: Tokens) -> bool:
+        place = ROOT
+        for token in prompt:
+            if (place, token) not in self.places:
+                return False
+            place = self.places[place, token]
+        return True
+
+    def depths(self) -> list[int]:
+        found: list[int] = []
+        for parent in self.parents:
+            found.append(0 if parent == ROOT else found[parent] + 1)
+        return found
+
+    def sees(self) -> Tensor:
+        """Return what each token sees: (length, length)."""
+        rows = torch.eye(len(self.tokens), dtype=torch.bool).numpy()
+        for place, parent in enumerate(self.parents):
+            if parent != ROOT:
+                rows[place] |= rows[parent]
+        return torch.from_numpy(rows)
 
 
 class Tree(NamedTuple):
-    """A batch of B rows of T tokens with N leaves: first all replies on trunks, then all branches.
+    """A batch of B rows of T tokens with N leaves: first all replies, then all others.
 
     A state is named by its place in the flattened (B, T + 1) states. The first one of each row is the last state of
     the context that the row goes on from, if there is one.
@@ -43,73 +90,43 @@ class Tree(NamedTuple):
 
 
 def rows_of(turns: Iterable[tuple[Tokens, Tokens, Sequence[Tokens]]]) -> list[Row]:
-    """Return rows for prompts with their replies and other replies; a prompt that goes on from a row extends it.
+    """Return rows for prompts with their replies and other replies.
 
     The prompts of a dialogue go on from each other unless the oldest turns were left out, so it becomes one row.
     """
     rows: list[Row] = []
     for prompt, reply, others in turns:
-        row = rows[-1] if rows else Row()
-        if not rows or prompt[: len(row.trunk)] != row.trunk:
-            row = Row()
-            rows.append(row)
-        row.trunk = prompt + reply
-        row.replies.append((len(prompt), len(row.trunk)))
-        row.branches += [(len(prompt), other) for other in others]
+        if not rows or not rows[-1].goes_on(prompt):
+            rows.append(Row())
+        rows[-1].add(prompt, reply, others)
     return rows
 
 
 def plant(rows: Sequence[Row], pad: int) -> Tree:
     """Return the tree of these rows."""
-    grown = [grow(row) for row in rows]
-    width = max(len(tokens) for tokens, _, _ in grown)
+    width = max(len(row.tokens) for row in rows)
     tokens = torch.full((len(rows), width), pad)
     positions = torch.zeros(len(rows), width, dtype=torch.long)
     sees = torch.eye(width, dtype=torch.bool).repeat(len(rows), 1, 1)  # a padding token sees itself
-    leaves: list[tuple[int, int, int, Tokens]] = []  # row, state before, first token's place, tokens
-    branches: list[tuple[int, int, int, Tokens]] = []
-    for number, (row, (line, places, starts)) in enumerate(zip(rows, grown, strict=True)):
-        trunk = len(row.trunk)
-        tokens[number, : len(line)] = torch.tensor(line)
-        positions[number, : len(line)] = torch.tensor(places)
-        sees[number, : len(line), : len(line)] = visible(trunk, row, starts, len(line))
-        leaves += [(number, first, first, row.trunk[first:last]) for first, last in row.replies]
-        branches += [
-            (number, after, start, branch) for (after, branch), start in zip(row.branches, starts, strict=True)
-        ]
-    return Tree(tokens, positions, sees, *leaf_tensors(leaves + branches, width + 1, pad))
+    for number, row in enumerate(rows):
+        length = len(row.tokens)
+        tokens[number, :length] = torch.tensor(row.tokens)
+        positions[number, :length] = torch.tensor(row.depths())
+        sees[number, :length, :length] = row.sees()
+    leaves = [(number, places) for number, row in enumerate(rows) for places in row.replies]
+    leaves += [(number, places) for number, row in enumerate(rows) for places in row.others]
+    return Tree(tokens, positions, sees, *leaf_tensors(leaves, tokens, pad))
 
 
-def grow(row: Row) -> tuple[Tokens, list[int], list[int]]:
-    """Return the tokens of a row, their positions, and where each branch starts."""
-    tokens, positions, starts = list(row.trunk), list(range(len(row.trunk))), []
-    for after, branch in row.branches:
-        starts.append(len(tokens))
-        tokens += branch
-        positions += range(after, after + len(branch))
-    return tokens, positions, starts
-
-
-def visible(trunk: int, row: Row, starts: Sequence[int], length: int) -> Tensor:
-    """Return what each token of a row sees: (length, length)."""
-    sees = torch.ones(length, length, dtype=torch.bool).tril()
-    for (after, branch), start in zip(row.branches, starts, strict=True):
-        sees[start : start + len(branch), after:start] = False
-    return sees
-
-
-def leaf_tensors(
-    leaves: Sequence[tuple[int, int, int, Tokens]], states: int, pad: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def leaf_tensors(leaves: Sequence[tuple[int, list[int]]], tokens: Tensor, pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return `before`, `targets` and `ends` of a tree."""
-    longest = max((len(tokens) for _, _, _, tokens in leaves), default=0)
+    longest = max((len(places) - 1 for _, places in leaves), default=0)
     before = torch.zeros(len(leaves), longest, dtype=torch.long)
     targets = torch.full((len(leaves), longest), pad)
     ends = torch.zeros(len(leaves), dtype=torch.long)
-    for number, (row, after, start, tokens) in enumerate(leaves):
-        first = row * states
-        ways = [after, *range(start + 1, start + len(tokens))]  # a token at place p has its state at p + 1
-        before[number, : len(tokens)] = first + torch.tensor(ways)
-        targets[number, : len(tokens)] = torch.tensor(tokens)
-        ends[number] = first + start + len(tokens)
+    for number, (row, places) in enumerate(leaves):
+        states = row * (tokens.shape[1] + 1) + torch.tensor(places) + 1  # a token at place p has its state at p + 1
+        before[number, : len(places) - 1] = states[:-1]
+        targets[number, : len(places) - 1] = tokens[row, torch.tensor(places[1:], dtype=torch.long)]
+        ends[number] = states[-1]
     return before, targets, ends
