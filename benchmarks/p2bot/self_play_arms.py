@@ -1,8 +1,8 @@
-"""The arms of the part `self-play` of benchmarks/p2bot/speed.py. Each runs in a process of its own.
+"""The arms of the part `self_play` of benchmarks/p2bot/speed.py. Each runs in a process of its own.
 
-An episode is cut short, because the authors' way keeps the activations of every sampled token (0.7 GB a word): six
-copies of a meeting as theirs, but one turn of the learner, and ten words. Words are the most probable ones, and no utterance ends
-early, so all arms say the same.
+A meeting has six copies, as theirs. It is cut short to one turn of 16 words, because the authors' way keeps the
+activations of every sampled word: 0.7 GB. Words are the most probable ones, and no utterance ends early, so all arms
+say the same.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from parlai_persona.agents.p2bot.self_play import LEARNER, USER, Draw, Meeting, 
 from parlai_persona.data.other_task import told
 from parlai_persona.models.language_model import padded
 
-COPIES, TURNS, WORDS = 6, 1, 10
+COPIES, TURNS, WORDS = 6, 1, 16
 
 
 @dataclass(frozen=True)
