@@ -1,4 +1,7 @@
-"""Label candidates in an order that gives nothing away, the same on every machine and for any number of workers."""
+"""Distractors for replies and for personas, in an order that gives nothing away.
+
+They are the same on every machine and for any number of workers.
+"""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -45,6 +48,32 @@ class Distractors:
             f'dialogue {dialogue_id!r}, turn {turn}: found only {len(chosen)} different replies outside this dialogue, '
             f'{count} needed: lower --persona-candidates-count'
         )
+
+
+class OtherPersonas:
+    """Draws personas of one split that share no sentence with a given one.
+
+    Personas with the same sentences in another order count as one. A draw depends only on the seed and on the dialogue.
+    """
+
+    def __init__(self, personas: Iterable[Sequence[str]], seed: int = 0):
+        self.seed = seed
+        distinct: dict[frozenset[str], tuple[str, ...]] = {}
+        for persona in personas:
+            distinct.setdefault(frozenset(persona), tuple(persona))
+        distinct.pop(frozenset(), None)
+        self.personas = list(distinct.items())
+
+    def draw(self, persona: Iterable[str], count: int, dialogue_id: str) -> list[tuple[str, ...]]:
+        """Return `count` different personas that have no sentence of this one, in a random order."""
+        own = frozenset(persona)
+        others = [other for sentences, other in self.personas if own.isdisjoint(sentences)]
+        if len(others) < count:
+            raise DataError(
+                f'dialogue {dialogue_id!r}: saw {len(others)} personas that share no sentence with its own among the '
+                f'{len(self.personas)} of the split, expected {count} or more: ask for fewer, or take a larger split'
+            )
+        return example_rng(self.seed, dialogue_id, 0).sample(others, count)
 
 
 def example_rng(seed: int, dialogue_id: str, turn: int) -> random.Random:
