@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -118,6 +118,10 @@ class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
 
     def other_teacher(self, fold: str) -> FixedDialogTeacher:
         return teacher(Opt(self.other_options()), self.options.of, fold)
+
+    def personas(self) -> Iterable[Sequence[str]]:
+        other = self.other_teacher(self.fold)
+        return other.personas() if isinstance(other, PersonaMetrics) else super().personas()
 
     def training_texts(self) -> Iterator[str]:
         with contextlib.suppress(NoSplit):

@@ -28,4 +28,4 @@ class WholeDialogue(Generic[Item]):
             self.id = None
             return None
         self.items.append(item)
-        return self.items if turn + 1 == message.get(TURNS) else None
+        return self.items if len(self.items) == message.get(TURNS) else None
