@@ -11,6 +11,10 @@ PARTNERS_PERSONA = "partner's persona: "  # and a line of PARTNER_PERSONA
 SILENCE = '__SILENCE__'  # how the data files write the missing turn before the opening one
 KIND = 'kind'  # str: the sort of reply that is asked for, if the task knows it; its README lists the sorts
 
+PERCEPTION = 'perception'  # float, in conversations: how well the text fits the speaker's persona, by a receiver
+PERCEIVED = 'perceived'  # str: the sentence of the persona that it fits best
+PERCEPTION_RANK = 'perception_rank'  # int, at the end: place of the persona among others by all that was said
+
 SPEAKER = 'speaker'  # str: who replies, if the task knows people and not only personas
 DIALOGUES = 'dialogues'  # list of a person's dialogues, each with DIALOGUE_ID, PERSONA and MESSAGES
 MESSAGES = 'messages'  # list of the turns of such a dialogue: text, labels, perhaps label_candidates

@@ -1,6 +1,7 @@
 """`persona_perception` for any agent, judged by a receiver that counts shared words."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from parlai.core.metrics import METRICS_DISPLAY_DATA
 from parlai.core.opt import Opt
 from parlai.core.teachers import register_teacher
 from parlai.scripts.eval_model import EvalModel
+from parlai.scripts.self_chat import SelfChat
 from test_teacher_metrics import SmallTeacher
 
 from parlai_persona.data.dialogue import Dialogue, Turn
@@ -142,6 +144,62 @@ def test_what_is_no_receiver(tmp_path):
         load(str(tmp_path / 'model'))
     with pytest.raises(UserError, match=r'--persona-receiver nowhere: saw no file nowhere.opt; expected a model file'):
         load('nowhere')
+
+
+def test_conversations_are_judged_turn_by_turn(receiver, capsys, tmp_path):
+    people = (f'your persona: {line}\nthem: hi\nme: hello' for line in ('we cook.', 'you dance.', 'she sings.'))
+    (tmp_path / 'own.txt').write_text('\n\n'.join(people))
+    logs = SelfChat.main(
+        task='persona:own',
+        own_file=str(tmp_path / 'own.txt'),
+        persona='i fly.|planes land.',
+        partner_persona='i row.',
+        model='fixed_response',
+        fixed_response='planes land there',
+        datatype='train',
+        selfchat_max_turns=2,
+        outfile=str(tmp_path / 'log'),
+        persona_receiver=receiver,
+        persona_receiver_among=3,
+    )
+    (first, second), (third, fourth) = next(log for log in logs if log)
+    assert [act['perception'] for act in (first, second, third, fourth)] == [2, 0, 2, 0]
+    assert (first['perceived'], second['perceived']) == ('planes land.', 'i row.')
+    assert 'perception_rank' not in first and (third['perception_rank'], fourth['perception_rank']) == (1, 3)
+    assert (
+        '"perception": 2.0, "perceived": "planes land.", "perception_rank": 1' in (tmp_path / 'log.jsonl').read_text()
+    )
+    said = capsys.readouterr().out
+    assert '_1]: planes land there\n      perception 2.00 | planes land.\n   [Fixed' in said
+    assert "ranks FixedResponseAgent_1's persona 1 of 3.\n" in said
+
+
+def test_conversations_of_the_next_pair_begin_anew(receiver):
+    logs = SelfChat.main(
+        task='persona:sample',
+        model='fixed_response',
+        num_self_chats=2,
+        selfchat_max_turns=1,
+        outfile=os.devnull,
+        persona_receiver=receiver,
+    )
+    assert [['perception_rank' in act for act in log[0]] for log in logs if log] == [[True, True]] * 2
+
+
+def test_too_few_personas_for_a_conversation(command, receiver):
+    """It is said before the conversation, not after it."""
+    line = f'self_chat -m repeat_query -t persona:sample -dt valid --persona-receiver {receiver}'
+    done = command(*line.split(), '--persona-receiver-among', '200')
+    assert done.returncode and 'saw' in done.stderr and 'expected 199 or more' in done.stderr
+    assert 'RepeatQuery_1]' not in done.stdout
+
+
+def test_a_person_sees_the_scores_of_the_model(command, receiver):
+    line = (
+        f'interactive -m fixed_response -t persona:sample --fixed-response fly --persona-receiver {receiver} --persona'
+    )
+    done = command(*line.split(), 'i fly.|i row.', input='hello\n')
+    assert '[FixedResponseAgent]: fly\n      perception 1.00 | i fly.\n' in done.stdout
 
 
 def test_names_for_people():

@@ -66,13 +66,20 @@ class Perception:
         """Return the score of each utterance with the persona (eq. 15)."""
         return self.receiver.perception(utterances, [persona] * len(utterances))
 
-    def rank(self, utterances: Sequence[str], persona: Sequence[str], dialogue_id: str) -> int:
-        """Return the place of the persona by what was said in the whole dialogue; 1 is the best."""
+    def nearest(self, utterance: str, persona: Sequence[str]) -> str:
+        """Return the sentence of the persona that fits the utterance best."""
+        return persona[int(self.receiver.relevance([utterance], persona)[0].argmax())]
+
+    def choices(self, persona: Sequence[str], dialogue_id: str) -> list[Sequence[str]]:
+        """Return the personas among which this one is to be recognised, itself first."""
         try:
-            drawn = self.others.draw(persona, self.among - 1, dialogue_id)
+            return [persona, *self.others.draw(persona, self.among - 1, dialogue_id)]
         except DataError as error:
             raise UserError(f'{FLAG}-among {self.among}: {error}') from None
-        return formulas.score_rank(self.receiver.cumulative(utterances, [persona, *drawn]))
+
+    def rank(self, utterances: Sequence[str], choices: Sequence[Sequence[str]]) -> int:
+        """Return the place of the first persona by what was said in the whole dialogue; 1 is the best."""
+        return formulas.score_rank(self.receiver.cumulative(utterances, choices))
 
 
 def from_options(opt: Mapping[str, Any], personas: Callable[[], Iterable[Sequence[str]]]) -> Perception | None:

@@ -238,8 +238,9 @@ class PersonaMetrics(FixedDialogTeacher):
                 self.metrics.add(f'persona_perception_score{source}', AverageMetric(score))
         dialogue = self.said.add(action, both)
         if dialogue:
+            choices = judge.choices(persona, action[DIALOGUE_ID])
             for source, replies in zip(sources, zip(*dialogue, strict=True), strict=True):
-                rank = judge.rank(replies, persona, action[DIALOGUE_ID])
+                rank = judge.rank(replies, choices)
                 self.metrics.add(f'persona_perception{source}', AverageMetric(formulas.hits(rank, 1)))
 
     def _measure_distinct(self, text: str) -> None:
