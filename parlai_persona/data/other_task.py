@@ -17,6 +17,7 @@ from parlai.utils.distributed import is_distributed, num_workers
 from parlai_persona import fields
 from parlai_persona.data.dialogue import NoSplit
 from parlai_persona.data.epochs import SeededEpochs
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 
@@ -121,7 +122,9 @@ class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
 
     def personas(self) -> Iterable[Sequence[str]]:
         other = self.other_teacher(self.fold)
-        return other.personas() if isinstance(other, PersonaMetrics) else super().personas()
+        if not isinstance(other, PersonaMetrics):
+            raise UserError(f'{self.options.of} has no personas(), which --persona-receiver needs: see docs/metrics.md')
+        return other.personas()
 
     def training_texts(self) -> Iterator[str]:
         with contextlib.suppress(NoSplit):
