@@ -11,6 +11,7 @@ from pathlib import Path
 
 import parlai.utils.logging as logging
 import pytest
+import tiny_bert
 import tiny_lm
 from parlai.core.agents import Agent, create_agent_from_model_file
 from parlai.core.loader import load_agent_module, load_teacher_module, load_world_module
@@ -169,6 +170,13 @@ AGENTS = [
         GENERATOR,
         {**TINY_LM, 'lm_layout': 'tokens'},
         shared=('model', 'dict', 'version'),
+    ),
+    Entry(
+        'persona:p2bot/receiver',
+        'parlai_persona.agents.p2bot.receiver:ReceiverAgent',
+        RANKER,
+        {**TINY, 'p2bot_receiver_encoder': tiny_bert.folder, 'p2bot_receiver_loss': 'ce', 'p2bot_receiver_cosine': 9},
+        shared=('model', 'dict', 'caches'),
     ),
     Entry(
         'persona:paml/lm',

@@ -13,10 +13,11 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
 from parlai_persona.errors import UserError
-from parlai_persona.models.base import Base, check, prepare
+from parlai_persona.models.base import Base, check
 from parlai_persona.models.language_model import Context, LanguageModel, joined, padded
 from parlai_persona.models.layout import PARTNER, SELF, Layout
 from parlai_persona.models.saved import NotLoaded
+from parlai_persona.models.trained import prepare
 from parlai_persona.models.tree import Row, plant, rows_of
 
 PAD = 2
@@ -411,7 +412,7 @@ def test_a_model_that_computes_in_a_way_of_its_own_is_refused():
 def test_what_is_trained():
     for train, names in (('nothing', set()), ('lora', {'lora_A', 'lora_B'}), ('all', {'weight'})):
         made = tiny_lm.model()
-        prepare(made, Base(train=train))
+        prepare(made, Base(train=train), 'lm')
         kinds = {part for name, p in made.named_parameters() if p.requires_grad for part in name.split('.')}
         assert names <= kinds and (train == 'all') == ('lora_A' not in kinds and bool(kinds))
 
@@ -420,7 +421,7 @@ def test_checkpointing_changes_no_gradient():
     gradients = []
     for checkpointing in (False, True):
         made = tiny_lm.model()
-        prepare(made, Base(train='all', checkpointing=checkpointing))
+        prepare(made, Base(train='all', checkpointing=checkpointing), 'lm')
         net = LanguageModel(made).train()
         tree = plant(rows_of(TURNS), PAD)
         net.log_likelihoods(tree, net.states(tree), PAD).sum().backward()

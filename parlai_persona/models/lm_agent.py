@@ -18,15 +18,14 @@ from torch import Tensor
 from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags
-from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base, merge_adapters, prepare
-from parlai_persona.models.checksums import fingerprint
+from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
 from parlai_persona.models.language_model import Context, LanguageModel, Past, joined, padded
 from parlai_persona.models.network import device_of, give_back_memory
 from parlai_persona.models.precision import autocast, store_frozen
-from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.tokenizer import TokenizerDictionary
+from parlai_persona.models.trained import SavesTrained, merge_adapters, prepare
 from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
 
 TIDY = 10  # training updates on a CPU; after each it would take a fifth of the time
@@ -54,12 +53,12 @@ class Kept:
         return [(keys[:, :length], values[:, :length]) for keys, values in self.context.row(self.number)]
 
 
-class LanguageModelAgent(PersonaGenerator):
+class LanguageModelAgent(SavesTrained, PersonaGenerator):
     """A generator on a causal language model; checkpoints hold what was trained, and the base's name and checksum."""
 
-    PREFIX = PREFIX
+    PREFIX, BASE_FLAG = PREFIX, f'--{PREFIX}-model'
     MERGES = True  # whether adapters can be merged into the weights if there is nothing to learn
-    HEAD = False  # whether the network has a head that judges replies
+    JUDGES = False  # whether the network has a head that judges replies
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
@@ -96,12 +95,12 @@ class LanguageModelAgent(PersonaGenerator):
 
     def build_model(self) -> LanguageModel:
         found = load_base(self.opt)
-        self.base = {'source': found.source, 'checksum': fingerprint(found.model.state_dict())}
+        self.stand_on(found)
         like = [self.dict.encode(word)[0] for word in ('My', 'Them', 'Me', '\n')] if self.dict.fresh else ()
-        net = LanguageModel(found.model, like, self.HEAD)
+        net = LanguageModel(found.model, like, self.JUDGES)
         check(net, self.options.model)
         self.check_room(found.model.config)
-        prepare(net.base, self.options)
+        prepare(net.base, self.options, PREFIX)
         return net
 
     def check_room(self, config: Any) -> None:
@@ -113,41 +112,6 @@ class LanguageModelAgent(PersonaGenerator):
                 f'--text-truncate {self.text_truncate} and --label-truncate {self.label_truncate}: '
                 f'{self.options.model} has {most} positions for both together'
             )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds: of the model, what was trained."""
-        states = super().state_dict()
-        del states['words']
-        trained = self.trained()
-        states['model'] = {name: p for name, p in states['model'].items() if name in trained}
-        return {**states, 'base': self.base}
-
-    def trained(self) -> set[str]:
-        """Return the names of what a checkpoint holds: of the base, what is trained; of the head, all."""
-        learned = {name for name, p in self.net.named_parameters() if p.requires_grad}
-        return learned | {name for name in self.net.state_dict() if name.startswith('head.')}
-
-    def load(self, path: str) -> dict[str, Any]:
-        states = super().load(path)
-        base = states.get('base') or {}
-        if base.get('checksum') != self.base['checksum']:
-            raise NotLoaded(
-                f'{path} was trained on other weights than those of {self.base["source"]}: it needs '
-                f'{base.get("source", "another kind of model")} (--{PREFIX}-model)'
-            )
-        return states
-
-    def load_state_dict(self, state_dict) -> None:
-        """Load what was trained; a head that the checkpoint lacks stays as it is."""
-        missing, unknown = self.trained() - set(state_dict), set(state_dict) - self.trained()
-        missing = {name for name in missing if not name.startswith('head.')}
-        if missing or unknown:
-            raise NotLoaded(
-                f'the checkpoint has {len(unknown)} weights that this model does not train, and lacks {len(missing)} '
-                f'that it does ({", ".join(sorted(missing | unknown)[:2])}, …): give the --{PREFIX}-… options that it '
-                'was trained with'
-            )
-        self.net.load_state_dict(state_dict, strict=False)
 
     # -------------------------------------------------------------------------------------- observations
 

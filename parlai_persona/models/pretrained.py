@@ -69,11 +69,13 @@ def load(
     return Pretrained(model.eval(), tokenizer, str(where) if path.exists() else f'{where}@{commit(where, revision)}')
 
 
-def load_tokenizer(where: str | Path, revision: str | None = None, flag: str = 'model') -> tuple[Any, Any]:
-    """Return the tokenizer and the config of a causal language model, without its weights."""
+def load_tokenizer(
+    where: str | Path, revision: str | None = None, flag: str = 'model', kind: str = 'causal'
+) -> tuple[Any, Any]:
+    """Return the tokenizer and the config of a model of one of the `KINDS`, without its weights."""
     import transformers
 
-    with explained('causal', where, revision, f'{flag} {where}') as files:
+    with explained(kind, where, revision, f'{flag} {where}') as files:
         return read_tokenizer(files), transformers.AutoConfig.from_pretrained(**files)
 
 

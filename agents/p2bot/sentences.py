@@ -1,0 +1,107 @@
+"""The tokenizer of the receiver's encoders as ParlAI's dictionary: a text is lines, and each line is a sentence."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parlai.agents.hugging_face.dict import HuggingFaceDictionaryAgent
+
+from parlai_persona.agents.p2bot.perception import Tokens
+from parlai_persona.errors import UserError
+from parlai_persona.files import draft
+from parlai_persona.flags import flag, from_opt
+from parlai_persona.models.packages import MINILM, packaged
+from parlai_persona.models.pretrained import load_tokenizer
+
+PREFIX = 'p2bot_receiver'
+FLAG = '--p2bot-receiver-encoder'
+LONGEST = 128  # tokens of a sentence
+REMEMBERED = 100_000  # sentences
+
+
+@dataclass(frozen=True)
+class Source:
+    encoder: str = flag(
+        'google-bert/bert-base-uncased',
+        f"what both encoders start from: a name on Hugging Face's hub, a folder, or {MINILM}, a Python package with "
+        'all-MiniLM-L6-v2',
+        metavar='WHAT',
+    )
+    revision: str | None = flag(None, 'commit, branch or tag of a name on the hub')
+
+
+def encoder_place(opt: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the name or folder of the encoder for transformers, and the revision."""
+    source = from_opt(Source, opt, PREFIX)
+    if source.encoder == MINILM:
+        return str(packaged(MINILM, FLAG).parent), source.revision
+    path = Path(source.encoder).expanduser()
+    return str(path) if path.exists() else source.encoder, source.revision
+
+
+class SentenceDictionary(HuggingFaceDictionaryAgent):
+    """The vector of a text is the tokens of its lines, each between the marks of the encoder ([CLS] and [SEP]).
+
+    Its file only names the encoder, which it belongs to.
+    """
+
+    add_special_tokens = True
+    skip_decode_special_tokens = True
+
+    def __init__(self, opt, shared=None):
+        self.remembered: dict[str, list[int]] = shared['remembered'] if shared else {}
+        self.longest: int = shared['longest'] if shared else LONGEST
+        super().__init__(opt, shared)
+
+    def share(self):
+        return {**super().share(), 'remembered': self.remembered, 'longest': self.longest}
+
+    def get_tokenizer(self, opt) -> Any:
+        tokenizer, config = load_tokenizer(*encoder_place(opt), FLAG, 'encoder')
+        self.longest = min(LONGEST, getattr(config, 'max_position_embeddings', LONGEST))
+        return tokenizer
+
+    def override_special_tokens(self, opt) -> None:
+        self.end = self.line('')[-1:]
+        if not self.end or self.hf_tokenizer.pad_token is None:
+            raise UserError(
+                f'{FLAG} {opt.get(f"{PREFIX}_encoder")}: its tokenizer marks no end of a text, or has no padding. '
+                'Expected an encoder like BERT'
+            )
+        self.null_token = self.start_token = self.hf_tokenizer.pad_token
+        self.end_token = self.ind2tok[self.end[0]]
+        self.unk_token = self.hf_tokenizer.unk_token or self.null_token
+
+    def line(self, text: str) -> list[int]:
+        """Return the tokens of a line; what looks like a special token in it is words."""
+        return self.hf_tokenizer.encode(text, truncation=True, max_length=self.longest, split_special_tokens=True)
+
+    def txt2vec(self, text, vec_type=list):
+        if text not in self.remembered:
+            if len(self.remembered) >= REMEMBERED:
+                self.remembered.clear()
+            lines = (line for line in text.split('\n') if line.strip())
+            self.remembered[text] = [token for line in lines for token in self.line(line)]
+        return vec_type(self.remembered[text])
+
+    def vec2txt(self, vec, **kwargs):
+        return '\n'.join(self.hf_tokenizer.decode(list(one), skip_special_tokens=True) for one in self.sentences(vec))
+
+    def sentences(self, vec: Iterable[int]) -> list[Tokens]:
+        """Return the tokens of each sentence of a vector, without padding."""
+        pad, (end,) = self[self.null_token], self.end
+        found: list[Tokens] = []
+        tokens: list[int] = []
+        for token in vec:
+            if token != pad:
+                tokens.append(int(token))
+            if token == end:
+                found.append(tuple(tokens))
+                tokens = []
+        return [*found, tuple(tokens)] if tokens else found  # the last may be cut off
+
+    def save(self, filename=None, append=False, sort=True) -> None:
+        """Write where the tokenizer comes from; ParlAI expects a file."""
+        with draft(Path(filename or self.opt['dict_file'])) as part:
+            part.write_text(f'the tokenizer of {encoder_place(self.opt)[0]}\n', encoding='utf-8')

@@ -1,0 +1,119 @@
+"""What of a pretrained model is trained, and checkpoints that hold nothing else of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from parlai.core.torch_agent import TorchAgent
+
+from parlai_persona.errors import UserError
+from parlai_persona.flags import flag
+from parlai_persona.models.checksums import fingerprint
+from parlai_persona.models.network import unwrapped
+from parlai_persona.models.pretrained import Pretrained
+from parlai_persona.models.saved import NotLoaded
+
+ALL_LINEAR = 'all-linear'
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The options of an agent that trains a pretrained model, or a part of it."""
+
+    train: str = flag(
+        'lora',
+        "what is trained: low-rank adapters (LoRA), or all weights; 'nothing' leaves the base as it is",
+        choices=('lora', 'all', 'nothing'),
+    )
+    rank: int = flag(16, 'LoRA: rank of the adapters', least=1)
+    scale: float = flag(2.0, 'LoRA: alpha / rank, which multiplies what the adapters add', least=0)
+    targets: tuple[str, ...] = flag((ALL_LINEAR,), 'LoRA: names of the layers to adapt, such as q_proj,v_proj')
+    dropout: float = flag(0.0, 'LoRA: dropout on the input of the adapters', least=0, most=1)
+    checkpointing: bool = flag(False, 'compute activations again in the backward pass: less memory, a third slower')
+
+
+def prepare(model: Any, learning: Learning, prefix: str) -> None:
+    """Leave those weights of a model to be trained that the options name; add adapters to it."""
+    if learning.checkpointing:
+        model.gradient_checkpointing_enable({'use_reentrant': False})
+    if learning.train == 'all':
+        return
+    model.requires_grad_(False)
+    if learning.train == 'nothing':
+        return
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError(f"--{prefix}-train lora needs PEFT: pip install 'parlai-persona[lm]'") from None
+    targets = ALL_LINEAR if learning.targets == (ALL_LINEAR,) else list(learning.targets)
+    config = LoraConfig(
+        r=learning.rank,
+        lora_alpha=round(learning.scale * learning.rank),
+        lora_dropout=learning.dropout,
+        target_modules=targets,
+    )
+    try:
+        inject_adapter_in_model(config, model)
+    except ValueError as error:
+        raise UserError(f'--{prefix}-targets {",".join(learning.targets)}: {error}') from None
+
+
+def merge_adapters(model: Any) -> None:
+    """Add adapters to the weights that they adapt: a third of the matrix products. Nothing can be learned then.
+
+    What `state_dict` says about the adapters stays the same.
+    """
+    for module in model.modules():
+        if hasattr(module, 'merge') and hasattr(module, 'lora_A'):
+            module.merge()
+
+
+class SavesTrained(TorchAgent):
+    """An agent on a pretrained model: its checkpoints hold what was trained, and the base's name and checksum.
+
+    `build_model` has to call `stand_on`.
+    """
+
+    BASE_FLAG: str  # which says what the base is
+    HEAD = 'head.'  # how the names of weights start that are not the base's: checkpoints hold all of them
+    base: dict[str, str]
+
+    def stand_on(self, found: Pretrained) -> None:
+        """Remember which base it is, before anything is added to it."""
+        self.base = {'source': found.source, 'checksum': fingerprint(found.model.state_dict())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: of the model, what was trained."""
+        states = super().state_dict()
+        states.pop('words', None)
+        trained = self.trained()
+        states['model'] = {name: p for name, p in states['model'].items() if name in trained}
+        return {**states, 'base': self.base}
+
+    def trained(self) -> set[str]:
+        """Return the names of what a checkpoint holds: of the base, what is trained; of the head, all."""
+        net = unwrapped(self.model)
+        learned = {name for name, p in net.named_parameters() if p.requires_grad}
+        return learned | {name for name in net.state_dict() if name.startswith(self.HEAD)}
+
+    def load(self, path: str) -> dict[str, Any]:
+        states = super().load(path)
+        base = states.get('base') or {}
+        if base.get('checksum') != self.base['checksum']:
+            raise NotLoaded(
+                f'{path} was trained on other weights than those of {self.base["source"]}: it needs '
+                f'{base.get("source", "another kind of model")} ({self.BASE_FLAG})'
+            )
+        return states
+
+    def load_state_dict(self, state_dict) -> None:
+        """Load what was trained; a head that the checkpoint lacks stays as it is."""
+        missing, unknown = self.trained() - set(state_dict), set(state_dict) - self.trained()
+        missing = {name for name in missing if not name.startswith(self.HEAD)}
+        if missing or unknown:
+            options = self.BASE_FLAG.rpartition('-')[0]
+            raise NotLoaded(
+                f'the checkpoint has {len(unknown)} weights that this model does not train, and lacks {len(missing)} '
+                f'that it does ({", ".join(sorted(missing | unknown)[:2])}, …): give the {options}-… options that it '
+                'was trained with'
+            )
+        unwrapped(self.model).load_state_dict(state_dict, strict=False)

@@ -1,0 +1,136 @@
+"""`-t persona:perception`: whose utterances are these? The label is the speaker's persona; candidates are personas."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from parlai.core.message import Message
+from parlai.core.opt import Opt
+from parlai.utils.distributed import get_rank, num_workers
+
+from parlai_persona import fields
+from parlai_persona.data.candidates import example_rng, shuffled
+from parlai_persona.data.dialogue import DataError
+from parlai_persona.data.epochs import epoch_key
+from parlai_persona.data.other_task import OtherTaskTeacher, episodes, from_all_workers
+from parlai_persona.flags import flag
+
+Persona = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Perception:
+    """Persona perception"""
+
+    of: str = flag('persona:personachat', 'the task with the dialogues', metavar='TASK')
+    distractors: int = flag(31, 'evaluation: personas of others among the candidates', least=1)
+    train_distractors: int = flag(1, 'training: personas of others, drawn anew in each epoch (sec. 4: 1)', least=0)
+    seed: int = flag(0, 'evaluation: seed of the draws and of the order in which candidates are shown')
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One speaker of a dialogue."""
+
+    id: str
+    utterances: tuple[str, ...]
+    persona: Persona
+    partner_persona: Persona = ()
+
+    @property
+    def label(self) -> str:
+        return '\n'.join(self.persona)
+
+
+class DefaultTeacher(OtherTaskTeacher):
+    """Presents speakers. Their own persona is the label alone: no other field has it."""
+
+    PREFIX, OPTIONS = 'perception', Perception
+
+    def __init__(self, opt: Opt, shared=None):
+        super().__init__(opt, shared)
+        self.speakers: list[Speaker] = shared['speakers'] if shared else self.read_speakers()
+        self.personas: list[Persona] = shared['personas'] if shared else self.all_personas
+        self.reset()
+
+    def share(self):
+        return {**super().share(), 'speakers': self.speakers, 'personas': self.personas}
+
+    def read_speakers(self) -> list[Speaker]:
+        """Return all speakers of the split; in an evaluation, this worker's part of them."""
+        other = self.other_teacher(self.fold)
+        dialogues = from_all_workers(list(episodes(other)))
+        everyone = [speaker(messages, number) for number, messages in enumerate(dialogues)]
+        found = [one for one in everyone if one.persona and one.utterances]
+        if everyone and not found:
+            raise DataError(
+                f'{other.id}: none of {len(everyone)} dialogues has a persona (the field {fields.PERSONA!r} of its '
+                'messages) and a reply: give --perception-of another task'
+            )
+        self.all_personas = distinct_personas(found)
+        return found if self.random else found[get_rank() :: num_workers()]
+
+    def num_episodes(self) -> int:
+        return len(self.speakers)
+
+    num_examples = num_episodes
+
+    def get(self, episode_idx: int, entry_idx: int = 0) -> Message:
+        who = self.speakers[episode_idx]
+        if self.random:
+            rng, count = random.Random(f'{epoch_key(self.opt, self.epoch)}/{who.id}'), self.options.train_distractors
+        else:
+            rng, count = example_rng(self.options.seed, who.id, 0), self.options.distractors
+        others = ['\n'.join(persona) for persona in distractors(who, self.personas, count, rng)]
+        return Message(
+            {
+                'text': '\n'.join(who.utterances),
+                'labels': [who.label],
+                'label_candidates': shuffled([who.label, *others], rng),
+                fields.DIALOGUE_ID: who.id,
+                'episode_done': True,
+            }
+        )
+
+    def custom_evaluation(self, teacher_action: Message, labels: Sequence[str] | None, model_response: Message) -> None:
+        """Measure ranks only: the text of a reply is a persona, not something that was said."""
+        ranked = model_response.get('text_candidates')
+        if self.measures_persona and labels and ranked is not None:
+            self._measure_rank(ranked, labels)
+
+
+def speaker(messages: list[dict[str, Any]], number: int) -> Speaker:
+    """Return who replies in an episode of another task."""
+    first = messages[0]
+    replies = [message.get('labels', message.get('eval_labels')) or () for message in messages]
+    return Speaker(
+        str(first.get(fields.DIALOGUE_ID, number)),
+        lines(reply[0] for reply in replies if reply),
+        lines(first.get(fields.PERSONA) or ()),
+        lines(first.get(fields.PARTNER_PERSONA) or ()),
+    )
+
+
+def lines(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts that say something, each on one line."""
+    single = (' '.join(text.split('\n')).strip() for text in texts)
+    return tuple(text for text in single if text)
+
+
+def distinct_personas(speakers: Sequence[Speaker]) -> list[Persona]:
+    return list(dict.fromkeys(one.persona for one in speakers))
+
+
+def distractors(who: Speaker, personas: Sequence[Persona], count: int, rng: random.Random) -> list[Persona]:
+    """Draw personas of others that have no sentence in common with the speaker's or with their partner's."""
+    known = {*who.persona, *who.partner_persona}
+    order = rng.sample(range(len(personas)), len(personas))
+    drawn = list(islice((personas[place] for place in order if known.isdisjoint(personas[place])), count))
+    if len(drawn) < count:
+        raise DataError(
+            f'dialogue {who.id!r}: {count} other personas without a sentence of this one asked for, but the split has '
+            f'only {len(drawn)}: lower --perception-distractors and --perception-train-distractors'
+        )
+    return drawn
