@@ -1,5 +1,7 @@
 """Distractors of personas."""
 
+import random
+
 import pytest
 
 from parlai_persona.data.candidates import OtherPersonas
@@ -9,28 +11,31 @@ FLY, ROW = ('i fly.', 'i fish.'), ('i dance.', 'i row.')
 PERSONAS = [FLY, FLY[::-1], ('i row.', 'i fly.'), ('i sing.',), (), ROW]
 
 
+def drawn(personas, known, count, seed=0):
+    return OtherPersonas(personas).draw(known, count, random.Random(seed))
+
+
 def test_personas_that_share_no_sentence():
-    others = OtherPersonas(PERSONAS)
-    assert sorted(others.draw(('i fly.',), 2, 'a')) == [ROW, ('i sing.',)]
-    assert sorted(others.draw(['i fly.', 'i fish.'], 2, 'a')) == [ROW, ('i sing.',)]
-    assert others.draw(('i row.', 'i fly.'), 1, 'a') == [('i sing.',)]
+    assert sorted(drawn(PERSONAS, ('i fly.',), 2)) == [ROW, ('i sing.',)]
+    assert sorted(drawn(PERSONAS, ['i fly.', 'i fish.'], 2)) == [ROW, ('i sing.',)]
+    assert drawn(PERSONAS, ('i row.', 'i fly.'), 1) == [('i sing.',)]
 
 
 def test_a_persona_in_another_order_of_sentences_is_no_further_one():
-    drawn = OtherPersonas(PERSONAS).draw(('i am new.',), 4, 'a')
-    assert len({frozenset(persona) for persona in drawn}) == 4 and () not in drawn
+    found = drawn(PERSONAS, ('i am new.',), 4)
+    assert len({frozenset(persona) for persona in found}) == 4 and () not in found
 
 
-def test_a_draw_depends_on_the_dialogue_and_the_seed_only():
+def test_a_draw_depends_on_its_seed_only():
     personas = [(f'i am {number}.',) for number in range(100)]
-    first, second = OtherPersonas(personas), OtherPersonas(personas)
-    second.draw(personas[7], 31, 'earlier')
-    assert first.draw(personas[3], 31, 'a') == second.draw(personas[3], 31, 'a')
-    assert first.draw(personas[3], 31, 'a') != first.draw(personas[3], 31, 'b')
-    assert first.draw(personas[3], 31, 'a') != OtherPersonas(personas, seed=1).draw(personas[3], 31, 'a')
-    assert personas[3] not in first.draw(personas[3], 99, 'a')
+    others = OtherPersonas(personas)
+    first = others.draw(personas[3], 31, random.Random('a'))
+    others.draw(personas[7], 31, random.Random('b'))
+    assert first == others.draw(personas[3], 31, random.Random('a')) == drawn(personas, personas[3], 31, 'a')
+    assert first != drawn(personas, personas[3], 31, 'b')
+    assert personas[3] not in drawn(personas, personas[3], 99)
 
 
 def test_too_few_personas():
-    with pytest.raises(DataError, match="dialogue 'a': saw 2 personas .* the 4 of the split, expected 31 or more"):
-        OtherPersonas(PERSONAS).draw(('i fly.',), 31, 'a')
+    with pytest.raises(DataError, match='saw 2 personas without a sentence of this one among the 4 .* expected 31'):
+        drawn(PERSONAS, ('i fly.',), 31)

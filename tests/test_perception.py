@@ -108,7 +108,7 @@ def test_no_receiver_and_no_metric(receiver):
 def test_the_same_others_for_every_agent(receiver):
     asked = []
     judge = Perception(load(receiver), lambda: asked.append(1) or [[f'i am {n}.'] for n in range(99)], 32)
-    drawn = [judge.others.draw(['i am 3.'], 31, 'valid-7') for _ in range(2)]
+    drawn = [judge.choices(['i am 3.'], (), 'valid-7') for _ in range(2)]
     assert drawn[0] == drawn[1] and asked == [1]
 
 

@@ -119,7 +119,11 @@ class PersonaSelfChatWorld(SelfChatWorld):
         context, judge = self.speakers.context, self.speakers.context.perception
         self.speakers.personas = [context.pick('persona', 'random'), context.pick('partner_persona', 'random')]
         self.speakers.restart()
-        self.choices = [judge.choices(one, ' '.join(one)) if judge and one else [] for one in self.speakers.personas]
+        sides = (self.speakers.personas, self.speakers.personas[::-1])
+        self.choices = [
+            judge.choices(own, partners, ' '.join(own)) if judge and own else []
+            for own, partners in zip(*sides, strict=True)
+        ]
         self.prescribed = self.get_openers(self.episode_cnt) or []
 
     def speak(self, speaker: int):

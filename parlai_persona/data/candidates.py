@@ -51,29 +51,28 @@ class Distractors:
 
 
 class OtherPersonas:
-    """Draws personas of one split that share no sentence with a given one.
+    """Draws personas of one split that have no sentence in common with what is known of a speaker.
 
-    Personas with the same sentences in another order count as one. A draw depends only on the seed and on the dialogue.
+    Personas with the same sentences in another order count as one.
     """
 
-    def __init__(self, personas: Iterable[Sequence[str]], seed: int = 0):
-        self.seed = seed
+    def __init__(self, personas: Iterable[Sequence[str]]):
         distinct: dict[frozenset[str], tuple[str, ...]] = {}
         for persona in personas:
             distinct.setdefault(frozenset(persona), tuple(persona))
         distinct.pop(frozenset(), None)
         self.personas = list(distinct.items())
 
-    def draw(self, persona: Iterable[str], count: int, dialogue_id: str) -> list[tuple[str, ...]]:
-        """Return `count` different personas that have no sentence of this one, in a random order."""
-        own = frozenset(persona)
-        others = [other for sentences, other in self.personas if own.isdisjoint(sentences)]
+    def draw(self, known: Iterable[str], count: int, rng: random.Random) -> list[tuple[str, ...]]:
+        """Return `count` different personas without any of the `known` sentences, in a random order."""
+        known = frozenset(known)
+        others = [persona for sentences, persona in self.personas if known.isdisjoint(sentences)]
         if len(others) < count:
             raise DataError(
-                f'dialogue {dialogue_id!r}: saw {len(others)} personas that share no sentence with its own among the '
-                f'{len(self.personas)} of the split, expected {count} or more: ask for fewer, or take a larger split'
+                f'saw {len(others)} personas without a sentence of this one among the {len(self.personas)} of the '
+                f'split, expected {count} or more'
             )
-        return example_rng(self.seed, dialogue_id, 0).sample(others, count)
+        return rng.sample(others, count)
 
 
 def example_rng(seed: int, dialogue_id: str, turn: int) -> random.Random:

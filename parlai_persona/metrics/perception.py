@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from parlai.core.agents import create_agent_from_model_file
 from torch import Tensor
 
-from parlai_persona.data.candidates import OtherPersonas
+from parlai_persona.data.candidates import OtherPersonas, example_rng
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.errors import UserError
 from parlai_persona.flags import flag, from_opt
@@ -52,7 +52,8 @@ class Perceived:
 class Perception:
     """Scores what a speaker says, and ranks their persona among others of the split.
 
-    The others share no sentence with it. They depend only on the dialogue, so every agent is judged with the same ones.
+    The others share no sentence with it or with the partner's persona. They depend only on the dialogue, so every agent
+    is judged with the same ones.
     """
 
     def __init__(self, receiver: Receiver, personas: Callable[[], Iterable[Sequence[str]]], among: int):
@@ -70,12 +71,16 @@ class Perception:
         """Return the sentence of the persona that fits the utterance best."""
         return persona[int(self.receiver.relevance([utterance], persona)[0].argmax())]
 
-    def choices(self, persona: Sequence[str], dialogue_id: str) -> list[Sequence[str]]:
-        """Return the personas among which this one is to be recognised, itself first."""
+    def choices(self, persona: Sequence[str], partners: Sequence[str], dialogue_id: str) -> list[Sequence[str]]:
+        """Return the personas among which this one is to be recognised, itself first.
+
+        They are the candidates that `-t persona:perception` has for this dialogue.
+        """
         try:
-            return [persona, *self.others.draw(persona, self.among - 1, dialogue_id)]
+            others = self.others.draw((*persona, *partners), self.among - 1, example_rng(0, dialogue_id, 0))
         except DataError as error:
-            raise UserError(f'{FLAG}-among {self.among}: {error}') from None
+            raise UserError(f'{FLAG}-among {self.among}: dialogue {dialogue_id!r}: {error}: lower it') from None
+        return [persona, *others]
 
     def rank(self, utterances: Sequence[str], choices: Sequence[Sequence[str]]) -> int:
         """Return the place of the first persona by what was said in the whole dialogue; 1 is the best."""

@@ -23,7 +23,7 @@ from parlai.core.teachers import FixedDialogTeacher
 from parlai.utils.data import DatatypeHelper
 
 from parlai_persona.errors import UserError
-from parlai_persona.fields import DIALOGUE_ID, PERSONA
+from parlai_persona.fields import DIALOGUE_ID, PARTNER_PERSONA, PERSONA
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metrics import formulas, perception
 from parlai_persona.metrics.nli import Nli, load
@@ -238,7 +238,7 @@ class PersonaMetrics(FixedDialogTeacher):
                 self.metrics.add(f'persona_perception_score{source}', AverageMetric(score))
         dialogue = self.said.add(action, both)
         if dialogue:
-            choices = judge.choices(persona, action[DIALOGUE_ID])
+            choices = judge.choices(persona, action.get(PARTNER_PERSONA) or (), action[DIALOGUE_ID])
             for source, replies in zip(sources, zip(*dialogue, strict=True), strict=True):
                 rank = judge.rank(replies, choices)
                 self.metrics.add(f'persona_perception{source}', AverageMetric(formulas.hits(rank, 1)))

@@ -63,7 +63,8 @@ class PersonaPerception(ParlaiScript):
         encoding = sys.stdout.encoding or 'ascii'
         lines = [f'Persona in dialogue {dialogue.id}:', heat_map.text(encoding)]
         if teacher:
-            choices = judge.choices(persona, dialogue.id)
+            partners = dialogue.partner_persona if shown.side == 'self' else dialogue.persona
+            choices = judge.choices(persona, partners, dialogue.id)
             lines.append(f'\nThe receiver ranks this persona {judge.rank(utterances, choices)} of {len(choices)}.')
         said = printable('\n'.join(lines)).encode(encoding, 'replace').decode(encoding)
         print(said)
