@@ -3,9 +3,12 @@
 import math
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import tiny_bert
+import torch
 from listener import listener
 from parlai.core.message import Message
 from parlai.core.metrics import METRICS_DISPLAY_DATA
@@ -13,8 +16,10 @@ from parlai.core.opt import Opt
 from parlai.core.teachers import register_teacher
 from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.self_chat import SelfChat
+from parlai.scripts.train_model import TrainModel
 from test_teacher_metrics import SmallTeacher
 
+from parlai_persona.agents.p2bot.perception import Encoders
 from parlai_persona.data.dialogue import Dialogue, Turn
 from parlai_persona.data.teacher import PersonaTeacher
 from parlai_persona.errors import UserError
@@ -216,3 +221,74 @@ def test_two_processes(parlai, tmp_path, receiver):
         shown.append({name: float(value) for name, value in found})
     assert set(shown[0]) == set(NAMES)
     assert shown[1] == pytest.approx(shown[0])
+
+
+# ------------------------------------------------------------------------------------------ a real receiver
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The model file of a tiny `persona:p2bot/receiver`."""
+    path = str(tmp_path_factory.mktemp('receiver') / 'model')
+    torch.manual_seed(0)
+    TrainModel.main(
+        task='persona:perception',
+        perception_of='persona:sample',
+        persona_sample_dialogues=8,
+        model='persona:p2bot/receiver',
+        model_file=path,
+        p2bot_receiver_encoder=tiny_bert.folder(),
+        p2bot_receiver_loss='ce',
+        p2bot_receiver_cosine=9,
+        batchsize=8,
+        max_train_steps=1,
+        validation_max_exs=1,
+        short_final_eval=True,
+        loglevel='error',
+    )
+    return path
+
+
+def test_gold_replies_are_recognised_as_in_the_task_perception(trained):
+    """The same receiver, dialogues and personas: hits@1 of the one is `persona_perception_gold` of the other."""
+    probed = EvalModel.main(
+        task='persona:perception',
+        perception_of='persona:sample',
+        perception_distractors=3,
+        model_file=trained,
+        datatype='valid',
+        num_examples=30,
+    )
+    report = evaluate(trained, task='persona:sample', persona_receiver_among=4, num_examples=30 * 8)
+    assert report['persona_perception']._denom == 30
+    assert report['persona_perception_gold'].value() == report['persona_perception'].value() == probed['hits@1'].value()
+    assert 0 < report['persona_perception'].value() < 1
+
+
+def test_each_sentence_is_encoded_once(trained, monkeypatch):
+    load.cache_clear()
+    encoded = []
+    encode = Encoders.encode
+
+    def counted(net, which, texts):
+        encoded.extend(texts)
+        return encode(net, which, texts)
+
+    monkeypatch.setattr(Encoders, 'encode', counted)
+    evaluate(trained, task='persona:sample', persona_receiver_among=32, num_examples=24)
+    assert len(encoded) > 100
+    assert max(Counter(encoded).values()) <= 2  # at most by each of the two encoders
+
+
+def test_a_conversation_judged_by_a_trained_receiver(trained):
+    logs = SelfChat.main(
+        task='persona:sample',
+        model='fixed_response',
+        fixed_response='i love to eat soup .',
+        persona='i love to eat soup .|i own a cat.',
+        selfchat_max_turns=1,
+        outfile=os.devnull,
+        persona_receiver=trained,
+    )
+    (first, _) = next(log for log in logs if log)[0]
+    assert 1 <= first['perception_rank'] <= 32 and isinstance(first['perception'], float)
