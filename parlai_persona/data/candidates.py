@@ -61,12 +61,12 @@ class OtherPersonas:
         for persona in personas:
             distinct.setdefault(frozenset(persona), tuple(persona))
         distinct.pop(frozenset(), None)
-        self.personas = list(distinct.items())
+        self.personas, self.sets = list(distinct.values()), list(distinct)
 
     def draw(self, known: Iterable[str], count: int, rng: random.Random) -> list[tuple[str, ...]]:
         """Return `count` different personas without any of the `known` sentences, in a random order."""
         known = frozenset(known)
-        others = [persona for sentences, persona in self.personas if known.isdisjoint(sentences)]
+        others = [one for one, sentences in zip(self.personas, self.sets, strict=True) if known.isdisjoint(sentences)]
         if len(others) < count:
             raise DataError(
                 f'saw {len(others)} personas without a sentence of this one among the {len(self.personas)} of the '

@@ -21,6 +21,8 @@ from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 
+HALVES = {'both': slice(None), 'first': slice(0, None, 2), 'second': slice(1, None, 2)}  # of the people of a split
+
 
 def add_task_flags(parser: ParlaiParser, partial_opt: Opt | None, task: str) -> None:
     """Add the other task's own flags."""

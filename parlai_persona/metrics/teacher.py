@@ -53,6 +53,10 @@ DISPLAY = {
     'hits@3': ('Hits@3', 'share of ranked lists with the label among the first 3'),
     'hits@10': ('Hits@10', 'share of ranked lists with the label among the first 10'),
     'mrr': ('MRR', 'average of 1 / rank of the label; 0 where it is not in the list'),
+    'mrr_sentences': (
+        'MRR, sentences',
+        "average of 1 / rank of a speaker's profile sentences among all (P²Bot, table 5)",
+    ),
     'bleu_corpus': ('BLEU, corpus', 'BLEU-4 by 100 of all replies together, unsmoothed'),
     'bleu_fold': ('BLEU, by dialogue', 'the same of each held-out dialogue, then their mean (PAML)'),
     'ppl_fold': ('Perplexity, by dialogue', 'exp of the mean over held-out dialogues of the mean over tokens (PAML)'),

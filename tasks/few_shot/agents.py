@@ -12,13 +12,11 @@ from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
 from parlai_persona.data.epochs import epoch_key
-from parlai_persona.data.other_task import OtherTaskTeacher
+from parlai_persona.data.other_task import HALVES, OtherTaskTeacher
 from parlai_persona.flags import flag
 from parlai_persona.metrics.types import BleuMetric, ConsistencyMetric
 from parlai_persona.tasks.few_shot.people import PERSONA_RULE, Person, people
 from parlai_persona.tasks.few_shot.swaps import Swaps
-
-HALVES = {'both': slice(None), 'first': slice(0, None, 2), 'second': slice(1, None, 2)}  # of the people of a split
 
 
 @dataclass(frozen=True)
