@@ -4,12 +4,16 @@ PERSONA = 'persona'  # list of str: sentences about the speaker of the labels
 PARTNER_PERSONA = 'partner_persona'  # list of str: sentences about the other speaker
 DIALOGUE_ID = 'dialogue_id'  # str: the same for all turns of a dialogue, unique within a split
 TURN = 'turn'  # int: 0 for the first reply of a dialogue
+TURNS = 'turns'  # int: how many turns the dialogue has
 
 YOUR_PERSONA = 'your persona: '  # how ParlAI marks a line of PERSONA in `text`
 PARTNERS_PERSONA = "partner's persona: "  # and a line of PARTNER_PERSONA
 SILENCE = '__SILENCE__'  # how the data files write the missing turn before the opening one
 KIND = 'kind'  # str: the sort of reply that is asked for, if the task knows it; its README lists the sorts
-TURNS = 'turns'  # int: how many turns the dialogue has, if the task judges whole dialogues
+
+PERCEPTION = 'perception'  # float, in conversations: how well the text fits the speaker's persona, by a receiver
+PERCEIVED = 'perceived'  # str: the sentence of the persona that it fits best
+PERCEPTION_RANK = 'perception_rank'  # int, at the end: place of the persona among others by all that was said
 
 SPEAKER = 'speaker'  # str: who replies, if the task knows people and not only personas
 DIALOGUES = 'dialogues'  # list of a person's dialogues, each with DIALOGUE_ID, both personas and MESSAGES

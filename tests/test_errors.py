@@ -93,6 +93,8 @@ def test_debugging_shows_the_traceback_too(command):
         ('self_chat -m repeat_query -t persona:sample --persona 9999999', 'there is no persona 9999999'),
         ('persona_weights --weights-output x', 'saw no model file'),
         ('persona_weights', 'nothing to write'),
+        ('persona_perception -t persona:sample', '-mf MODEL is missing'),
+        ('persona_perception -mf nowhere -t persona:sample', 'saw no file nowhere.opt'),
         ('persona_babi_generate --babi nowhere --output x', '--babi nowhere: no such folder'),
         ('persona_reddit build --input nowhere --output x', '--input nowhere: saw no such file'),
     ],

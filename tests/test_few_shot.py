@@ -8,11 +8,13 @@ from itertools import product
 
 import paml_tasks
 import pytest
+from listener import listener
 from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
+from parlai_persona.errors import UserError
 from parlai_persona.metrics.formulas import bleu, bleu_counts
 from parlai_persona.tasks.few_shot.groups import join, mapped, persona, read_map
 from parlai_persona.tasks.few_shot.swaps import NEAR, Swaps, texts
@@ -191,6 +193,24 @@ def test_the_averages_of_the_paper_by_hand():
     of_first = bleu(bleu_counts(gold[0][0], gold[0][0]) + bleu_counts('no', gold[0][1]))
     assert report['bleu_fold'] == pytest.approx(of_first / 2) and of_first > 1
     assert report['accuracy'] == 0.25
+
+
+def test_each_held_out_dialogue_is_judged_by_a_receiver(tmp_path):
+    teacher = paml_tasks.teacher(few_shot_folds=2, persona_receiver=listener(tmp_path), persona_receiver_among=2)
+    with pytest.raises(UserError, match=f'{paml_tasks.TASK} has no personas'):
+        teacher.personas()
+    teacher.perception.personas = lambda: [['i am nobody .']]
+    task = teacher.act()
+    gold = [[turn['labels'][0] for turn in one[fields.MESSAGES]] for one in task[fields.DIALOGUES][:2]]
+    said = [gold[0], ['no', 'no']]
+    replies = [[Message(text=text) for text in texts] for texts in said]
+    teacher.observe(Message({fields.REPLIES: replies}))
+    report = teacher.report()
+    assert {name: report[f'persona_perception{name}']._denom for name in ('', '_gold', '_score')} == {
+        '': 2,
+        '_gold': 2,
+        '_score': 4,
+    }
 
 
 def test_rows_of_a_batch_share_the_people_out():

@@ -9,6 +9,7 @@ from parlai.scripts.display_data import setup_args
 
 import parlai_persona  # noqa: F401
 from parlai_persona import fields
+from parlai_persona.data.candidates import OtherPersonas
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.tasks.perception.agents import Speaker, distractors, lines, mean_reciprocal_rank, speaker
 
@@ -93,9 +94,9 @@ def test_the_persona_of_the_partner_is_no_distractor():
     """A speaker says things about their partner, too."""
     who = Speaker('x', ('hi',), ('i ski.', 'i sing.'), ('i own a cat.',))
     others = [('i sing.', 'i fly.'), ('i own a cat.', 'i cook.'), ('i swim.',), who.persona, ('i run.',)]
-    assert sorted(distractors(who, others, 2, random.Random(1))) == [('i run.',), ('i swim.',)]
-    with pytest.raises(DataError, match="dialogue 'x': 3 other personas .* the split has only 2: lower --perception"):
-        distractors(who, others, 3, random.Random(1))
+    assert sorted(distractors(who, OtherPersonas(others), 2, random.Random(1))) == [('i run.',), ('i swim.',)]
+    with pytest.raises(DataError, match="dialogue 'x': saw 2 personas .* expected 3 or more: lower --perception"):
+        distractors(who, OtherPersonas(others), 3, random.Random(1))
 
 
 def test_a_speaker_by_hand():

@@ -11,6 +11,7 @@ from parlai.core.opt import Opt
 
 from parlai_persona.errors import UserError
 from parlai_persona.files import draft
+from parlai_persona.pictures import pyplot, save
 
 COLUMNS, MOST = 3, 9  # histograms in a row of a picture, and in all of it
 
@@ -77,19 +78,5 @@ def draw(histograms: list[dict[str, Any]], path: Path) -> int:
         axis.title.set_size(9)
     figure.supxlabel('weight')
     figure.supylabel('related examples')
-    with draft(path) as part:
-        figure.savefig(part, dpi=80, format='png')
-    plt.close(figure)
+    save(figure, path)
     return len(chosen)
-
-
-def pyplot() -> Any:
-    """Return matplotlib's pyplot for files."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise UserError('pictures need matplotlib: saw none, pip install parlai-persona[plots]') from None
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    return pyplot

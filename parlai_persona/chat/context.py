@@ -17,6 +17,7 @@ from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.data.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
 from parlai_persona.errors import UserError
 from parlai_persona.flags import flag
+from parlai_persona.metrics.perception import Perception
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class TaskContext:
         plain = copy.deepcopy(self.opt)
         plain.update(datatype=f'{fold}:stream' if fold != 'train' else 'train:evalmode:stream', interactive_task=False)
         return create_task_agent_from_taskname(plain)[0]
+
+    @property
+    def perception(self) -> Perception | None:
+        """Return the judge that --persona-receiver asks for."""
+        return self.teacher.perception
 
     def dialogues(self) -> Iterable[Dialogue]:
         """Yield the dialogues of the task and split that the options name."""

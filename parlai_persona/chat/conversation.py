@@ -61,6 +61,7 @@ class Speakers:
         for agent in filter(None, self.agents):
             agent.reset()
         self.turn = 0  # number of messages of the second speaker so far
+        self.said: tuple[list[str], list[str]] = ([], [])  # texts of each speaker
         self.last = Message({'id': 'context', 'text': fields.SILENCE, 'episode_done': False})
 
     def observation(self, listener: int, act: Mapping[str, Any]) -> Message:
@@ -71,7 +72,17 @@ class Speakers:
         """Take note of a message, so that the other speaker answers it."""
         self.last = act
         self.turn += speaker  # a turn is a message of each
+        if 'text' in act:
+            self.said[speaker].append(act['text'])
+            self.perceive(act, self.personas[speaker])
         return Said(speaker, act.get('text', ''), act)
+
+    def perceive(self, act: Message, persona: Persona) -> None:
+        """Note in a message how well it fits the persona of its speaker, if there is a receiver to judge it."""
+        judge = self.context.perception
+        if judge and persona:
+            act.force_set(fields.PERCEPTION, judge.scores([act['text']], persona)[0])
+            act.force_set(fields.PERCEIVED, judge.nearest(act['text'], persona))
 
     def speak(self, speaker: int, prescribed: str | None = None, **extra: Any) -> Said:
         """Send an agent the last message with `extra` fields; return its reply, or let it say what is prescribed."""

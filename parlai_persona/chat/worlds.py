@@ -3,12 +3,14 @@
 from collections import deque
 from typing import Any
 
+from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.worlds import validate
 from parlai.tasks.interactive.worlds import InteractiveWorld
 from parlai.tasks.self_chat.worlds import SelfChatWorld, load_openers_from_file
 
+from parlai_persona import fields
 from parlai_persona.chat.context import PersonaOptions, TaskContext
 from parlai_persona.chat.conversation import Conversation, Event, Note, Said, Speakers, described
 from parlai_persona.errors import printable
@@ -55,7 +57,7 @@ class PersonaInteractiveWorld(InteractiveWorld):
                 self.show(self.conversation.begin())
             return
         self.acts = [self.events.popleft().act, self.events.popleft().act]
-        self.agents[0].observe(validate(self.acts[1]))
+        self.agents[0].observe(validate(with_perception(self.acts[1])))
         self.update_counters()
         self.show()
 
@@ -110,20 +112,49 @@ class PersonaSelfChatWorld(SelfChatWorld):
             raise SystemExit(0) from None
         self.update_counters()
         self.turn_cnt += 1
+        if self.episode_done():
+            self.rank()
 
     def begin(self) -> None:
-        context = self.speakers.context
+        context, judge = self.speakers.context, self.speakers.context.perception
         self.speakers.personas = [context.pick('persona', 'random'), context.pick('partner_persona', 'random')]
         self.speakers.restart()
+        sides = (self.speakers.personas, self.speakers.personas[::-1])
+        self.choices = [
+            judge.choices(own, partners, ' '.join(own)) if judge and own else []
+            for own, partners in zip(*sides, strict=True)
+        ]
         self.prescribed = self.get_openers(self.episode_cnt) or []
 
     def speak(self, speaker: int):
         return self.speakers.speak(speaker, self.prescribed.pop(0) if self.prescribed else None).act
 
+    def rank(self) -> None:
+        """Note in the last messages which place each speaker's persona has among others, if a receiver judges that."""
+        judge = self.speakers.context.perception
+        for act, said, choices in zip(self.acts, self.speakers.said, self.choices, strict=True):
+            if judge and choices and said:
+                act.force_set(fields.PERCEPTION_RANK, judge.rank(said, choices))
+
     def display(self) -> str:
+        acts = self.acts
+        self.acts = [with_perception(act) for act in acts]
         shown = super().display()
+        self.acts = acts
+        for act, choices in zip(acts, self.choices, strict=True):
+            rank = act.get(fields.PERCEPTION_RANK)
+            if rank:
+                shown += f"\nFrom this conversation, the receiver ranks {act['id']}'s persona {rank} of {len(choices)}."
         if self.turn_cnt == 1:
             pairs = zip(self.agents, self.speakers.personas, strict=True)
             personas = [printable(described(f"{agent.id}'s", persona)) for agent, persona in pairs]
             shown = '\n'.join([*personas, shown])
         return shown
+
+
+def with_perception(act: Message) -> Message:
+    """Return the message with a line below it that says how well it fits its speaker's persona, if that is known."""
+    if fields.PERCEPTION not in act:
+        return act
+    noted = f'      perception {act[fields.PERCEPTION]:.2f} | {printable(act[fields.PERCEIVED])}'
+    return Message({**act, 'text': f'{act["text"]}\n{noted}'})

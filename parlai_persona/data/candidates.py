@@ -1,4 +1,7 @@
-"""Label candidates in an order that gives nothing away, the same on every machine and for any number of workers."""
+"""Distractors for replies and for personas, in an order that gives nothing away.
+
+They are the same on every machine and for any number of workers.
+"""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -45,6 +48,31 @@ class Distractors:
             f'dialogue {dialogue_id!r}, turn {turn}: found only {len(chosen)} different replies outside this dialogue, '
             f'{count} needed: lower --persona-candidates-count'
         )
+
+
+class OtherPersonas:
+    """Draws personas of one split that have no sentence in common with what is known of a speaker.
+
+    Personas with the same sentences in another order count as one.
+    """
+
+    def __init__(self, personas: Iterable[Sequence[str]]):
+        distinct: dict[frozenset[str], tuple[str, ...]] = {}
+        for persona in personas:
+            distinct.setdefault(frozenset(persona), tuple(persona))
+        distinct.pop(frozenset(), None)
+        self.personas, self.sets = list(distinct.values()), list(distinct)
+
+    def draw(self, known: Iterable[str], count: int, rng: random.Random) -> list[tuple[str, ...]]:
+        """Return `count` different personas without any of the `known` sentences, in a random order."""
+        known = frozenset(known)
+        others = [one for one, sentences in zip(self.personas, self.sets, strict=True) if known.isdisjoint(sentences)]
+        if len(others) < count:
+            raise DataError(
+                f'saw {len(others)} personas without a sentence of this one among the {len(self.personas)} of the '
+                f'split, expected {count} or more'
+            )
+        return rng.sample(others, count)
 
 
 def example_rng(seed: int, dialogue_id: str, turn: int) -> random.Random:

@@ -100,6 +100,7 @@ class DialogueMessages:
                 fields.PARTNER_PERSONA: list(dialogue.partner_persona),
                 fields.DIALOGUE_ID: dialogue.id,
                 fields.TURN: number,
+                fields.TURNS: len(dialogue.turns),
             }
         )
         if turn.kind:

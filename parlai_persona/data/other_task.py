@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -17,6 +17,7 @@ from parlai.utils.distributed import is_distributed, num_workers
 from parlai_persona import fields
 from parlai_persona.data.dialogue import NoSplit
 from parlai_persona.data.epochs import SeededEpochs
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.metrics.teacher import PersonaMetrics
 
@@ -121,6 +122,12 @@ class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
 
     def other_teacher(self, fold: str) -> FixedDialogTeacher:
         return teacher(Opt(self.other_options()), self.options.of, fold)
+
+    def personas(self) -> Iterable[Sequence[str]]:
+        other = self.other_teacher(self.fold)
+        if not isinstance(other, PersonaMetrics):
+            raise UserError(f'{self.options.of} has no personas(), which --persona-receiver needs: see docs/metrics.md')
+        return other.personas()
 
     def training_texts(self) -> Iterator[str]:
         with contextlib.suppress(NoSplit):

@@ -51,6 +51,9 @@ class PersonaTeacher(SeededEpochs, DialogueMessages, PersonaMetrics, DialogTeach
                         yield turn.text
                     yield turn.reply
 
+    def personas(self) -> Iterator[tuple[str, ...]]:
+        return (dialogue.persona for dialogue in self.split(self.opt['datafile']))
+
     def split(self, fold: str) -> Iterator[Dialogue]:
         """Yield the dialogues of a split; nothing if it is a missing test split that nobody asked for."""
         try:

@@ -179,6 +179,12 @@ def label_rank(ranked: Iterable[str], labels: Collection[str]) -> int | None:
     return next((place for place, candidate in enumerate(ranked, start=1) if candidate in labels), None)
 
 
+def score_rank(scores: Sequence[float]) -> int:
+    """Return the 1-based rank of the first score among all. Ties, and scores that are not numbers, count against it."""
+    first, *others = scores
+    return 1 + sum(not other < first for other in others)
+
+
 def hits(rank: int | None, k: int) -> float:
     """Return hits@k of one ranked list; a label that is not in it is no hit."""
     return float(rank is not None and rank <= k)

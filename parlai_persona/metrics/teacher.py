@@ -22,9 +22,10 @@ from parlai.core.params import ParlaiParser
 from parlai.core.teachers import FixedDialogTeacher
 from parlai.utils.data import DatatypeHelper
 
-from parlai_persona.fields import PERSONA
+from parlai_persona.errors import UserError
+from parlai_persona.fields import DIALOGUE_ID, PARTNER_PERSONA, PERSONA
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.metrics import formulas
+from parlai_persona.metrics import formulas, perception
 from parlai_persona.metrics.nli import Nli, load
 from parlai_persona.metrics.types import (
     BleuMetric,
@@ -33,6 +34,7 @@ from parlai_persona.metrics.types import (
     PerplexityMetric,
     PersonaF1Metric,
 )
+from parlai_persona.metrics.whole import WholeDialogue
 
 sentence_words = lru_cache(maxsize=2**14)(formulas.content_words)  # Persona-Chat has some 6,000 sentences
 
@@ -60,6 +62,10 @@ DISPLAY = {
     'ppl_fold': ('Perplexity, by dialogue', 'exp of the mean over held-out dialogues of the mean over tokens (PAML)'),
     'consistency': ('C', 'persona sentences that a reply entails less those that it contradicts (PAML, eq. 7)'),
     'consistency_fold': ('C, by dialogue', 'mean over held-out dialogues of the mean over their replies (PAML)'),
+    'persona_perception': ('Persona perceived', 'share of dialogues from whose replies the receiver picks the persona'),
+    'persona_perception_gold': ('Persona perceived, gold', "the same from the data's own replies"),
+    'persona_perception_score': ('Perception score', 'score of a reply with its persona (P2Bot, eq. 15)'),
+    'persona_perception_score_gold': ('Perception score, gold', "the same of the data's own replies"),
     'ppl_word': ('Perplexity per word', 'per whitespace token of the label, end included'),
 }
 METRICS_DISPLAY_DATA.update({name: MetricDisplayData(*shown) for name, shown in DISPLAY.items()})
@@ -143,7 +149,7 @@ class PersonaMetrics(FixedDialogTeacher):
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        add_flags(parser.add_argument_group('Persona metrics'), 'persona', Measured)
+        add_flags(parser.add_argument_group('Persona metrics'), 'persona', Measured, perception.Perceived)
         return parser
 
     def __init__(self, opt: Opt, shared: dict[str, Any] | None = None):
@@ -154,14 +160,18 @@ class PersonaMetrics(FixedDialogTeacher):
         else:
             self.word_rarity = WordRarity(measured.metrics_ranks, self.training_texts)
         self.nli: Nli | None = shared['nli'] if shared else None
+        self.perception: perception.Perception | None = shared['perception'] if shared else None
+        self.said: WholeDialogue[tuple[str, str]] = WholeDialogue()  # the replies, each with that of the data
         self.measures_persona = measured.metrics and not DatatypeHelper.is_training(opt['datatype'])
         if self.measures_persona:
             self.metrics.eval_pr = [1, 3, 5, 10, 100]  # ParlAI computes hits@3 if told to
             if measured.nli and not shared:
                 self.nli = load(measured.nli)
+            if not shared:
+                self.perception = perception.from_options(opt, self.personas)
 
     def share(self) -> dict[str, Any]:
-        return {**super().share(), 'word_rarity': self.word_rarity, 'nli': self.nli}
+        return {**super().share(), 'word_rarity': self.word_rarity, 'nli': self.nli, 'perception': self.perception}
 
     @cached_property
     def _token_ppl(self) -> str | None:
@@ -173,6 +183,10 @@ class PersonaMetrics(FixedDialogTeacher):
             f'{type(self).__name__} has no training_texts(), from which persona_cover_train ranks words: '
             'define it, give --persona-metrics-ranks FILE, or switch off with --persona-metrics false'
         )
+
+    def personas(self) -> Iterable[Sequence[str]]:
+        """Return the personas of this split's speakers, among which --persona-receiver recognises one."""
+        raise UserError(f'{type(self).__name__} has no personas(), which --persona-receiver needs: see docs/metrics.md')
 
     def custom_evaluation(
         self, teacher_action: Message, labels: tuple[str, ...] | None, model_response: Message
@@ -188,6 +202,8 @@ class PersonaMetrics(FixedDialogTeacher):
                 self.metrics.add('bleu_corpus', BleuMetric.compute(text, labels[0]))
             if self.nli and teacher_action.get(PERSONA):
                 self.metrics.add('consistency', ConsistencyMetric([[(text, teacher_action[PERSONA])]], self.nli))
+        if self.perception and labels and teacher_action.get(PERSONA):
+            self._measure_perception(self.perception, teacher_action, text, labels[0])
         if model_response.get('text_candidates') is not None and labels:
             self._measure_rank(model_response['text_candidates'], labels)
         if labels and 'ppl' in model_response.get('metrics', {}):
@@ -216,6 +232,20 @@ class PersonaMetrics(FixedDialogTeacher):
         for name, value in averages.items():
             self.metrics.add(name, AverageMetric(value))
         self.metrics.add('persona_f1', PersonaF1Metric(recall, precision))
+
+    def _measure_perception(self, judge: perception.Perception, action: Message, reply: str | None, gold: str) -> None:
+        """Add the scores of the reply and of that in the data; after the last one of a dialogue, the ranks too."""
+        persona, sources = action[PERSONA], ('', '_gold')
+        both = None if reply is None else (reply, gold)
+        if both:
+            for source, score in zip(sources, judge.scores(both, persona), strict=True):
+                self.metrics.add(f'persona_perception_score{source}', AverageMetric(score))
+        dialogue = self.said.add(action, both)
+        if dialogue:
+            choices = judge.choices(persona, action.get(PARTNER_PERSONA) or (), action[DIALOGUE_ID])
+            for source, replies in zip(sources, zip(*dialogue, strict=True), strict=True):
+                rank = judge.rank(replies, choices)
+                self.metrics.add(f'persona_perception{source}', AverageMetric(formulas.hits(rank, 1)))
 
     def _measure_distinct(self, text: str) -> None:
         raw, normalised = text.split(), normalize_answer(text).split()

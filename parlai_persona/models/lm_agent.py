@@ -99,7 +99,7 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
             seen.force_set('kept', self.kept)
             return seen
         turns = [turn for told in observation[fields.DIALOGUES] for turn in self.told(told)]
-        return self.observe_whole(turns=turns, labels=observation['labels'])
+        return self.observe_whole(told=turns, labels=observation['labels'])
 
     def told(self, dialogue: dict[str, Any]) -> list[Message]:
         return self.turns_of(dialogue[fields.MESSAGES], dialogue[fields.PERSONA] or None)
@@ -124,8 +124,8 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         """Return a batch of turns; those of a whole dialogue belong to its place in `obs_batch`."""
-        told = any('turns' in obs for obs in obs_batch)
-        owners = [(place, turn) for place, obs in enumerate(obs_batch) for turn in obs.get('turns', [obs])]
+        told = any('told' in obs for obs in obs_batch)
+        owners = [(place, turn) for place, obs in enumerate(obs_batch) for turn in obs.get('told', [obs])]
         batch = super().batchify([turn for _, turn in owners], sort=sort)
         if batch.valid_indices is None:
             return batch

@@ -137,7 +137,7 @@ class DefaultTeacher(OtherTaskTeacher):
         self.lastY = None
         for fold, replies in zip(task[fields.FOLDS], answers, strict=True):
             dialogues = [task[fields.DIALOGUES][place] for place in fold[fields.QUERY]]
-            messages = [Message({**turn, **dialogue}) for dialogue in dialogues for turn in dialogue[fields.MESSAGES]]
+            messages = [message for dialogue in dialogues for message in turns(dialogue)]
             for message, reply in zip(messages, replies, strict=True):
                 self.metrics.clear_recent()
                 self.metrics.evaluate_response(reply, message['labels'])
@@ -157,3 +157,10 @@ class DefaultTeacher(OtherTaskTeacher):
             if self.nli:
                 group = [(text, message[fields.PERSONA]) for message, text in texts]
                 self.metrics.add('consistency_fold', ConsistencyMetric([group], self.nli))
+
+
+def turns(dialogue: dict[str, Any]) -> list[Message]:
+    """Return the turns of a dialogue as Messages that each know which dialogue they are of, and whose."""
+    told = dialogue[fields.MESSAGES]
+    places = ({fields.TURN: number, fields.TURNS: len(told)} for number in range(len(told)))
+    return [Message({**turn, **dialogue, **place}) for turn, place in zip(told, places, strict=True)]

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from parlai.core.message import Message
@@ -12,7 +11,7 @@ from parlai.core.opt import Opt
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.data.candidates import example_rng, shuffled
+from parlai_persona.data.candidates import OtherPersonas, example_rng, shuffled
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.epochs import epoch_key
 from parlai_persona.data.other_task import HALVES, OtherTaskTeacher, episodes, from_all_workers
@@ -65,12 +64,12 @@ class DefaultTeacher(OtherTaskTeacher):
     def __init__(self, opt: Opt, shared=None):
         super().__init__(opt, shared)
         self.speakers: list[Speaker] = shared['speakers'] if shared else self.read_speakers()
-        self.personas: list[Persona] = shared['personas'] if shared else self.all_personas
+        self.others: OtherPersonas = shared['others'] if shared else self.all_personas
         self.sentences: list[str] = shared['sentences'] if shared else self.all_sentences()
         self.reset()
 
     def share(self):
-        own = {'speakers': self.speakers, 'personas': self.personas, 'sentences': self.sentences}
+        own = {'speakers': self.speakers, 'others': self.others, 'sentences': self.sentences}
         return {**super().share(), **own}
 
     def read_speakers(self) -> list[Speaker]:
@@ -84,14 +83,14 @@ class DefaultTeacher(OtherTaskTeacher):
                 f'{other.id}: none of {len(everyone)} dialogues has a persona (the field {fields.PERSONA!r} of its '
                 'messages) and a reply: give --perception-of another task'
             )
-        self.all_personas = distinct_personas(found)
+        self.all_personas = OtherPersonas(one.persona for one in found)
         return found if self.random else found[HALVES[self.options.half]][get_rank() :: num_workers()]
 
     def all_sentences(self) -> list[str]:
         """Return the distinct sentences of all personas in a random order, if they are the candidates."""
         if self.random or self.options.rank == 'personas':
             return []
-        distinct = dict.fromkeys(sentence for persona in self.personas for sentence in persona)
+        distinct = dict.fromkeys(sentence for persona in self.others.personas for sentence in persona)
         return shuffled(list(distinct), random.Random(self.options.seed))
 
     def num_episodes(self) -> int:
@@ -114,7 +113,7 @@ class DefaultTeacher(OtherTaskTeacher):
             rng, count = random.Random(f'{epoch_key(self.opt, self.epoch)}/{who.id}'), self.options.train_distractors
         else:
             rng, count = example_rng(self.options.seed, who.id, 0), self.options.distractors
-        others = ['\n'.join(persona) for persona in distractors(who, self.personas, count, rng)]
+        others = ['\n'.join(persona) for persona in distractors(who, self.others, count, rng)]
         return shuffled([who.label, *others], rng)
 
     def custom_evaluation(self, teacher_action: Message, labels: Sequence[str] | None, model_response: Message) -> None:
@@ -152,18 +151,11 @@ def lines(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(text for text in single if text)
 
 
-def distinct_personas(speakers: Sequence[Speaker]) -> list[Persona]:
-    return list(dict.fromkeys(one.persona for one in speakers))
-
-
-def distractors(who: Speaker, personas: Sequence[Persona], count: int, rng: random.Random) -> list[Persona]:
-    """Draw personas of others that have no sentence in common with the speaker's or with their partner's."""
-    known = {*who.persona, *who.partner_persona}
-    order = rng.sample(range(len(personas)), len(personas))
-    drawn = list(islice((personas[place] for place in order if known.isdisjoint(personas[place])), count))
-    if len(drawn) < count:
+def distractors(who: Speaker, others: OtherPersonas, count: int, rng: random.Random) -> list[Persona]:
+    """Draw personas that have no sentence in common with the speaker's or with their partner's."""
+    try:
+        return others.draw((*who.persona, *who.partner_persona), count, rng)
+    except DataError as error:
         raise DataError(
-            f'dialogue {who.id!r}: {count} other personas without a sentence of this one asked for, but the split has '
-            f'only {len(drawn)}: lower --perception-distractors and --perception-train-distractors'
-        )
-    return drawn
+            f'dialogue {who.id!r}: {error}: lower --perception-distractors and --perception-train-distractors'
+        ) from None

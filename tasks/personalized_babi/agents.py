@@ -4,7 +4,6 @@ import heapq
 import random
 from collections.abc import Iterable, Iterator
 
-from parlai.core.message import Message
 from parlai.core.metrics import METRICS_DISPLAY_DATA, AverageMetric, ExactMatchMetric, MetricDisplayData
 from parlai.core.opt import Opt
 
@@ -12,6 +11,7 @@ from parlai_persona import fields
 from parlai_persona.data.candidates import Distractors, shuffled
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
 from parlai_persona.data.teacher import PersonaTeacher
+from parlai_persona.metrics.whole import WholeDialogue
 from parlai_persona.tasks.personalized_babi.build import candidates_path, split_path
 from parlai_persona.tasks.personalized_babi.options import PREFIX, Babi
 from parlai_persona.tasks.personalized_babi.parse import KINDS, read_candidates, read_dialogues
@@ -37,7 +37,7 @@ class DefaultTeacher(PersonaTeacher):
 
     def __init__(self, opt: Opt, shared=None):
         self.choices: Choices | None = shared['choices'] if shared else None  # read when first needed
-        self.correct_so_far: tuple[str, int, bool] | None = None  # dialogue, turns so far, whether all were exact
+        self.exact: WholeDialogue[bool] = WholeDialogue()
         super().__init__(opt, shared)
 
     def share(self):
@@ -48,11 +48,6 @@ class DefaultTeacher(PersonaTeacher):
         everything = read_dialogues(path, self.options.personalized)
         count = 0 if fold == 'test' else self.options.dialogues
         yield from choose(everything, count, self.options.seed, str(path)) if count else everything
-
-    def message(self, dialogue: Dialogue, number: int, distractors: Distractors | None) -> Message:
-        message = super().message(dialogue, number, distractors)
-        message[fields.TURNS] = len(dialogue.turns)
-        return message
 
     # ----------------------------------------------------------------------------------------- candidates
 
@@ -90,28 +85,14 @@ class DefaultTeacher(PersonaTeacher):
         reply = model_response.get('text')
         if self.training or not labels:
             return
-        if reply is None:
-            self.correct_so_far = None
-            return
-        exact = ExactMatchMetric.compute(reply, labels)
-        self.metrics.add(f'accuracy_{teacher_action[fields.KIND]}', exact)
-        self.measure_dialogue(teacher_action, exact.value() == 1)
-
-    def measure_dialogue(self, action: Message, right: bool) -> None:
-        """Add `dialogue_accuracy` at the last turn of a dialogue, if all of its turns were seen.
-
-        Each row of a batch has a teacher of its own, which sees whole dialogues unless a mutator drops turns.
-        """
-        id, turn = action[fields.DIALOGUE_ID], action[fields.TURN]
-        if turn == 0:
-            self.correct_so_far = id, 0, True
-        if self.correct_so_far is None or self.correct_so_far[:2] != (id, turn):
-            self.correct_so_far = None
-            return
-        right = self.correct_so_far[2] and right
-        self.correct_so_far = id, turn + 1, right
-        if turn + 1 == action[fields.TURNS]:
-            self.metrics.add('dialogue_accuracy', AverageMetric(right))
+        right: bool | None = None
+        if reply is not None:
+            exact = ExactMatchMetric.compute(reply, labels)
+            self.metrics.add(f'accuracy_{teacher_action[fields.KIND]}', exact)
+            right = exact.value() == 1
+        whole = self.exact.add(teacher_action, right)
+        if whole:
+            self.metrics.add('dialogue_accuracy', AverageMetric(all(whole)))
 
 
 class Choices(list[str]):
