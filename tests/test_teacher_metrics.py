@@ -231,6 +231,20 @@ def test_ranked_lists():
     assert [report[f'hits@{k}'].value() for k in (1, 3, 5)] == [2 / 4, 2 / 4, 3 / 4]
 
 
+class TwoDialogues(SmallTeacher):
+    def setup_data(self, datafile):
+        for message, _ in super().setup_data(datafile):
+            yield message, message['text'] in ('what do you do ?', 'who are you ?')
+
+
+def test_repetition_counts_within_a_dialogue():
+    """Half, a third and nothing of the trigrams were there before; the last two replies are another dialogue."""
+    replies = ['a b c a b c d', 'x a b c y', 'not a thing', 'x a b c y', 'a']
+    shares = [1 / 5, 1 / 3, 0, 0, 0]
+    report = answer(teacher(TwoDialogues), [{'text': reply} for reply in replies])
+    assert report['repetition'].value() == pytest.approx(sum(shares) / 5)
+
+
 def test_an_agents_own_mrr_is_left_alone():
     own = {'text_candidates': REPLIES, 'metrics': {'mrr': AverageMetric(0.125)}}
     assert answer(teacher(), [own] * 5)['mrr'].value() == 0.125

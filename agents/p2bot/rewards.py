@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from parlai_persona.metrics import nli
+from parlai_persona.metrics.perception import Receiver
+from parlai_persona.metrics.perception import load as load_receiver
 from parlai_persona.models.base import load_base
 from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.layout import PARTNER, SELF
@@ -105,12 +107,12 @@ class Coherence:
 class Perception:
     """r (eq. 9): the receiver's score of a reply with the speaker's persona (eq. 15)."""
 
-    receiver: Any
+    receiver: Receiver
     __name__ = 'perception'
 
     @classmethod
     def load(cls, model_file: str) -> 'Perception':
-        return cls(create_agent_from_model_file(model_file, QUIET))
+        return cls(load_receiver(model_file))
 
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
         return self.receiver.perception(list(map(text_of, completions)), persona)

@@ -50,6 +50,7 @@ DISPLAY = {
     'persona_cover_file': ('P-Cover, file', 'eq. 20, words ranked by --persona-metrics-ranks'),
     'distinct_raw_1': ('Distinct-1, raw', 'different words / words of all replies, whitespace tokens'),
     'distinct_raw_2': ('Distinct-2, raw', 'different bigrams / bigrams of all replies, whitespace tokens'),
+    'repetition': ('Repetition', "share of a reply's trigrams that it or an earlier reply of the dialogue already has"),
     'hits@3': ('Hits@3', 'share of ranked lists with the label among the first 3'),
     'hits@10': ('Hits@10', 'share of ranked lists with the label among the first 10'),
     'mrr': ('MRR', 'average of 1 / rank of the label; 0 where it is not in the list'),
@@ -161,6 +162,7 @@ class PersonaMetrics(FixedDialogTeacher):
             self.word_rarity = WordRarity(measured.metrics_ranks, self.training_texts)
         self.nli: Nli | None = shared['nli'] if shared else None
         self.perception: perception.Perception | None = shared['perception'] if shared else None
+        self.earlier: list[str] = []  # the agent's replies in this dialogue
         self.said: WholeDialogue[tuple[str, str]] = WholeDialogue()  # the replies, each with that of the data
         self.measures_persona = measured.metrics and not DatatypeHelper.is_training(opt['datatype'])
         if self.measures_persona:
@@ -198,6 +200,8 @@ class PersonaMetrics(FixedDialogTeacher):
         if text is not None:
             self._measure_persona(text, teacher_action.get(PERSONA) or ())
             self._measure_distinct(text)
+            self.metrics.add('repetition', AverageMetric(formulas.repetition(text, self.earlier)))
+            self.earlier = [] if teacher_action['episode_done'] else [*self.earlier, text]
             if labels:
                 self.metrics.add('bleu_corpus', BleuMetric.compute(text, labels[0]))
             if self.nli and teacher_action.get(PERSONA):
