@@ -1,0 +1,90 @@
+"""Measure what self-play adds to the transmitter of P2Bot: the variants of Table 3 of the paper, and ours.
+
+    python -m benchmarks.p2bot.transmitter --datapath data --only s          # the transmitter that all begin with
+    python -m benchmarks.p2bot.receiver --datapath data --only best          # the receiver
+    python -m benchmarks.p2bot.self_play --datapath data                     # a day on one core
+    make results                                                             # RESULTS.md
+
+Each arm holds 100 meetings of the train split, six times each, from the same transmitter S; three seeds. `full` holds
+2,000, as in the paper. `best of eight` learns nothing: the receiver chooses among the replies of a beam. Evaluation: the
+first examples of ConvAI2's valid split, as in `transmitter`, with the perception of whole dialogues by the receiver.
+
+Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
+training from its last checkpoint.
+"""
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.record import split_label
+from benchmarks.p2bot import receiver, transmitter
+from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OUT, TASK
+
+START = model_file(OUT, 's', 1)
+RECEIVER = model_file(receiver.OUT, 'best', 1)
+EXAMPLES = 512
+METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')
+SEEDS = (1, 2, 3)
+
+
+class Arm(NamedTuple):
+    name: str  # as in RESULTS.md
+    flags: str | None = None  # of the training; None: nothing is trained
+    evaluation: str = ''
+    seeds: tuple[int, ...] = SEEDS
+    steps: int = 100
+
+
+ARMS = {
+    's': Arm('S, with perception', seeds=(1,)),
+    'rs1': Arm('S + RS1', '--p2bot-coherence 0 --p2bot-perception 0'),
+    'rs2': Arm('S + RS1 + RS2', '--p2bot-perception 0'),
+    'rs3': Arm('S + RS1 + RS2 + RS3 (P²Bot)', ''),
+    'own': Arm(
+        'P²Bot, our best', f'--p2bot-baseline leave-one-out --p2bot-kl 0.1 --p2bot-consistency 0.5 --p2bot-nli {NLI}'
+    ),
+    'choice': Arm(
+        'S, best of eight', None, f'-m persona:p2bot --p2bot-receiver {RECEIVER} --p2bot-choice 1 --beam-size 8', (1,)
+    ),
+    'full': Arm('P²Bot, 2,000 meetings', '', seeds=(1,), steps=2000),
+}
+
+
+def job(key: str, seed: int, form: str, datapath: str) -> Job:
+    """Return what trains an arm and evaluates it with one form of the personas."""
+    arm, where = ARMS[key], f'--datapath {shlex.quote(datapath)}'
+    model = START if arm.flags is None else model_file(OUT, key, seed)
+    report = model_file(OUT, key, seed).with_name(f'{form}-{EXAMPLES}-perception.json')
+    train = {}
+    if arm.flags is not None:
+        command = (
+            f'parlai train_model -o persona:p2bot/cpu {BASE} --lm-amp true {where} --init-model {START} '
+            f'--dict-file {START}.dict --p2bot-receiver {RECEIVER} {arm.flags} --max-train-steps {arm.steps} '
+            f'--validation-max-exs 64 --seed {seed} -mf {model}'
+        )
+        train[' '.join(command.split())] = Path(f'{model}.valid')
+    evaluate = (
+        f'parlai eval_model -mf {model} {arm.evaluation} -t {TASK} {where} --persona-source convai2 --persona-form '
+        f'{form} -dt valid -bs 8 --num-examples {EXAMPLES} --lm-amp true --persona-nli {NLI} '
+        f'--persona-receiver {RECEIVER} --skip-generation false --report-filename {report}'
+    )
+    split = f'{split_label(CORPUS, "valid", EXAMPLES)}, {form}'
+    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, EXAMPLES)
+
+
+def main() -> None:
+    args = arguments(__doc__, ARMS, SEEDS)
+    jobs = [
+        job(key, seed, form, args.datapath)
+        for key in args.only
+        for seed in ARMS[key].seeds
+        if seed in args.seeds
+        for form in FORMS
+    ]
+    run_all(jobs, CSV, args.allow_dirty)
+
+
+if __name__ == '__main__':
+    main()
