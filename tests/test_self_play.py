@@ -361,6 +361,49 @@ def test_meetings_of_a_batch_count_alike():
     assert loss(own, rewards) == pytest.approx(sum(halves) / 2, abs=1e-5)
 
 
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(parlai, tmp_path):
+    """Without chance in the words: `multiprocessing_train` of two takes the steps of one with twice the meetings."""
+    common = {
+        'model': 'persona:p2bot',
+        'task': 'persona:dialogues',
+        'dialogues_of': 'persona:sample',
+        'evaltask': 'persona:sample',
+        'persona_sample_dialogues': 8,
+        'lm_model': tiny_lm.folder(),
+        'lm_rank': 2,
+        'label_truncate': 6,
+        **QUIET,
+        'p2bot_coherence': 0,
+        'p2bot_copies': 1,
+        'p2bot_baseline': 'none',
+        'p2bot_temperature': 0,
+        'p2bot_partner_temperature': 0,
+        'optimizer': 'sgd',
+        'learningrate': 0.05,
+        'lr_scheduler': 'none',
+        'max_train_steps': 3,
+        'validation_max_exs': 2,
+        'short_final_eval': True,
+        'seed': 3,
+    }
+    arms = {'start': ('train_model', 2, {'max_train_steps': 1})}
+    begun = {'init_model': str(tmp_path / 'start'), 'dict_file': str(tmp_path / 'start.dict')}
+    arms |= {
+        'one': ('train_model', 2, begun),
+        'two': ('multiprocessing_train', 1, {**begun, 'distributed_world_size': 2}),
+    }
+    for name, (command, size, more) in arms.items():
+        options = {**common, 'batchsize': size, 'model_file': str(tmp_path / name), **more}
+        flags = ((f'--{key.replace("_", "-")}', str(value)) for key, value in options.items())
+        done = parlai(command, *(word for flag in flags for word in flag), '--no-cuda')
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    start, one, two = (torch.load(tmp_path / name, weights_only=True)['model'] for name in arms)
+    assert any((one[name] - start[name]).abs().max() > 1e-3 for name in one)
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+
+
 def test_what_it_reports():
     one = agent(p2bot_copies=2)
     reply, other = learn(one, ONE_MEETING, ONE_MEETING)

@@ -6,8 +6,8 @@
     make results                                                             # RESULTS.md
 
 Each arm holds 100 meetings of the train split, six times each, from the same transmitter S; three seeds. `full` holds
-2,000, as in the paper. `best of eight` learns nothing: the receiver chooses among the replies of a beam. Evaluation: the
-first examples of ConvAI2's valid split, as in `transmitter`, with the perception of whole dialogues by the receiver.
+2,000, as in the paper. `choice` learns nothing: the receiver chooses among the replies of a beam of eight. Evaluation:
+the first examples of ConvAI2's valid split, as in `transmitter`, with the perception of whole dialogues.
 
 Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
 training from its last checkpoint.
