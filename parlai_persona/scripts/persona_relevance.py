@@ -1,6 +1,7 @@
 """`parlai persona_perception`: shows which sentences of a persona a receiver perceives in which utterances.
 
-Every `parlai` command imports this module, so it imports the rest only when it runs.
+Every `parlai` command imports this module, so it imports the rest only when it runs. The module is not called like the
+command, because `persona_plugin` has to come before it in the alphabet.
 """
 
 import sys
