@@ -15,7 +15,7 @@ from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.models.base import Base, check
 from parlai_persona.models.language_model import Context, LanguageModel, joined, padded
-from parlai_persona.models.layout import PARTNER, SELF, Layout
+from parlai_persona.models.layout import LAYOUTS, PARTNER, SELF, Layout
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.trained import prepare
 from parlai_persona.models.tree import Row, plant, rows_of
@@ -219,6 +219,17 @@ def test_what_people_say_is_words(layout):
 
 
 # --------------------------------------------------------------------------------------------- replies
+
+
+@pytest.mark.parametrize('layout', ['words', 'tokens'])
+def test_a_reply_has_no_special_tokens(layout):
+    one = agent(label_truncate=6, lm_layout=layout)
+    special = {*one.dict.hf_tokenizer.all_special_ids, *range(one.dict.known, len(one.dict))} - {one.dict.layout.end}
+    wished = torch.zeros(len(one.dict)).index_fill(0, torch.tensor([*special]), 99.0)
+    scores = one.net.output
+    one.net.output = lambda states: scores(states) + wished
+    text = reply(one, dialogues()[0][:1])['text']
+    assert text and not any(mark in text for mark in [*tiny_lm.MARKS, *LAYOUTS['tokens']])
 
 
 def test_what_is_known_is_not_read_again():

@@ -228,10 +228,11 @@ class P2botAgent(TransmitterAgent):
     def speakers(self) -> tuple[Speaker, Speaker]:
         """Return the learner and the user."""
         game, end = self.game, self.dict.layout.end
-        draws = Draw(self.NULL_IDX, game.temperature, game.top_k), Draw(self.NULL_IDX, game.partner_temperature)
+        never = self.dict.unsaid
+        draws = Draw(never, game.temperature, game.top_k), Draw(never, game.partner_temperature)
         nets = self.net, self.start if game.partner == 'frozen' else self.net
         learner, user = (
-            Speaker(number, net, self.write, self.dict.vec2txt, draw, end, self.label_truncate, self.amp)
+            Speaker(number, net, self.write, self.dict.vec2txt, draw, end, self.NULL_IDX, self.label_truncate, self.amp)
             for number, net, draw in zip((LEARNER, USER), nets, draws, strict=True)
         )
         return learner, user
@@ -285,7 +286,7 @@ class P2botAgent(TransmitterAgent):
         """Return log p of the tokens of each utterance, (M K N, L), and the head's log-odds, (M K N)."""
         with autocast(self.net, self.amp):
             scores, _, odds = net(tree, None, ys=tree.targets)
-        return log_probabilities(scores, tree.targets, self.NULL_IDX), odds
+        return log_probabilities(scores, tree.targets, self.NULL_IDX, self.dict.unsaid), odds
 
     # --------------------------------------------------------------------------------------------- replies
 

@@ -57,7 +57,7 @@ class Action:
 class Draw:
     """Multinomial sampling; with temperature 0 the best token."""
 
-    never: int  # a token
+    never: Sequence[int]  # tokens
     temperature: float = 1.0
     top_k: int = 0
 
@@ -82,6 +82,7 @@ class Speaker:
     text: Callable[[Tokens], str]
     draw: Draw
     end: int
+    pad: int
     longest: int  # tokens of an utterance
     amp: bool = False
     version: object = field(default_factory=object)  # of the weights
@@ -93,7 +94,7 @@ class Speaker:
         prompts = [self.write(meeting.personas[me], meeting.turns(me)) for meeting in meetings]
         with autocast(self.net, self.amp):
             kept = [meeting.kept[me] for meeting in meetings]
-            context = read(self.net, prompts, kept, self.version, self.draw.never)
+            context = read(self.net, prompts, kept, self.version, self.pad)
             replies = sample(self.net, context, self.draw, self.end, self.longest)
         actions = []
         for meeting, prompt, tokens in zip(meetings, prompts, replies, strict=True):
@@ -134,14 +135,14 @@ def play(meetings: Sequence[Meeting], learner: Speaker, user: Speaker, turns: in
 # ------------------------------------------------------------------------------------------ policy gradient
 
 
-def without(scores: Tensor, token: int) -> Tensor:
-    """Return the scores with a token that is never said."""
-    return scores.index_fill(-1, torch.tensor(token, device=scores.device), -torch.inf)
+def without(scores: Tensor, tokens: Sequence[int]) -> Tensor:
+    """Return the scores when these tokens are never said."""
+    return scores.index_fill(-1, torch.tensor(tokens, device=scores.device), -torch.inf)
 
 
-def log_probabilities(scores: Tensor, targets: Tensor, pad: int) -> Tensor:
+def log_probabilities(scores: Tensor, targets: Tensor, pad: int, never: Sequence[int]) -> Tensor:
     """Return log p of the target tokens (R, L) from scores (R, L, V): 0 where there is padding."""
-    chosen = log_softmax(without(precise(scores), pad), -1).gather(-1, targets[..., None]).squeeze(-1)
+    chosen = log_softmax(without(precise(scores), never), -1).gather(-1, targets[..., None]).squeeze(-1)
     return chosen.masked_fill(targets == pad, 0)
 
 

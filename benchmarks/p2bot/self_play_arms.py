@@ -32,7 +32,7 @@ class Endless(Draw):
     end: int = -1
 
     def __call__(self, scores: Tensor) -> Tensor:
-        return super().__call__(self_play.without(scores, self.end))
+        return super().__call__(self_play.without(scores, [self.end]))
 
 
 def learner_of(datapath: Path) -> tuple[Any, list[dict]]:
@@ -63,7 +63,7 @@ def self_play_ours(datapath: Path) -> Figures:
 def self_play_authors(datapath: Path) -> Figures:
     """The authors' way: no cache, a pass with gradient for each word, each turn rewarded by itself."""
     agent, meetings = learner_of(datapath)
-    draw = Endless(agent.NULL_IDX, 0, 0, agent.dict.layout.end)
+    draw = Endless(agent.dict.unsaid, 0, 0, agent.dict.layout.end)
 
     def learn(dialogue: dict) -> None:
         agent.model.eval()
@@ -112,7 +112,7 @@ def spoken(
         tokens, real = padded(texts, agent.NULL_IDX)
         scores = net.output(net.base.base_model(tokens, attention_mask=real.long()).last_hidden_state[:, -1])
         chosen = draw(scores.detach())
-        total = total + log_probabilities(scores[:, None], chosen[:, None], agent.NULL_IDX)[:, 0]
+        total = total + log_probabilities(scores[:, None], chosen[:, None], agent.NULL_IDX, agent.dict.unsaid)[:, 0]
         for reply, token in zip(replies, chosen.tolist(), strict=True):
             reply.append(token)
     for meeting, reply in zip(copies, replies, strict=True):

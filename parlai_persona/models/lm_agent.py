@@ -215,7 +215,7 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
         return self.net.log_likelihoods(tree, states, self.NULL_IDX).sum(1) / tree.targets.ne(self.NULL_IDX).sum(1)
 
     def _generation_activation(self, score: Tensor) -> Tensor:
-        score[..., self.NULL_IDX] = -torch.inf  # no text has it
+        score[..., self.dict.unsaid] = -torch.inf
         return super()._generation_activation(score)
 
 

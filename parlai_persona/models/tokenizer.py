@@ -48,6 +48,8 @@ class TokenizerDictionary(HuggingFaceDictionaryAgent):
         begin = begin if begin == [self.hf_tokenizer.bos_token_id] else []
         persona, partner, own, (*_, end) = (self.mark(mark) for mark in marks)
         self.layout = Layout(self.txt2vec, begin, persona, partner, own, end)
+        special = [*self.hf_tokenizer.all_special_ids, *(self.tok2ind[token] for token in self.fresh)]
+        self.unsaid = [one for one in special if one != end]  # never in a reply
         unused = [one for one in self.hf_tokenizer.all_special_ids if one not in (end, *begin)]
         if not unused:
             raise UserError(f'--lm-model {base_of(opt).model}: its tokenizer has no special token left for padding')
