@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 Tokens = tuple[int, ...]  # of one text
 IMPRESSION, PERSONA = 'impression', 'persona'  # the encoders
 ROWS = 256  # texts that are read at once
+LATEST = 20  # batches
 OVER = ('utterances', 'sentences', 'both')  # what the mean of eq. 14 can be taken over
 
 
@@ -32,6 +33,22 @@ def scaled_dot(H: Tensor, W: Tensor) -> Tensor:
 def scaled_cosine(H: Tensor, W: Tensor, scale: float | Tensor) -> Tensor:
     """Return `scale` times the cosines: another U for eq. 11, which does not depend on the lengths of the vectors."""
     return scale * normalize(H, dim=-1) @ normalize(W, dim=-1).T
+
+
+def standardised(U: Tensor, W: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    """Return by how many standard deviations each relevance is above what other utterances have with the sentence.
+
+    U (N, L) are the dot products of utterances, whose vectors have this mean (d,) and covariance (d, d), with W (L, d).
+    A sentence that is near to everything, such as "i like food.", is then no better than others.
+    """
+    variance = (W @ covariance * W).sum(-1)  # (L,), that of U[:, l]
+    return (U - W @ mean) / variance.clamp(min=1e-12).sqrt()
+
+
+def moments(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean (d,) and the covariance (d, d) of some vectors (N, d)."""
+    mean = H.mean(0)
+    return mean, (H - mean).T @ (H - mean) / len(H)
 
 
 def aggregate(U: Tensor, tau: float, is_there: Tensor) -> Tensor:
@@ -82,14 +99,34 @@ def temperature(updates: int, start: float, end: float, steps: int) -> float:
     return end if updates >= steps else start + (end - start) * updates / steps
 
 
+class Background(nn.Module):
+    """Running averages of the moments of utterances' vectors in training."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.register_buffer('seen', torch.zeros((), dtype=torch.long))  # batches
+        self.register_buffer('mean', torch.zeros(size))
+        self.register_buffer('covariance', torch.zeros(size, size))
+
+    @torch.no_grad()
+    def see(self, mean: Tensor, covariance: Tensor) -> None:
+        """Count the moments of a batch in; the last `LATEST` batches count most, because the encoder changes."""
+        self.seen += 1
+        weight = 1 / self.seen.clamp(max=LATEST)
+        self.mean.lerp_(mean, weight)
+        self.covariance.lerp_(covariance, weight)
+
+
 class Encoders(nn.Module):
     """The impression encoder and the persona encoder (sec. 4.1), which can be one and the same."""
 
-    def __init__(self, encoder: nn.Module, shared: bool):
+    def __init__(self, encoder: nn.Module, shared: bool, background: bool = False):
         super().__init__()
         self.impression = encoder
         if not shared:
             self.persona = copy.deepcopy(encoder)
+        if background:
+            self.head = Background(encoder.config.hidden_size)
 
     def forward(self, utterances: Sequence[Tokens], sentences: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
         """Return H (N, d) and W (L, d), in 32 bits."""

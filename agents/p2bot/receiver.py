@@ -44,6 +44,12 @@ class Receiver(Learning):
     cosine: float = flag(
         0.0, 'relevance is so many times the cosine of the vectors; 0: their scaled dot product (eq. 11)', least=0
     )
+    deviations: float = flag(
+        0.0,
+        'relevance is so many times the number of standard deviations above the mean relevance of the sentence to '
+        'utterances of the training; 0: relevance as it is',
+        least=0,
+    )
     over: str = flag(
         'utterances',
         "mean over the utterances of each one's best sentences (eq. 14), the other way round, or both",
@@ -106,8 +112,8 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         if getattr(found.model, 'pooler', None) is not None:
             found.model.pooler = None  # it reads the first token alone, and nothing reads it
         self.stand_on(found)
-        net = Encoders(found.model, self.receiver.shared)
-        for encoder in net.children():
+        net = Encoders(found.model, self.receiver.shared, background=self.receiver.deviations > 0)
+        for encoder in (found.model, *([] if self.receiver.shared else [net.persona])):
             prepare(encoder, self.receiver, PREFIX.replace('_', '-'))
         return net
 
@@ -214,11 +220,21 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         return U, is_utterance[:, None].to(U.device), is_sentence.to(U.device)
 
     def similarity(self, H: Tensor, W: Tensor) -> Tensor:
-        return (
-            perception.scaled_cosine(H, W, self.receiver.cosine)
-            if self.receiver.cosine
-            else perception.scaled_dot(H, W)
-        )
+        """Return U of all utterances and sentences (eq. 11, or as the options say)."""
+        cosine, deviations = self.receiver.cosine, self.receiver.deviations
+        U = perception.scaled_cosine(H, W, cosine) if cosine else perception.scaled_dot(H, W)
+        if not deviations:
+            return U
+        if cosine:
+            H, W = perception.normalize(H, dim=-1), perception.normalize(W, dim=-1)
+        if self.model.training:
+            mean, covariance = perception.moments(H)
+            self.net.head.see(mean, covariance)
+        elif self.net.head.seen:
+            mean, covariance = self.net.head.mean, self.net.head.covariance
+        else:
+            return U  # nothing is known of other utterances
+        return deviations * perception.standardised(H @ W.T, W, mean, covariance)
 
     def scores(self, U: Tensor, is_utterance: Tensor, is_sentence: Tensor, tau: float) -> Tensor:
         """Return c (B, C); a candidate without sentences is padding, which comes last."""
