@@ -197,6 +197,16 @@ def test_the_public_functions_are_the_equations(options):
     assert ranked['sorted_scores'] == pytest.approx(sorted(c, reverse=True), abs=1e-4)
 
 
+def test_nothing_said_and_nothing_known():
+    """Empty replies and empty personas have finite scores; a persona without sentences comes last."""
+    made = agent()
+    scores = made.perception(['', *SAID], [PERSONA] * 4)
+    assert all(map(math.isfinite, scores)) and scores[1:] == pytest.approx(made.perception(SAID, [PERSONA] * 3))
+    assert made.perception(['hello'], [[]]) == [0] and made.perception([], []) == []
+    assert made.relevance(['hello'], []).shape == (1, 0)
+    assert made.cumulative([], [PERSONA, []]) == [0, FAR]
+
+
 def test_each_sentence_is_encoded_once(monkeypatch):
     made, encoded = agent(), []
     encode = Encoders.encode

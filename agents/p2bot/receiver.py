@@ -22,7 +22,7 @@ from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictiona
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metrics.stopwords import STOP_WORDS
 from parlai_persona.models.network import give_back_memory, unwrapped
-from parlai_persona.models.precision import Precision, autocast
+from parlai_persona.models.precision import Precision, autocast, report_gain
 from parlai_persona.models.pretrained import load
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
 from parlai_persona.models.vector_cache import VectorCache
@@ -98,6 +98,8 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.stop_tokens = shared['stop_tokens'] if shared else self.tokens_that_stay()
         if not shared and not self._should_initialize_optimizer():
             merge_adapters(self.net)
+        if self.amp and not shared:
+            report_gain(self.net, f'--{PREFIX.replace("_", "-")}-amp')
 
     def share(self):
         return {**super().share(), 'caches': self.caches, 'stop_tokens': self.stop_tokens}
@@ -210,8 +212,8 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
         Each distinct text of the batch is encoded once.
         """
-        said = numbered(text for row in utterances for text in row)
-        stated = numbered(text for row in personas for persona in row for text in persona)
+        said = numbered(text for row in utterances for text in row) or {self.nothing: 0}
+        stated = numbered(text for row in personas for persona in row for text in persona) or {self.nothing: 0}
         table = self.similarity(*encode(list(said), list(stated)))  # of all texts
         rows, is_utterance = padded([[said[text] for text in row] for row in utterances])  # (B, N)
         flat = [[stated[text] for text in persona] for row in personas for persona in row]
@@ -259,13 +261,16 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
     def perception(self, utterances: Sequence[str], personas: Sequence[Sequence[str]]) -> list[float]:
         """Return score(x, w) of each utterance and the persona beside it (eq. 15)."""
+        if not utterances:
+            return []
         rows = [[self.sentence(text)] for text in utterances]
         U, _, is_sentence = self.relevances_of(rows, [[persona] for persona in personas])  # (B, 1, 1, L)
         return perception.aggregate(U[:, 0, 0], self.receiver.tau_end, is_sentence[:, 0]).tolist()
 
     def relevance(self, utterances: Sequence[str], persona: Sequence[str]) -> Tensor:
         """Return U (N, L) of eq. 11."""
-        return self.relevances_of([list(map(self.sentence, utterances))], [[persona]])[0][0, 0]
+        U, _, _ = self.relevances_of([list(map(self.sentence, utterances))], [[persona]])  # (1, 1, N, L)
+        return U[0, 0, : len(utterances), : len(persona)]
 
     def cumulative(self, utterances: Sequence[str], personas: Sequence[Sequence[str]]) -> list[float]:
         """Return c of these utterances together with each of the personas (eq. 14)."""
@@ -279,7 +284,12 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
     def sentence(self, text: str) -> Tokens:
         """Return the tokens of a text, as of one line."""
-        return tuple(self.dict.txt2vec(' '.join(text.split('\n'))))
+        return tuple(self.dict.txt2vec(' '.join(text.split('\n')))) or self.nothing
+
+    @property
+    def nothing(self) -> Tokens:
+        """Return the tokens of an empty text, which an encoder can read."""
+        return tuple(self.dict.line(''))
 
 
 def numbered(texts) -> dict[Tokens, int]:
