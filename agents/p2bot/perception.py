@@ -6,7 +6,8 @@ vector. Masks tell what is there from padding; dots stand for any leading dimens
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,10 @@ def temperature(updates: int, start: float, end: float, steps: int) -> float:
 class Background(nn.Module):
     """Running averages of the moments of utterances' vectors in training."""
 
+    seen: Tensor
+    mean: Tensor
+    covariance: Tensor
+
     def __init__(self, size: int):
         super().__init__()
         self.register_buffer('seen', torch.zeros((), dtype=torch.long))  # batches
@@ -120,7 +125,7 @@ class Background(nn.Module):
 class Encoders(nn.Module):
     """The impression encoder and the persona encoder (sec. 4.1), which can be one and the same."""
 
-    def __init__(self, encoder: nn.Module, shared: bool, background: bool = False):
+    def __init__(self, encoder: Any, shared: bool, background: bool = False):
         super().__init__()
         self.impression = encoder
         if not shared:
@@ -153,3 +158,8 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         numbers[place, : len(row)] = torch.tensor(row, dtype=torch.long)
         is_there[place, : len(row)] = True
     return numbers, is_there
+
+
+def numbered(texts: Iterable[Tokens]) -> dict[Tokens, int]:
+    """Return distinct texts with their numbers, in order of appearance."""
+    return {text: number for number, text in enumerate(dict.fromkeys(texts))}

@@ -17,10 +17,9 @@ from parlai.core.torch_ranker_agent import TorchRankerAgent
 from torch import Tensor
 
 from parlai_persona.agents.p2bot import perception
-from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, padded
+from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, numbered, padded
 from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source, encoder_place
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.metrics.stopwords import STOP_WORDS
 from parlai_persona.models.network import give_back_memory, unwrapped
 from parlai_persona.models.precision import Precision, autocast, report_gain
 from parlai_persona.models.pretrained import load
@@ -95,14 +94,13 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.amp = from_opt(Precision, opt, PREFIX).amp
         self.caches = shared['caches'] if shared else {name: VectorCache(CACHED) for name in (IMPRESSION, PERSONA)}
         super().__init__(opt, shared)
-        self.stop_tokens = shared['stop_tokens'] if shared else self.tokens_that_stay()
         if not shared and not self._should_initialize_optimizer():
             merge_adapters(self.net)
         if self.amp and not shared:
             report_gain(self.net, f'--{PREFIX.replace("_", "-")}-amp')
 
     def share(self):
-        return {**super().share(), 'caches': self.caches, 'stop_tokens': self.stop_tokens}
+        return {**super().share(), 'caches': self.caches}
 
     @property
     def net(self) -> Encoders:
@@ -175,15 +173,9 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         rows = []
         for said, persona in zip(utterances, personas, strict=True):
             common = {token for text in said for token in text} & {token for text in persona for token in text}
-            gone = {token for token in sorted(common - self.stop_tokens) if random.random() < self.receiver.hide}
+            gone = {token for token in sorted(common - self.dict.stop_tokens) if random.random() < self.receiver.hide}
             rows.append([tuple(token for token in text if token not in gone) for text in said])
         return rows
-
-    def tokens_that_stay(self) -> set[int]:
-        """Return the tokens of stop words and marks, which `hidden` never leaves out."""
-        marks = {number for token, number in self.dict.tok2ind.items() if not any(map(str.isalnum, token))}
-        words = {token for word in STOP_WORDS for token in self.dict.line(word)}
-        return marks | words | set(self.dict.hf_tokenizer.all_special_ids)
 
     def update_params(self):
         super().update_params()
@@ -290,11 +282,6 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
     def nothing(self) -> Tokens:
         """Return the tokens of an empty text, which an encoder can read."""
         return tuple(self.dict.line(''))
-
-
-def numbered(texts) -> dict[Tokens, int]:
-    """Return distinct texts with their numbers, in order of appearance."""
-    return {text: number for number, text in enumerate(dict.fromkeys(texts))}
 
 
 def not_to_learn_from(personas: list[list[list[Tokens]]], own: Tensor) -> Tensor:
