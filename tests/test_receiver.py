@@ -70,6 +70,31 @@ def test_means_over_sentences_and_both():
     )
 
 
+def test_standard_deviations_by_hand():
+    """Two utterances have dot products 1 and 3 with a sentence: mean 2, deviation 1; with the other 2 and 2."""
+    H, W = torch.tensor([[1.0, 1], [3, 1]]), torch.tensor([[1.0, 0], [0, 2]])
+    mean, covariance = perception.moments(H)
+    assert mean.tolist() == [2, 1] and covariance.tolist() == [[1, 0], [0, 0]]
+    found = perception.standardised(torch.tensor([[5.0, 2.0]]), W, mean, covariance)
+    assert found.tolist() == [[3, 0]]
+    H, W = torch.randn(50, 3), torch.randn(4, 3)
+    U = H @ W.T
+    expected = (U - U.mean(0)) / U.std(0, unbiased=False)
+    torch.testing.assert_close(perception.standardised(U, W, *perception.moments(H)), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_the_background_is_an_average_of_batches():
+    background = perception.Background(2)
+    means = [torch.tensor([float(number), 0]) for number in range(1, 41)]
+    for number, mean in enumerate(means[:4], 1):
+        background.see(mean, mean.outer(mean))
+        assert background.mean[0] == pytest.approx(sum(range(1, number + 1)) / number)
+    assert background.covariance[0, 0] == pytest.approx((1 + 4 + 9 + 16) / 4) and background.seen == 4
+    for mean in means[4:]:
+        background.see(mean, mean.outer(mean))
+    assert 20.5 < background.mean[0] < 40  # later batches count more
+
+
 def test_the_loss_by_hand():
     """Eq. 12 with m = .4: own 1.0 against .9 and .2, own .1 against 2.0 and .1; a mean over distractors."""
     c = torch.tensor([[0.9, 1.0, 0.2], [0.1, 2.0, 0.1]])
@@ -172,6 +197,16 @@ def test_the_public_functions_are_the_equations(options):
     assert ranked['sorted_scores'] == pytest.approx(sorted(c, reverse=True), abs=1e-4)
 
 
+def test_nothing_said_and_nothing_known():
+    """Empty replies and empty personas have finite scores; a persona without sentences comes last."""
+    made = agent()
+    scores = made.perception(['', *SAID], [PERSONA] * 4)
+    assert all(map(math.isfinite, scores)) and scores[1:] == pytest.approx(made.perception(SAID, [PERSONA] * 3))
+    assert made.perception(['hello'], [[]]) == [0] and made.perception([], []) == []
+    assert made.relevance(['hello'], []).shape == (1, 0)
+    assert made.cumulative([], [PERSONA, []]) == [0, FAR]
+
+
 def test_each_sentence_is_encoded_once(monkeypatch):
     made, encoded = agent(), []
     encode = Encoders.encode
@@ -229,6 +264,24 @@ def test_a_step_is_the_gradient_of_the_loss():
     loss.backward()
     for (name, learned), before in zip(made.net.named_parameters(), other.net.parameters(), strict=True):
         torch.testing.assert_close(learned, before - before.grad, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_deviations_are_of_the_training(tmp_path):
+    """A step uses the utterances of its batch, an evaluation what is remembered and saved of them."""
+    options = {'p2bot_receiver_cosine': 1, 'p2bot_receiver_deviations': 3, 'p2bot_receiver_shared': True}
+    made = agent(datatype='train', model_file=str(tmp_path / 'model'), learningrate=1e-9, **options)
+    plain = agent(p2bot_receiver_cosine=1, p2bot_receiver_shared=True)
+    assert torch.equal(made.relevance(SAID, PERSONA), plain.relevance(SAID, PERSONA))  # nothing is known yet
+    for module in made.net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    learn(made, message(labels='labels'))
+    U = plain.relevance(SAID, PERSONA)
+    expected = 3 * (U - U.mean(0)) / U.std(0, unbiased=False)
+    torch.testing.assert_close(made.relevance(SAID, PERSONA), expected, atol=1e-3, rtol=1e-3)
+    made.save()
+    again = loaded(str(tmp_path / 'model'))
+    assert torch.equal(again.relevance(SAID, PERSONA), made.relevance(SAID, PERSONA))
 
 
 def test_a_persona_with_a_sentence_in_common_is_no_distractor():

@@ -6,7 +6,8 @@ vector. Masks tell what is there from padding; dots stand for any leading dimens
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn.functional import normalize
 Tokens = tuple[int, ...]  # of one text
 IMPRESSION, PERSONA = 'impression', 'persona'  # the encoders
 ROWS = 256  # texts that are read at once
+LATEST = 20  # batches
 OVER = ('utterances', 'sentences', 'both')  # what the mean of eq. 14 can be taken over
 
 
@@ -32,6 +34,22 @@ def scaled_dot(H: Tensor, W: Tensor) -> Tensor:
 def scaled_cosine(H: Tensor, W: Tensor, scale: float | Tensor) -> Tensor:
     """Return `scale` times the cosines: another U for eq. 11, which does not depend on the lengths of the vectors."""
     return scale * normalize(H, dim=-1) @ normalize(W, dim=-1).T
+
+
+def standardised(U: Tensor, W: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    """Return by how many standard deviations each relevance is above what other utterances have with the sentence.
+
+    U (N, L) are the dot products of utterances, whose vectors have this mean (d,) and covariance (d, d), with W (L, d).
+    A sentence that is near to everything, such as "i like food.", is then no better than others.
+    """
+    variance = (W @ covariance * W).sum(-1)  # (L,), that of U[:, l]
+    return (U - W @ mean) / variance.clamp(min=1e-12).sqrt()
+
+
+def moments(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean (d,) and the covariance (d, d) of some vectors (N, d)."""
+    mean = H.mean(0)
+    return mean, (H - mean).T @ (H - mean) / len(H)
 
 
 def aggregate(U: Tensor, tau: float, is_there: Tensor) -> Tensor:
@@ -82,14 +100,38 @@ def temperature(updates: int, start: float, end: float, steps: int) -> float:
     return end if updates >= steps else start + (end - start) * updates / steps
 
 
+class Background(nn.Module):
+    """Running averages of the moments of utterances' vectors in training."""
+
+    seen: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.register_buffer('seen', torch.zeros((), dtype=torch.long))  # batches
+        self.register_buffer('mean', torch.zeros(size))
+        self.register_buffer('covariance', torch.zeros(size, size))
+
+    @torch.no_grad()
+    def see(self, mean: Tensor, covariance: Tensor) -> None:
+        """Count the moments of a batch in; the last `LATEST` batches count most, because the encoder changes."""
+        self.seen += 1
+        weight = 1 / self.seen.clamp(max=LATEST)
+        self.mean.lerp_(mean, weight)
+        self.covariance.lerp_(covariance, weight)
+
+
 class Encoders(nn.Module):
     """The impression encoder and the persona encoder (sec. 4.1), which can be one and the same."""
 
-    def __init__(self, encoder: nn.Module, shared: bool):
+    def __init__(self, encoder: Any, shared: bool, background: bool = False):
         super().__init__()
         self.impression = encoder
         if not shared:
             self.persona = copy.deepcopy(encoder)
+        if background:
+            self.head = Background(encoder.config.hidden_size)
 
     def forward(self, utterances: Sequence[Tokens], sentences: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
         """Return H (N, d) and W (L, d), in 32 bits."""
@@ -116,3 +158,8 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         numbers[place, : len(row)] = torch.tensor(row, dtype=torch.long)
         is_there[place, : len(row)] = True
     return numbers, is_there
+
+
+def numbered(texts: Iterable[Tokens]) -> dict[Tokens, int]:
+    """Return distinct texts with their numbers, in order of appearance."""
+    return {text: number for number, text in enumerate(dict.fromkeys(texts))}

@@ -17,12 +17,11 @@ from parlai.core.torch_ranker_agent import TorchRankerAgent
 from torch import Tensor
 
 from parlai_persona.agents.p2bot import perception
-from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, padded
+from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, numbered, padded
 from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source, encoder_place
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.metrics.stopwords import STOP_WORDS
 from parlai_persona.models.network import give_back_memory, unwrapped
-from parlai_persona.models.precision import Precision, autocast
+from parlai_persona.models.precision import Precision, autocast, report_gain
 from parlai_persona.models.pretrained import load
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
 from parlai_persona.models.vector_cache import VectorCache
@@ -43,6 +42,12 @@ class Receiver(Learning):
     beta: float = flag(1e-4, 'weight of the L1 norm of the relevances (eq. 12)', least=0)
     cosine: float = flag(
         0.0, 'relevance is so many times the cosine of the vectors; 0: their scaled dot product (eq. 11)', least=0
+    )
+    deviations: float = flag(
+        0.0,
+        'relevance is so many times the number of standard deviations above the mean relevance of the sentence to '
+        'utterances of the training; 0: relevance as it is',
+        least=0,
     )
     over: str = flag(
         'utterances',
@@ -89,12 +94,13 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.amp = from_opt(Precision, opt, PREFIX).amp
         self.caches = shared['caches'] if shared else {name: VectorCache(CACHED) for name in (IMPRESSION, PERSONA)}
         super().__init__(opt, shared)
-        self.stop_tokens = shared['stop_tokens'] if shared else self.tokens_that_stay()
         if not shared and not self._should_initialize_optimizer():
             merge_adapters(self.net)
+        if self.amp and not shared:
+            report_gain(self.net, f'--{PREFIX.replace("_", "-")}-amp')
 
     def share(self):
-        return {**super().share(), 'caches': self.caches, 'stop_tokens': self.stop_tokens}
+        return {**super().share(), 'caches': self.caches}
 
     @property
     def net(self) -> Encoders:
@@ -106,8 +112,8 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         if getattr(found.model, 'pooler', None) is not None:
             found.model.pooler = None  # it reads the first token alone, and nothing reads it
         self.stand_on(found)
-        net = Encoders(found.model, self.receiver.shared)
-        for encoder in net.children():
+        net = Encoders(found.model, self.receiver.shared, background=self.receiver.deviations > 0)
+        for encoder in (found.model, *([] if self.receiver.shared else [net.persona])):
             prepare(encoder, self.receiver, PREFIX.replace('_', '-'))
         return net
 
@@ -167,15 +173,9 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         rows = []
         for said, persona in zip(utterances, personas, strict=True):
             common = {token for text in said for token in text} & {token for text in persona for token in text}
-            gone = {token for token in sorted(common - self.stop_tokens) if random.random() < self.receiver.hide}
+            gone = {token for token in sorted(common - self.dict.stop_tokens) if random.random() < self.receiver.hide}
             rows.append([tuple(token for token in text if token not in gone) for text in said])
         return rows
-
-    def tokens_that_stay(self) -> set[int]:
-        """Return the tokens of stop words and marks, which `hidden` never leaves out."""
-        marks = {number for token, number in self.dict.tok2ind.items() if not any(map(str.isalnum, token))}
-        words = {token for word in STOP_WORDS for token in self.dict.line(word)}
-        return marks | words | set(self.dict.hf_tokenizer.all_special_ids)
 
     def update_params(self):
         super().update_params()
@@ -204,8 +204,8 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
         Each distinct text of the batch is encoded once.
         """
-        said = numbered(text for row in utterances for text in row)
-        stated = numbered(text for row in personas for persona in row for text in persona)
+        said = numbered(text for row in utterances for text in row) or {self.nothing: 0}
+        stated = numbered(text for row in personas for persona in row for text in persona) or {self.nothing: 0}
         table = self.similarity(*encode(list(said), list(stated)))  # of all texts
         rows, is_utterance = padded([[said[text] for text in row] for row in utterances])  # (B, N)
         flat = [[stated[text] for text in persona] for row in personas for persona in row]
@@ -214,11 +214,21 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         return U, is_utterance[:, None].to(U.device), is_sentence.to(U.device)
 
     def similarity(self, H: Tensor, W: Tensor) -> Tensor:
-        return (
-            perception.scaled_cosine(H, W, self.receiver.cosine)
-            if self.receiver.cosine
-            else perception.scaled_dot(H, W)
-        )
+        """Return U of all utterances and sentences (eq. 11, or as the options say)."""
+        cosine, deviations = self.receiver.cosine, self.receiver.deviations
+        U = perception.scaled_cosine(H, W, cosine) if cosine else perception.scaled_dot(H, W)
+        if not deviations:
+            return U
+        if cosine:
+            H, W = perception.normalize(H, dim=-1), perception.normalize(W, dim=-1)
+        if self.model.training:
+            mean, covariance = perception.moments(H)
+            self.net.head.see(mean, covariance)
+        elif self.net.head.seen:
+            mean, covariance = self.net.head.mean, self.net.head.covariance
+        else:
+            return U  # nothing is known of other utterances
+        return deviations * perception.standardised(H @ W.T, W, mean, covariance)
 
     def scores(self, U: Tensor, is_utterance: Tensor, is_sentence: Tensor, tau: float) -> Tensor:
         """Return c (B, C); a candidate without sentences is padding, which comes last."""
@@ -243,13 +253,16 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
     def perception(self, utterances: Sequence[str], personas: Sequence[Sequence[str]]) -> list[float]:
         """Return score(x, w) of each utterance and the persona beside it (eq. 15)."""
+        if not utterances:
+            return []
         rows = [[self.sentence(text)] for text in utterances]
         U, _, is_sentence = self.relevances_of(rows, [[persona] for persona in personas])  # (B, 1, 1, L)
         return perception.aggregate(U[:, 0, 0], self.receiver.tau_end, is_sentence[:, 0]).tolist()
 
     def relevance(self, utterances: Sequence[str], persona: Sequence[str]) -> Tensor:
         """Return U (N, L) of eq. 11."""
-        return self.relevances_of([list(map(self.sentence, utterances))], [[persona]])[0][0, 0]
+        U, _, _ = self.relevances_of([list(map(self.sentence, utterances))], [[persona]])  # (1, 1, N, L)
+        return U[0, 0, : len(utterances), : len(persona)]
 
     def cumulative(self, utterances: Sequence[str], personas: Sequence[Sequence[str]]) -> list[float]:
         """Return c of these utterances together with each of the personas (eq. 14)."""
@@ -263,12 +276,12 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
     def sentence(self, text: str) -> Tokens:
         """Return the tokens of a text, as of one line."""
-        return tuple(self.dict.txt2vec(' '.join(text.split('\n'))))
+        return tuple(self.dict.txt2vec(' '.join(text.split('\n')))) or self.nothing
 
-
-def numbered(texts) -> dict[Tokens, int]:
-    """Return distinct texts with their numbers, in order of appearance."""
-    return {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    @property
+    def nothing(self) -> Tokens:
+        """Return the tokens of an empty text, which an encoder can read."""
+        return tuple(self.dict.line(''))
 
 
 def not_to_learn_from(personas: list[list[list[Tokens]]], own: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from parlai_persona.agents.p2bot.perception import Tokens
 from parlai_persona.errors import UserError
 from parlai_persona.files import draft
 from parlai_persona.flags import flag, from_opt
+from parlai_persona.metrics.stopwords import STOP_WORDS
 from parlai_persona.models.packages import MINILM, packaged
 from parlai_persona.models.pretrained import load_tokenizer
 
@@ -72,6 +74,13 @@ class SentenceDictionary(HuggingFaceDictionaryAgent):
         self.null_token = self.start_token = self.hf_tokenizer.pad_token
         self.end_token = self.ind2tok[self.end[0]]
         self.unk_token = self.hf_tokenizer.unk_token or self.null_token
+
+    @cached_property
+    def stop_tokens(self) -> set[int]:
+        """The tokens of stop words and marks, and those that no text has."""
+        marks = {number for token, number in self.tok2ind.items() if not any(map(str.isalnum, token))}
+        words = {token for word in STOP_WORDS for token in self.line(word)}
+        return marks | words | set(self.hf_tokenizer.all_special_ids)
 
     def line(self, text: str) -> list[int]:
         """Return the tokens of a line; what looks like a special token in it is words."""
