@@ -201,7 +201,7 @@ class PersonaMetrics(FixedDialogTeacher):
             self._measure_persona(text, teacher_action.get(PERSONA) or ())
             self._measure_distinct(text)
             self.metrics.add('repetition', AverageMetric(formulas.repetition(text, self.earlier)))
-            self.earlier = [] if teacher_action['episode_done'] else [*self.earlier, text]
+            self.earlier = [] if teacher_action.get('episode_done', True) else [*self.earlier, text]
             if labels:
                 self.metrics.add('bleu_corpus', BleuMetric.compute(text, labels[0]))
             if self.nli and teacher_action.get(PERSONA):
