@@ -341,6 +341,11 @@ def adapted(tmp_path_factory) -> str:
     return path
 
 
+def test_a_model_that_learns_nothing_cannot_be_trained():
+    with pytest.raises(UserError, match='--lm-train lora'):
+        agent(datatype='train', lm_train='nothing')
+
+
 def test_a_checkpoint_holds_what_was_trained(adapted):
     states = torch.load(adapted, weights_only=True)
     assert {name.split('.')[0] for name in states['model']} == {'fresh', 'head', 'base'}

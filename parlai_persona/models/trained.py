@@ -81,6 +81,15 @@ class SavesTrained(TorchAgent):
         """Remember which base it is, before anything is added to it."""
         self.base = {'source': found.source, 'checksum': fingerprint(found.model.state_dict())}
 
+    def init_optim(self, params, *args, **kwargs):
+        params = [p for p in params if p.requires_grad]
+        if not params:
+            flags = self.BASE_FLAG.rpartition('-')[0]
+            raise UserError(
+                f'{flags}-train nothing: there is nothing to learn. Evaluate it, or give {flags}-train lora'
+            )
+        return super().init_optim(params, *args, **kwargs)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds: of the model, what was trained."""
         states = super().state_dict()
@@ -110,10 +119,10 @@ class SavesTrained(TorchAgent):
         missing, unknown = self.trained() - set(state_dict), set(state_dict) - self.trained()
         missing = {name for name in missing if not name.startswith(self.HEAD)}
         if missing or unknown:
-            options = self.BASE_FLAG.rpartition('-')[0]
+            flags = self.BASE_FLAG.rpartition('-')[0]
             raise NotLoaded(
                 f'the checkpoint has {len(unknown)} weights that this model does not train, and lacks {len(missing)} '
-                f'that it does ({", ".join(sorted(missing | unknown)[:2])}, …): give the {options}-… options that it '
+                f'that it does ({", ".join(sorted(missing | unknown)[:2])}, …): give the {flags}-… options that it '
                 'was trained with'
             )
         unwrapped(self.model).load_state_dict(state_dict, strict=False)
