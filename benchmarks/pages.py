@@ -56,6 +56,8 @@ RANKED = ('hits@1', 'hits@10', 'mrr')
 FULL_STEPS = 'Dialogue+Fine-tuning, full steps'
 MODES = ('primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing', 'learned')
 OTHER_RATES = tuple(f' (iterations {n}, alpha 5e-05, gamma 0.01, beta 4e-06, images centred)' for n in (5000, 6000))
+PERCEIVED = {'split': 'valid, first half, (?P<personas>original|revised)(, all sentences)?'}
+PERCEIVED_BY, PERCEIVED_METRICS = ('method', 'personas'), ('hits@1', 'mrr_sentences')
 SUMMARY = {
     'paml': Table(
         'paml',
@@ -64,16 +66,7 @@ SUMMARY = {
         (*('Dialogue', 'Dialogue+Fine-tuning', FULL_STEPS, f'{FULL_STEPS}, α = 0.45'), *('PAML', 'PAML, α = 0.45')),
         ('ppl_fold', 'bleu_fold', 'consistency_fold'),
     ),
-    'paml_shots': Table(
-        'paml',
-        ('method', 'metric'),
-        FEW_SHOT | SECOND_HALF,
-        tuple(f'{name}{k}' for name in (FULL_STEPS, 'PAML') for k in (', k = 0', ', k = 1', ', k = 3', ', k = 5', '')),
-        ('consistency_fold', 'ppl_fold'),
-        across='k',
-        heading='k = {}',
-        paper=False,
-    ),
+    'p2bot_receiver': Table('p2bot_receiver', PERCEIVED_BY, PERCEIVED, metrics=PERCEIVED_METRICS),
     'memnet_personachat': Table(
         'memnet',
         where={'task': 'persona:personachat'},
@@ -160,8 +153,23 @@ PAGES = {
             title='Earlier classifiers, whose pairs had some utterances of the cases with other punctuation',
         ),
     ),
+    'p2bot_receiver': page(
+        'persona:p2bot/receiver',
+        Table('p2bot_receiver', PERCEIVED_BY, PERCEIVED, title='Whose utterances are these, of 32 personas?'),
+    ),
     'paml': page(
         'persona:paml',
+        Table(
+            'paml',
+            ('method', 'metric'),
+            FEW_SHOT | SECOND_HALF,
+            tuple(f'{name}{k}' for name in (FULL_STEPS, 'PAML') for k in (*(f', k = {k}' for k in (0, 1, 3, 5)), '')),
+            ('consistency_fold', 'ppl_fold'),
+            across='k',
+            heading='k = {}',
+            paper=False,
+            title='Figure 2: how C grows with k, and what it does to perplexity',
+        ),
         Table(
             'paml', ADAPTATION, FEW_SHOT | SECOND_HALF, title='Second half of the people, after adapting to k dialogues'
         ),
@@ -194,7 +202,7 @@ PAGES = {
         Table('memnet_speed', COMPARISON, title='persona:memnet'),
         Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
         Table('paml_speed', COMPARISON, title='persona:paml'),
-        Table('p2bot_speed', COMPARISON, title='persona:p2bot/transmitter, on SmolLM2-135M'),
+        Table('p2bot_speed', COMPARISON, title='persona:p2bot, on SmolLM2-135M and MiniLM'),
     ),
     'startup': page(
         'What the plugin adds to the start of a command',
