@@ -57,7 +57,10 @@ FULL_STEPS = 'Dialogue+Fine-tuning, full steps'
 MODES = ('primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing', 'learned')
 OTHER_RATES = tuple(f' (iterations {n}, alpha 5e-05, gamma 0.01, beta 4e-06, images centred)' for n in (5000, 6000))
 PERCEIVED = {'split': 'valid, first half, (?P<personas>original|revised)(, all sentences)?'}
-PERCEIVED_BY, PERCEIVED_METRICS = ('method', 'personas'), ('hits@1', 'mrr_sentences')
+RECEIVERS = (
+    *('Random', 'IR (ir_baseline)', 'MiniLM as it is'),
+    *('Receiver, margin loss (the paper)', 'Receiver, our best'),
+)
 SUMMARY = {
     'paml': Table(
         'paml',
@@ -66,7 +69,9 @@ SUMMARY = {
         (*('Dialogue', 'Dialogue+Fine-tuning', FULL_STEPS, f'{FULL_STEPS}, α = 0.45'), *('PAML', 'PAML, α = 0.45')),
         ('ppl_fold', 'bleu_fold', 'consistency_fold'),
     ),
-    'p2bot_receiver': Table('p2bot_receiver', PERCEIVED_BY, PERCEIVED, metrics=PERCEIVED_METRICS),
+    'p2bot_receiver': Table(
+        'p2bot_receiver', where=PERCEIVED, methods=RECEIVERS, metrics=('hits@1', 'mrr_sentences'), across='personas'
+    ),
     'memnet_personachat': Table(
         'memnet',
         where={'task': 'persona:personachat'},
@@ -101,11 +106,6 @@ SUMMARY = {
             f'meta_memnn mnist oracle{OTHER_RATES[-1]}',
         ),
         ('accuracy', 'weight_right', 'weight_wrong'),
-    ),
-    'baselines': Table(
-        'baselines',
-        where={'method': r'(?!TF-IDF.*, no persona).*'},
-        metrics=('hits@1', 'mrr', 'ppl_word', 'f1', 'persona_f1'),
     ),
 }
 
@@ -155,7 +155,13 @@ PAGES = {
     ),
     'p2bot_receiver': page(
         'persona:p2bot/receiver',
-        Table('p2bot_receiver', PERCEIVED_BY, PERCEIVED, title='Whose utterances are these, of 32 personas?'),
+        Table(
+            'p2bot_receiver',
+            ('method', 'personas'),
+            PERCEIVED,
+            RECEIVERS,
+            title='Whose utterances are these, of 32 personas?',
+        ),
     ),
     'paml': page(
         'persona:paml',
