@@ -153,6 +153,7 @@ PAGES = {
             title='Earlier classifiers, whose pairs had some utterances of the cases with other punctuation',
         ),
     ),
+    'p2bot': page('persona:p2bot', Table('p2bot', ('method', 'split'), title='Replies on ConvAI2')),
     'p2bot_receiver': page(
         'persona:p2bot/receiver',
         Table(
