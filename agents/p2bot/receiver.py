@@ -20,7 +20,7 @@ from parlai_persona.agents.p2bot import perception
 from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, numbered, padded
 from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source, encoder_place
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.models.network import give_back_memory, unwrapped
+from parlai_persona.models.network import unwrapped
 from parlai_persona.models.precision import Precision, autocast, report_gain
 from parlai_persona.models.pretrained import load
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
@@ -28,7 +28,6 @@ from parlai_persona.models.vector_cache import VectorCache
 
 CACHED = 100_000  # vectors of each encoder
 FAR = -1e4  # the score of a persona that is not to be chosen
-TIDY = 10  # training updates on a CPU between two times that memory is given back
 
 
 @dataclass(frozen=True)
@@ -176,11 +175,6 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
             gone = {token for token in sorted(common - self.dict.stop_tokens) if random.random() < self.receiver.hide}
             rows.append([tuple(token for token in text if token not in gone) for text in said])
         return rows
-
-    def update_params(self):
-        super().update_params()
-        if not self.use_cuda and self._number_training_updates % TIDY == 0:
-            give_back_memory()
 
     # ------------------------------------------------------------------------------------------ ranking
 

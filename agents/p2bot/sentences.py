@@ -6,20 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parlai.agents.hugging_face.dict import HuggingFaceDictionaryAgent
-
 from parlai_persona.agents.p2bot.perception import Tokens
 from parlai_persona.errors import UserError
-from parlai_persona.files import draft
 from parlai_persona.flags import flag, from_opt
 from parlai_persona.metrics.stopwords import STOP_WORDS
 from parlai_persona.models.packages import MINILM, packaged
 from parlai_persona.models.pretrained import load_tokenizer
+from parlai_persona.models.tokenizer import PretrainedDictionary
 
 PREFIX = 'p2bot_receiver'
 FLAG = '--p2bot-receiver-encoder'
 LONGEST = 128  # tokens of a sentence
-REMEMBERED = 100_000  # sentences
 
 
 @dataclass(frozen=True)
@@ -42,22 +39,21 @@ def encoder_place(opt: Mapping[str, Any]) -> tuple[str, str | None]:
     return str(path) if path.exists() else source.encoder, source.revision
 
 
-class SentenceDictionary(HuggingFaceDictionaryAgent):
-    """The vector of a text is the tokens of its lines, each between the marks of the encoder ([CLS] and [SEP]).
-
-    Its file only names the encoder, which it belongs to.
-    """
+class SentenceDictionary(PretrainedDictionary):
+    """The vector of a text is the tokens of its lines, each between the marks of the encoder ([CLS] and [SEP])."""
 
     add_special_tokens = True
     skip_decode_special_tokens = True
 
     def __init__(self, opt, shared=None):
-        self.remembered: dict[str, list[int]] = shared['remembered'] if shared else {}
         self.longest: int = shared['longest'] if shared else LONGEST
         super().__init__(opt, shared)
 
     def share(self):
-        return {**super().share(), 'remembered': self.remembered, 'longest': self.longest}
+        return {**super().share(), 'longest': self.longest}
+
+    def source(self) -> str:
+        return encoder_place(self.opt)[0]
 
     def get_tokenizer(self, opt) -> Any:
         tokenizer, config = load_tokenizer(*encoder_place(opt), FLAG, 'encoder')
@@ -86,13 +82,9 @@ class SentenceDictionary(HuggingFaceDictionaryAgent):
         """Return the tokens of a line; what looks like a special token in it is words."""
         return self.hf_tokenizer.encode(text, truncation=True, max_length=self.longest, split_special_tokens=True)
 
-    def txt2vec(self, text, vec_type=list):
-        if text not in self.remembered:
-            if len(self.remembered) >= REMEMBERED:
-                self.remembered.clear()
-            lines = (line for line in text.split('\n') if line.strip())
-            self.remembered[text] = [token for line in lines for token in self.line(line)]
-        return vec_type(self.remembered[text])
+    def tokens(self, text: str) -> list[int]:
+        lines = (line for line in text.split('\n') if line.strip())
+        return [token for line in lines for token in self.line(line)]
 
     def vec2txt(self, vec, **kwargs):
         return '\n'.join(self.hf_tokenizer.decode(list(one), skip_special_tokens=True) for one in self.sentences(vec))
@@ -109,8 +101,3 @@ class SentenceDictionary(HuggingFaceDictionaryAgent):
                 found.append(tuple(tokens))
                 tokens = []
         return [*found, tuple(tokens)] if tokens else found  # the last may be cut off
-
-    def save(self, filename=None, append=False, sort=True) -> None:
-        """Write where the tokenizer comes from; ParlAI expects a file."""
-        with draft(Path(filename or self.opt['dict_file'])) as part:
-            part.write_text(f'the tokenizer of {encoder_place(self.opt)[0]}\n', encoding='utf-8')

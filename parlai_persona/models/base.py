@@ -21,7 +21,6 @@ from parlai_persona.models.trained import Learning
 
 PREFIX = 'lm'
 HUB_NAME, REVISION = 'HuggingFaceTB/SmolLM2-135M-Instruct', '12fd25f77366fa6b3b4b768ec3050bf629380bac'
-PACKAGE = SMOLLM2  # a package with the same model in 4 bits
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Base(Learning):
 
     model: str = flag(
         HUB_NAME,
-        f"a causal language model: a name on Hugging Face's hub, a folder, a .gguf file, or {PACKAGE}, a Python "
+        f"a causal language model: a name on Hugging Face's hub, a folder, a .gguf file, or {SMOLLM2}, a Python "
         'package with the default model in 4 bits',
         metavar='WHAT',
     )
@@ -71,8 +70,8 @@ def how_to_get(base: Base) -> Iterator[None]:
         if base.model != HUB_NAME:
             raise
         raise NotLoaded(
-            f'{error}. Or take it from the package registry: {PACKAGES[PACKAGE].install}, and '
-            f'--{PREFIX}-model {PACKAGE}'
+            f'{error}. Or take it from the package registry: {PACKAGES[SMOLLM2].install}, and '
+            f'--{PREFIX}-model {SMOLLM2}'
         ) from None
 
 
@@ -80,7 +79,7 @@ def place(base: Base, opt: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the name or folder for transformers, and the revision."""
     if base.model == HUB_NAME:
         return HUB_NAME, base.revision or REVISION
-    path = packaged(PACKAGE, f'--{PREFIX}-model') if base.model == PACKAGE else Path(base.model).expanduser()
+    path = packaged(SMOLLM2, f'--{PREFIX}-model') if base.model == SMOLLM2 else Path(base.model).expanduser()
     if path.is_file() and path.suffix == '.gguf':
         return str(unpacked(path, Path(opt.get('datapath') or '.'))), base.revision
     return str(path) if path.exists() else base.model, base.revision

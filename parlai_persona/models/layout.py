@@ -15,7 +15,6 @@ LAYOUTS = {  # name: the marks of a persona, of either speaker, and of the end o
     'words': ('My persona:', 'Them:', 'Me:', '\n'),
     'tokens': ('<persona>', '<partner>', '<self>', '<end>'),
 }
-REMEMBERED = 100_000  # texts
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,12 @@ from parlai_persona.models.base import PREFIX, Base, base_of, check, load_base
 from parlai_persona.models.generator import PersonaGenerator
 from parlai_persona.models.history import SpokenHistory
 from parlai_persona.models.language_model import Context, LanguageModel
-from parlai_persona.models.network import device_of, give_back_memory
+from parlai_persona.models.network import device_of
 from parlai_persona.models.precision import autocast, store_frozen
 from parlai_persona.models.reading import Kept, read
 from parlai_persona.models.tokenizer import TokenizerDictionary
 from parlai_persona.models.trained import SavesTrained, merge_adapters, prepare
 from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
-
-TIDY = 10  # training updates on a CPU; after each it would take a fifth of the time
 
 
 class LanguageModelAgent(SavesTrained, PersonaGenerator):
@@ -190,8 +188,6 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
     def update_params(self):
         super().update_params()
         self.version[0] = object()  # what was read with the old weights counts no more
-        if not self.use_cuda and self._number_training_updates % TIDY == 0:
-            give_back_memory()
 
     # -------------------------------------------------------------------------------------------- replies
 

@@ -1,4 +1,4 @@
-"""The tokenizer of a language model as ParlAI's dictionary, with the new tokens of a layout behind its own."""
+"""The tokenizers of pretrained models as ParlAI's dictionaries."""
 
 from pathlib import Path
 from typing import Any
@@ -8,25 +8,60 @@ from parlai.agents.hugging_face.dict import HuggingFaceDictionaryAgent
 from parlai_persona.errors import UserError
 from parlai_persona.files import draft
 from parlai_persona.models.base import base_of, load_base_tokenizer
-from parlai_persona.models.layout import LAYOUTS, REMEMBERED, Layout, Tokens
+from parlai_persona.models.layout import LAYOUTS, Layout, Tokens
+
+REMEMBERED = 100_000  # texts
 
 
-class TokenizerDictionary(HuggingFaceDictionaryAgent):
-    """A reply ends with the layout's end of a turn. ParlAI's start and padding are a special token that no text has.
+class PretrainedDictionary(HuggingFaceDictionaryAgent):
+    """Remembers the tokens of texts, which come again at every turn. Its file only names the model it belongs to."""
 
-    Its file only names the base model, which it belongs to.
+    def __init__(self, opt, shared=None):
+        self.remembered: dict[str, Tokens] = shared['remembered'] if shared else {}
+        super().__init__(opt, shared)
+
+    def share(self):
+        return {**super().share(), 'remembered': self.remembered}
+
+    def source(self) -> str:
+        """Return what the model is called."""
+        raise NotImplementedError
+
+    def tokens(self, text: str) -> Tokens:
+        """Return the tokens of a text."""
+        raise NotImplementedError
+
+    def txt2vec(self, text, vec_type=list):
+        if text not in self.remembered:
+            if len(self.remembered) >= REMEMBERED:
+                self.remembered.clear()
+            self.remembered[text] = self.tokens(text)
+        return vec_type(self.remembered[text])
+
+    def save(self, filename=None, append=False, sort=True) -> None:
+        """Write where the tokenizer comes from; ParlAI expects a file."""
+        with draft(Path(filename or self.opt['dict_file'])) as part:
+            part.write_text(f'the tokenizer of {self.source()}\n', encoding='utf-8')
+
+
+class TokenizerDictionary(PretrainedDictionary):
+    """That of a language model, with the new tokens of a layout behind its own.
+
+    A reply ends with the layout's end of a turn. ParlAI's start and padding are a special token that no text has.
     """
 
     add_special_tokens = False
     skip_decode_special_tokens = False
 
     def __init__(self, opt, shared=None):
-        self.remembered: dict[str, Tokens] = shared['remembered'] if shared else {}
         self.known: int = shared['known'] if shared else 0
         super().__init__(opt, shared)
 
     def share(self):
-        return {**super().share(), 'remembered': self.remembered, 'known': self.known}
+        return {**super().share(), 'known': self.known}
+
+    def source(self) -> str:
+        return base_of(self.opt).model
 
     @staticmethod
     def tokens_of(opt) -> str:
@@ -64,19 +99,10 @@ class TokenizerDictionary(HuggingFaceDictionaryAgent):
         """Return the tokens of a text; what looks like a special token in it is words."""
         return self.hf_tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
-    def txt2vec(self, text, vec_type=list):
+    def tokens(self, text: str) -> Tokens:
         """Return the tokens of a sentence, or of several, within a line."""
-        if text not in self.remembered:
-            if len(self.remembered) >= REMEMBERED:
-                self.remembered.clear()
-            words = ' '.join(text.split())
-            self.remembered[text] = self.encode(self.space + words) if words else []
-        return vec_type(self.remembered[text])
+        words = ' '.join(text.split())
+        return self.encode(self.space + words) if words else []
 
     def vec2txt(self, vec, **kwargs):
         return self.hf_tokenizer.decode([int(token) for token in vec if int(token) < self.known]).strip()
-
-    def save(self, filename=None, append=False, sort=True) -> None:
-        """Write where the tokenizer comes from; ParlAI expects a file."""
-        with draft(Path(filename or self.opt['dict_file'])) as part:
-            part.write_text(f'the tokenizer of {base_of(self.opt).model}\n', encoding='utf-8')
