@@ -1,0 +1,177 @@
+"""`-m persona:pednet`: chooses a sentence of its persona and replies with it (Jiang et al. 2020).
+
+This is the ParlAI side: flags, messages, metrics. The networks are in `model.py`.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from parlai.core.message import Message
+from parlai.core.metrics import AverageMetric
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from parlai.core.torch_agent import Batch, Output
+from torch import Tensor
+
+from parlai_persona import fields
+from parlai_persona.agents.pednet.model import (
+    NONE,
+    Choice,
+    Chosen,
+    ContextDominated,
+    PedNet,
+    PersonaDominated,
+    choice_loss,
+)
+from parlai_persona.data.epochs import epoch_key
+from parlai_persona.errors import UserError
+from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.batches import persona_tensors
+from parlai_persona.models.history import PersonaHistory
+from parlai_persona.models.recurrent import Sizes
+from parlai_persona.models.recurrent_agent import RecurrentAgent
+
+NO_SENTENCE = 'none'  # what is read for "no sentence of the persona"
+
+
+@dataclass(frozen=True)
+class Learning:
+    gamma: float = flag(0.5, 'share of batches that train PDNet; the others train CDNet (sec. 3.4)', least=0, most=1)
+    reply_weight: float = flag(1.0, "weight of a reply's negative log-likelihood in CDNet's loss", least=0)
+    choice_weight: float = flag(1.0, "weight of the choice's cross-entropy in CDNet's loss", least=0)
+    none: bool = flag(False, 'also let CDNet choose no sentence: it reads "none" before the persona')
+
+
+class PednetAgent(RecurrentAgent):
+    """Trains PDNet or CDNet with each batch; speaks with CDNet."""
+
+    PREFIX = 'pednet'
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        super().add_cmdline_args(parser, partial_opt)
+        add_flags(parser.add_argument_group('PEDNet'), cls.PREFIX, Learning, Choice)
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        self.learning = from_opt(Learning, opt, self.PREFIX)
+        super().__init__(opt, shared)
+
+    def network(self, sizes: Sizes, words: int, start: int, end: int, pad: int) -> PedNet:
+        return PedNet(sizes, from_opt(Choice, self.opt, self.PREFIX), words, start, end, pad)
+
+    def _get_special_tokens(self) -> list[str]:
+        return [*super()._get_special_tokens(), fields.MASK]
+
+    # ------------------------------------------------------------------------------------------ messages
+
+    def vectorize(self, obs: Message, history: PersonaHistory, *args, **kwargs) -> Message:
+        """Add the specific words, the labelled sentence and, in training, the congeneric contexts."""
+        obs = super().vectorize(obs, history, *args, **kwargs)
+        specific = self.specific_words(obs, history)
+        obs.force_set('specific_vec', [self.dict[word] for word in specific])
+        label = obs.get(fields.PERSONA_LABEL)
+        obs.force_set('sentence_place', NONE if label is None else label + self.learning.none)
+        if self.learning.none:
+            obs.force_set('persona_vecs', [self.sentence_vec(NO_SENTENCE), *obs['persona_vecs']])
+        if 'labels' in obs and self.learning.gamma:
+            obs.force_set('context_vecs', [self.context_vec(text) for text in contexts_of(obs)])
+        return obs
+
+    def specific_words(self, obs: Message, history: PersonaHistory) -> Sequence[str]:
+        return obs.get(fields.SPECIFIC_WORDS, ())
+
+    def context_vec(self, text: str) -> list[int]:
+        return self.sentence_vec(text)[-self.text_truncate :]
+
+    def batchify(self, obs_batch, sort: bool = False) -> Batch:
+        batch = super().batchify(obs_batch, sort=sort)
+        if batch.valid_indices is None:
+            return batch
+        valid = [obs_batch[row] for row in batch.valid_indices]
+        batch['specific_vec'] = self._pad_tensor([obs['specific_vec'] for obs in valid])[0]
+        batch['sentence_place'] = torch.tensor([obs['sentence_place'] for obs in valid])
+        if batch.is_training and self.learning.gamma:
+            batch['contexts'], _ = persona_tensors([obs['context_vecs'] for obs in valid], self.NULL_IDX)
+        return batch
+
+    def _model_input(self, batch: Batch) -> tuple[ContextDominated | PersonaDominated]:
+        if batch.is_training and self.is_persona_dominated():
+            return (PersonaDominated(batch.contexts, labelled(batch, self.NULL_IDX)),)
+        return (
+            ContextDominated(
+                batch.text_vec, batch.persona_vec, batch.persona_mask, batch.specific_vec, batch.sentence_place
+            ),
+        )
+
+    def is_persona_dominated(self) -> bool:
+        """Draw the task of the next batch: the same in all processes, and after a resumption."""
+        key = epoch_key(self.opt, self._number_training_updates)
+        return random.Random(key).random() < self.learning.gamma
+
+    # ------------------------------------------------------------------------------------------ learning
+
+    def compute_loss(self, batch: Batch, return_output: bool = False):
+        """Return the loss of the replies, summed over their words, and that of the choice."""
+        loss, output = super().compute_loss(batch, return_output=True)
+        if batch.is_training:
+            loss = loss * (batch.label_vec != self.NULL_IDX).sum() / len(batch.label_vec)
+        encoded = output[2]
+        if not isinstance(encoded, Chosen):
+            loss = loss + self.net.idle()
+        else:
+            choice = self.measure_choice(encoded, batch)
+            if batch.is_training:
+                loss = self.learning.reply_weight * loss + self.learning.choice_weight * choice
+            else:
+                self.weights = encoded.probabilities
+        return (loss, output) if return_output else loss
+
+    def measure_choice(self, chosen: Chosen, batch: Batch) -> Tensor:
+        """Note how often the labelled sentence is chosen, and how often chance would; return the loss."""
+        label, is_labelled = batch.sentence_place, batch.sentence_place != NONE
+        losses, counted = choice_loss(chosen.scores, label), is_labelled.int().tolist()
+        metrics = {
+            'choice_loss': losses.tolist(),
+            'choice_acc': ((chosen.scores.argmax(-1) == label) & is_labelled).float().tolist(),
+            'choice_chance': (is_labelled / batch.persona_mask.sum(1).clamp(min=1)).tolist(),
+        }
+        for name, values in metrics.items() if any(counted) else ():
+            self.record_local_metric(name, AverageMetric.many(values, counted))
+        return losses.sum() / max(1, sum(counted))
+
+    # ------------------------------------------------------------------------------------------- replies
+
+    def eval_step(self, batch: Batch) -> Output | None:
+        """Reply, and say how probable each sentence of the persona is as the one to reply with."""
+        output = super().eval_step(batch)
+        if output is not None:
+            weights = self.weights if batch.label_vec is not None else self.weights_of(batch)
+            personas = zip(weights.tolist(), batch.persona_mask.sum(1).tolist(), strict=True)
+            output[fields.PERSONA_WEIGHTS] = [row[self.learning.none : count] for row, count in personas]
+        return output
+
+    @torch.no_grad()
+    def weights_of(self, batch: Batch) -> Tensor:
+        return self.net.encoder(*self._model_input(batch)).probabilities
+
+
+def contexts_of(obs: Message) -> list[str]:
+    if fields.CONGENERIC not in obs:
+        raise UserError(
+            f'--pednet-gamma needs messages with congeneric contexts (the field {fields.CONGENERIC!r}): train on '
+            '-t persona:congeneric (--congeneric-of TASK makes them for any task with personas), or with '
+            '--pednet-gamma 0'
+        )
+    return obs[fields.CONGENERIC]
+
+
+def labelled(batch: Batch, pad: int) -> Tensor:
+    """Return the labelled sentences (B, T); those of examples without one are padding."""
+    place: Any = batch.sentence_place
+    rows = torch.arange(len(place), device=place.device)
+    sentences = batch.persona_vec[rows, place.clamp(min=0)]
+    return sentences.masked_fill((place == NONE)[:, None], pad)
