@@ -189,7 +189,7 @@ class RecurrentGenerator(TorchGeneratorModel):
         nn.init.normal_(self.embeddings.weight, std=sizes.embedding**-0.5)
         nn.init.zeros_(self.embeddings.weight[pad])
         pairs = zip(kinds, widths, strict=True)
-        self.attend = nn.ModuleList(Attention(kind, sizes.hidden, width) for kind, width in pairs)
+        self.attend: Any = nn.ModuleList(Attention(kind, sizes.hidden, width) for kind, width in pairs)
         self.step = (GatedGru if sizes.gated else PlainGru)(sizes, widths)
         self.dropout = nn.Dropout(sizes.dropout)
         self.project = nn.Linear(sizes.hidden + widths[0], sizes.embedding)
