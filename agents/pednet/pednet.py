@@ -4,7 +4,7 @@ This is the ParlAI side: flags, messages, metrics. The networks are in `model.py
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch, Output
+from parlai.utils.distributed import is_distributed
 from torch import Tensor
 
 from parlai_persona import fields
@@ -27,10 +28,12 @@ from parlai_persona.agents.pednet.model import (
     choice_loss,
 )
 from parlai_persona.data.epochs import epoch_key
+from parlai_persona.data.other_task import episodes, from_all_workers, teachers
+from parlai_persona.data.specific_words import SpecificOptions, SpecificWords
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.batches import persona_tensors
-from parlai_persona.models.history import PersonaHistory
+from parlai_persona.models.history import PersonaHistory, said_lines
 from parlai_persona.models.recurrent import Sizes
 from parlai_persona.models.recurrent_agent import RecurrentAgent
 
@@ -46,19 +49,41 @@ class Learning:
 
 
 class PednetAgent(RecurrentAgent):
-    """Trains PDNet or CDNet with each batch; speaks with CDNet."""
+    """Trains PDNet or CDNet with each batch; speaks with CDNet.
+
+    The specific words of a text come with its message, from `persona:congeneric`. For other messages, as in a chat, the
+    agent finds them itself: its checkpoint holds the counts of the training split.
+    """
 
     PREFIX = 'pednet'
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        add_flags(parser.add_argument_group('PEDNet'), cls.PREFIX, Learning, Choice)
+        add_flags(parser.add_argument_group('PEDNet'), cls.PREFIX, Learning, Choice, SpecificOptions)
         return parser
 
     def __init__(self, opt: Opt, shared=None):
         self.learning = from_opt(Learning, opt, self.PREFIX)
+        self.known_words: SpecificWords | None = shared['known_words'] if shared else None
         super().__init__(opt, shared)
+        if self.known_words is None and self._should_initialize_optimizer():
+            options = from_opt(SpecificOptions, opt, self.PREFIX)
+            self.known_words = SpecificWords.count(contexts_and_personas(opt), options)
+
+    def share(self) -> dict[str, Any]:
+        return {**super().share(), 'known_words': self.known_words}
+
+    def state_dict(self) -> dict[str, Any]:
+        known = self.known_words.arrays() if self.known_words else {}
+        return {**super().state_dict(), 'known_words': {name: torch.tensor(array) for name, array in known.items()}}
+
+    def load(self, path: str) -> dict[str, Any]:
+        states = super().load(path)
+        if states.get('known_words'):
+            arrays = {name: tensor.numpy() for name, tensor in states['known_words'].items()}
+            self.known_words = SpecificWords.from_arrays(arrays, from_opt(SpecificOptions, self.opt, self.PREFIX))
+        return states
 
     def network(self, sizes: Sizes, words: int, start: int, end: int, pad: int) -> PedNet:
         return PedNet(sizes, from_opt(Choice, self.opt, self.PREFIX), words, start, end, pad)
@@ -82,7 +107,9 @@ class PednetAgent(RecurrentAgent):
         return obs
 
     def specific_words(self, obs: Message, history: PersonaHistory) -> Sequence[str]:
-        return obs.get(fields.SPECIFIC_WORDS, ())
+        if fields.SPECIFIC_WORDS in obs:
+            return obs[fields.SPECIFIC_WORDS]
+        return self.known_words.find(history.get_history_str() or '', history.persona) if self.known_words else ()
 
     def context_vec(self, text: str) -> list[int]:
         return self.sentence_vec(text)[-self.text_truncate :]
@@ -157,6 +184,17 @@ class PednetAgent(RecurrentAgent):
     @torch.no_grad()
     def weights_of(self, batch: Batch) -> Tensor:
         return self.net.encoder(*self._model_input(batch)).probabilities
+
+
+def contexts_and_personas(opt: Opt) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the text and the persona of each message of the training split."""
+    for other in teachers({**opt, 'mutators': None}, opt['task'], 'train'):
+        pairs = (
+            ('\n'.join(said_lines(message['text'].split('\n'))), message.get(fields.PERSONA) or ())
+            for messages in episodes(other)
+            for message in messages
+        )
+        yield from from_all_workers(list(pairs)) if is_distributed() else pairs
 
 
 def contexts_of(obs: Message) -> list[str]:

@@ -1,6 +1,7 @@
 """`parlai interactive` and `parlai self_chat`: shells that print the events of a conversation."""
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from parlai.core.message import Message
@@ -16,6 +17,7 @@ from parlai_persona.chat.conversation import Conversation, Event, Note, Said, Sp
 from parlai_persona.errors import printable
 from parlai_persona.flags import add_flags
 
+BAR = 10  # columns
 LEAVING = '[DONE] starts a new chat; [EXIT], Ctrl-D or Ctrl-C leaves.'
 
 
@@ -57,7 +59,7 @@ class PersonaInteractiveWorld(InteractiveWorld):
                 self.show(self.conversation.begin())
             return
         self.acts = [self.events.popleft().act, self.events.popleft().act]
-        self.agents[0].observe(validate(with_perception(self.acts[1])))
+        self.agents[0].observe(validate(with_reasons(self.acts[1])))
         self.update_counters()
         self.show()
 
@@ -138,7 +140,7 @@ class PersonaSelfChatWorld(SelfChatWorld):
 
     def display(self) -> str:
         acts = self.acts
-        self.acts = [with_perception(act) for act in acts]
+        self.acts = [with_reasons(act) for act in acts]
         shown = super().display()
         self.acts = acts
         for act, choices in zip(acts, self.choices, strict=True):
@@ -152,9 +154,18 @@ class PersonaSelfChatWorld(SelfChatWorld):
         return shown
 
 
-def with_perception(act: Message) -> Message:
-    """Return the message with a line below it that says how well it fits its speaker's persona, if that is known."""
-    if fields.PERCEPTION not in act:
-        return act
-    noted = f'      perception {act[fields.PERCEPTION]:.2f} | {printable(act[fields.PERCEIVED])}'
-    return Message({**act, 'text': f'{act["text"]}\n{noted}'})
+def with_reasons(act: Message) -> Message:
+    """Return the message with lines below it: what the agent's reply draws on, and how a receiver perceives it."""
+    lines = [*weight_lines(act), *perception_lines(act)]
+    return Message({**act, 'text': '\n'.join([act['text'], *lines])}) if lines else act
+
+
+def weight_lines(act: Message) -> Iterator[str]:
+    """Yield a bar for each sentence of the persona, if the agent says how much its reply draws on each."""
+    for sentence, weight in zip(act.get(fields.PERSONA, ()), act.get(fields.PERSONA_WEIGHTS, ()), strict=False):
+        yield f'      {"#" * round(BAR * weight):{BAR}} {weight:.2f} | {printable(sentence)}'
+
+
+def perception_lines(act: Message) -> Iterator[str]:
+    if fields.PERCEPTION in act:
+        yield f'      perception {act[fields.PERCEPTION]:.2f} | {printable(act[fields.PERCEIVED])}'
