@@ -1,0 +1,104 @@
+"""Measure Table 2 and Figure 2 of Jiang et al. 2020: PEDNet with K contexts and share γ of PDNet, and its baselines.
+
+    python -m benchmarks.pednet.table2 --datapath data                         # all of it, about two days on one core
+    python -m benchmarks.pednet.table2 --datapath data --only k15 --seeds 1    # one training
+    make results                                                               # RESULTS.md, results/pednet.md
+
+All agents have the sizes of their preset `small` and see the 2,072 training dialogues at hand. After each epoch they
+reply to the first 1,000 examples of the valid split. The rows "best epoch of each metric" are from there: as in the
+paper, each metric chooses the parameters that yield its highest score, and so is too good. The other rows are of the
+checkpoint with the lowest perplexity, on all examples.
+
+The arms g0 to g9 are PEDNet with K = 15 and γ = 0 to .9; k15 is that with γ = .5. Figure 2 is drawn at the end, to
+docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
+
+Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
+what is finished, and resumes a training from its last checkpoint.
+"""
+
+import json
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
+from benchmarks.pednet import figure2
+
+CSV = RESULTS / 'pednet.csv'
+OUT = Path('runs/pednet')
+TASK, OF = 'persona:congeneric', 'persona:personachat'
+CORPUS = 'Persona-Chat'
+DATA = data_label(CORPUS, 2072)
+SEEDS = (1, 2, 3)
+VALIDATED, EXAMPLES = 1000, 7801
+BEST = f'{split_label(CORPUS, "valid", VALIDATED)}, best epoch of each metric'
+TABLE = (
+    *('distinct_raw_1', 'distinct_raw_2', 'persona_recall', 'persona_precision', 'persona_f1', 'persona_cover_train'),
+    *('f1', 'bleu-4'),
+)
+METRICS = (*TABLE, 'ppl_word', 'choice_acc', 'choice_chance', 'prior_agrees', 'gen_n_toks', 'repetition')
+
+
+class Arm(NamedTuple):
+    name: str  # as in RESULTS.md
+    agent: str = 'pednet'
+    flags: str = ''
+
+
+ARMS = {
+    'seq2seq': Arm('Seq2Seq', 'seq2seq'),
+    'gpmn': Arm('GPMN', 'gpmn'),
+    'postks': Arm('PostKS', 'postks'),
+    **{f'k{k}': Arm(f'PEDNet (K = {k})', flags=f'--congeneric-k {k}') for k in (1, 5, 10, 15, 20)},
+    **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
+    'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
+    'soft': Arm('PEDNet, all sentences while training', flags='--pednet-choice soft'),
+}
+
+
+def training(key: str, seed: int, datapath: str) -> tuple[str, Path]:
+    """Return the command that trains an arm, and the model's file."""
+    arm, model = ARMS[key], model_file(OUT, key, seed)
+    command = (
+        f'parlai train_model -o persona:{arm.agent}/small --datapath {shlex.quote(datapath)} {arm.flags} '
+        f'--skip-generation false --validation-max-exs {VALIDATED} --eval-batchsize 64 --short-final-eval true '
+        f'--seed {seed} -mf {model}'
+    )
+    return ' '.join(command.split()), model
+
+
+def job(key: str, seed: int, datapath: str) -> Job:
+    """Return what trains an arm and evaluates it."""
+    train, model = training(key, seed, datapath)
+    report = model.with_name('valid.json')
+    evaluate = (
+        f'parlai eval_model -mf {model} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 '
+        f'--report-filename {report}'
+    )
+    split = split_label(CORPUS, 'valid', EXAMPLES)
+    trained = {train: Path(f'{model}.valid')}
+    return Job(ARMS[key].name, TASK, DATA, split, seed, trained, evaluate, report, METRICS, EXAMPLES)
+
+
+def best_epochs(key: str, seed: int, datapath: str) -> list[Row]:
+    """Return the highest value that each metric of Table 2 has after any epoch."""
+    train, model = training(key, seed, datapath)
+    reports = json.loads(Path(f'{model}.trainstats').read_text(encoding='utf-8'))['valid_reports']
+    columns = (ARMS[key].name, TASK, DATA, BEST, seed)
+    highest = {metric: max(report[metric] for report in reports) for metric in TABLE}
+    return [Row(*columns, *found, train, hardware=hardware(1)) for found in highest.items()]
+
+
+def main() -> None:
+    args = arguments(__doc__, ARMS, SEEDS)
+    for seed in args.seeds:
+        for key in args.only:
+            run_all([job(key, seed, args.datapath)], CSV, args.allow_dirty)
+            if Path(f'{model_file(OUT, key, seed)}.trainstats').exists():
+                append(best_epochs(key, seed, args.datapath), CSV, allow_dirty=args.allow_dirty)
+    figure2.draw()
+
+
+if __name__ == '__main__':
+    main()
