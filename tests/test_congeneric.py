@@ -23,6 +23,7 @@ from real_data import real
 
 import parlai_persona  # noqa: F401
 from parlai_persona import fields
+from parlai_persona.compat.place import shared_place
 from parlai_persona.data import epochs, other_task
 from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.data.specific_words import masked
@@ -484,6 +485,7 @@ def test_epochs_visit_everything_once_in_a_seeded_order(teacher):
     assert visit(teacher(), 2 * 96) == once
     resumed = teacher()
     resumed.index.value = 99  # as a resumed training sets it
+    assert shared_place(resumed) == 99
     assert visit(resumed, 92) == once[100:]
 
 

@@ -31,10 +31,10 @@ class OwnShare:
 
     random: bool
 
-    def place(self, episode_idx: int) -> int:
+    def own_number(self, episode_idx: int) -> int:
         return episode_idx if self.random else episode_idx * num_workers() + get_rank()
 
-    def own(self, count: int) -> int:
+    def own_count(self, count: int) -> int:
         return count if self.random else len(range(get_rank(), count, num_workers()))
 
 
@@ -62,24 +62,23 @@ class DefaultTeacher(OwnShare, OtherTaskTeacher):
         return self.training_split if self.fold == 'train' else open_split(self.opt, self.fold, self.training_split)
 
     def num_episodes(self) -> int:
-        return self.own(len(self.split))
+        return self.own_count(len(self.split))
 
     num_examples = num_episodes
 
     def get(self, episode_idx: int, entry_idx: int = 0) -> Message:
-        place = self.place(episode_idx)
-        example, specific = self.split.example(place), json.loads(self.split.specific[place])
+        number = self.own_number(episode_idx)
+        example, specific = self.split.example(number), json.loads(self.split.specific[number])
         contexts = [masked(example.pop(CONTEXT), specific)]
-        for number in self.split.neighbours[place][: self.options.k - 1]:
-            if number >= 0:
-                contexts.append(json.loads(self.training_split.masked[number]))
+        similar = (place for place in self.split.neighbours[number][: self.options.k - 1] if place >= 0)
+        contexts += [json.loads(self.training_split.masked[place]) for place in similar]
         del example[EPISODE]
         return Message(
             {
                 **example,
                 fields.SPECIFIC_WORDS: specific,
                 fields.CONGENERIC: contexts,
-                fields.PERSONA_LABEL: int(self.split.labels[place]),
+                fields.PERSONA_LABEL: int(self.split.labels[number]),
                 'episode_done': True,
             }
         )
@@ -127,20 +126,20 @@ class ReleasedTeacher(OwnShare, SeededEpochs, PersonaMetrics, FixedDialogTeacher
         return list(read_released(*paths))
 
     def num_episodes(self) -> int:
-        return self.own(len(self.records))
+        return self.own_count(len(self.records))
 
     num_examples = num_episodes
 
     def get(self, episode_idx: int, entry_idx: int = 0) -> Message:
-        place = self.place(episode_idx)
-        record = self.records[place]
+        number = self.own_number(episode_idx)
+        record = self.records[number]
         shown = [f'{fields.YOUR_PERSONA}{sentence}' for sentence in record.persona]
         return Message(
             {
                 'text': '\n'.join([*shown, record.context]),
                 'labels': [record.reply],
                 fields.PERSONA: list(record.persona),
-                fields.DIALOGUE_ID: f'{self.fold}-{place}',  # the files do not tell which lines are of one dialogue
+                fields.DIALOGUE_ID: f'{self.fold}-{number}',  # the files do not tell which lines are of one dialogue
                 fields.TURN: 0,
                 fields.TURNS: 1,
                 fields.SPECIFIC_WORDS: list(record.specific),
