@@ -35,6 +35,7 @@ from parlai_persona.tasks.congeneric.examples import Split, dialogue_key, episod
 from parlai_persona.tasks.congeneric.labels import Encoder, Entailment, Overlap
 from parlai_persona.tasks.congeneric.neighbours import TfIdf, best
 from parlai_persona.tasks.congeneric.parse import read_released
+from parlai_persona.tasks.sample import grammar
 
 SMALL = {'congeneric_of': 'persona:sample', 'persona_sample_dialogues': 12}
 BEES = {'congeneric_of': 'persona:personachat', 'persona_folder': str(FIXTURES / 'personachat')}
@@ -149,6 +150,7 @@ def test_a_split_that_is_missing_is_named(teacher, tmp_path):
 
 # ------------------------------------------------------------------------------------------ similar contexts
 
+VALUES = {value for topic in grammar.TOPICS for value in topic.values}
 TEXTS = [
     'the cat sleeps',
     'a cat is <KEY>',
@@ -279,6 +281,16 @@ def test_labels_by_overlap_by_hand():
     assert scores == pytest.approx([0, 2 * (sail + new) / (i + sail + new + new + sail), 0, 0])
     assert judge.labels([('i sail boats', ['i ski', 'I SAIL!']), ('i row', ['i ski']), ('a', [])], 0.0) == [1, -1, -1]
     assert judge.labels([('i sail boats', ['i sail'])], 0.9) == [-1]
+
+
+def test_labels_of_the_sample_are_known_by_construction(teacher):
+    """A reply about the persona names its value."""
+    found = [message for message in messages(teacher('valid')) if message['kind'] == 'persona']
+    for message in found:
+        [reply] = message.get('labels') or message['eval_labels']
+        values = [set(words(sentence)) & VALUES for sentence in message['persona']]
+        expected = [place for place, value in enumerate(values) if value & set(words(reply))]
+        assert [message['persona_label']] == expected
 
 
 def test_labels_by_an_encoder():
