@@ -125,6 +125,23 @@ def test_tasks_of_others_have_their_persona_in_the_text():
     assert second['persona'] == ['i ski.', 'i sing.'] and second['dialogue_id'] == '7'
 
 
+def test_an_evaluation_alone_has_candidates():
+    episode = [{'text': 'hi', 'labels': ['hey'], 'persona': ['i ski.'], 'label_candidates': ['hey', 'no']}]
+    [kept] = examples(Split('test', [episode]), 1)
+    [left_out] = examples(Split('test', [episode], candidates=False), 1)
+    assert kept.pop('label_candidates') == ['hey', 'no'] and kept == left_out
+
+
+def test_the_final_test_of_a_training_is_left_out_if_there_is_none(tmp_path):
+    """ParlAI always runs it."""
+    opt = setup_args().parse_kwargs(task='persona:congeneric', datatype='test', datapath=str(tmp_path), **BEES)
+    with pytest.raises(NoSplit, match='has none of test_'):
+        create_task_agent_from_taskname(opt)
+    opt['override'] = {}
+    [task] = create_task_agent_from_taskname(opt)
+    assert task.num_examples() == 0 and task.epoch_done() is not None
+
+
 def test_both_sides_of_a_dialogue_are_one_dialogue():
     def key(*utterances):
         pairs = [

@@ -81,10 +81,10 @@ def open_split(opt: Mapping[str, Any], fold: str, training: PreparedSplit | None
 
 def other_split(opt: Mapping[str, Any], task: str, fold: str) -> Split:
     """Return the episodes of the other task, one after the other from the disk if the task can do that."""
-    training = {'persona_candidates': 'none'} if fold == 'train' else {}  # an evaluation alone has candidates
+    training = {'persona_candidates': 'none'} if fold == 'train' else {}  # reading them would take most of the time
     ours = issubclass(load_teacher_module(task), PersonaTeacher)
     other = teacher(Opt({**opt, **training, 'persona_metrics': False}), task, fold, stream=ours)
-    return Split(other.id, episodes(other), getattr(other, 'MARKS', MARKS))
+    return Split(other.id, episodes(other), getattr(other, 'MARKS', MARKS), candidates=fold != 'train')
 
 
 def gather(split: Split) -> Split:

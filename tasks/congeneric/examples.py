@@ -21,6 +21,7 @@ class Split(NamedTuple):
     name: str  # of the task, for errors
     episodes: Iterable[list[dict[str, Any]]]
     marks: Sequence[str] = MARKS  # how persona lines in a text begin
+    candidates: bool = True  # whether they are kept
 
 
 def examples(split: Split, turns: int) -> Iterator[dict[str, Any]]:
@@ -33,6 +34,8 @@ def examples(split: Split, turns: int) -> Iterator[dict[str, Any]]:
         for example in episode_examples(messages, number, turns, tuple(split.marks)):
             seen += 1
             personas += bool(example[fields.PERSONA])
+            if not split.candidates:
+                example.pop('label_candidates', None)
             yield example
     if seen and not personas:
         raise DataError(
