@@ -127,6 +127,10 @@ PAGES = {
         "ParlAI's own agents on Persona-Chat",
         Table('baselines', ('method', 'part'), VALIDATED, title='2,072 training dialogues, valid split'),
     ),
+    'congeneric': page(
+        'persona:congeneric beside the released valid files of PEDNet',
+        Table('pednet_released', ('method', 'metric'), title='Specific words and labels of the 7,800 examples'),
+    ),
     'memnet': page(
         'persona:memnet',
         Table('memnet', where={'task': 'persona:personachat'}, title='Persona-Chat, valid split'),
@@ -210,6 +214,7 @@ PAGES = {
         Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
         Table('paml_speed', COMPARISON, title='persona:paml'),
         Table('p2bot_speed', COMPARISON, title='persona:p2bot, on SmolLM2-135M and MiniLM'),
+        Table('pednet_preparation', COMPARISON, title='persona:congeneric, preparation'),
     ),
     'startup': page(
         'What the plugin adds to the start of a command',

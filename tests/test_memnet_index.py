@@ -23,6 +23,7 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
 from test_memnet import QUICK
 
+from parlai_persona import prepared
 from parlai_persona.agents.memnet import index
 from parlai_persona.agents.memnet.batches import Line
 from parlai_persona.agents.memnet.index import IndexBuilder
@@ -144,7 +145,7 @@ def test_which_lines_are_kept(builder, tmp_path):
     with gzip.open(tmp_path / 'some.gz', 'wt') as file:
         file.write('\n'.join(lines))
     made = builder(source=tmp_path / 'some.gz').open()
-    assert [made.text(number) for number in range(len(made))] == ['1 2 3', '4 5', '6']
+    assert [made.texts[number] for number in range(len(made))] == ['1 2 3', '4 5', '6']
 
 
 def test_a_file_without_candidates(builder, tmp_path):
@@ -434,7 +435,7 @@ def test_a_full_disk_leaves_the_index_of_before_and_the_next_build_finishes(buil
     one.source.write_text(one.source.read_text() + '1 2\n3 4\n')
     with pytest.MonkeyPatch.context() as patched:
         if file == 'stamp.json':
-            patched.setattr(index, 'write_json', in_room(index.write_json, 10))
+            patched.setattr(prepared, 'write_json', in_room(prepared.write_json, 10))
         with (
             nullcontext() if file == 'stamp.json' else room(len(before[file])),
             pytest.raises(OSError, match='File too large') as raised,

@@ -29,18 +29,22 @@ def add_task_flags(parser: ParlaiParser, partial_opt: Opt | None, task: str) -> 
     load_teacher_module(task).add_cmdline_args(parser, partial_opt)
 
 
-def teacher(opt: Opt, task: str, fold: str) -> FixedDialogTeacher:
+def teacher(opt: Opt, task: str, fold: str, stream: bool = False) -> FixedDialogTeacher:
     """Return a teacher of the other task that goes through a split once, in order."""
-    return teachers({**opt, 'mutators': None}, task, fold)[0]
+    return teachers({**opt, 'mutators': None}, task, fold, stream=stream)[0]
 
 
-def teachers(opt: Mapping[str, Any], task: str, fold: str, own_options: bool = True) -> list[FixedDialogTeacher]:
+def teachers(
+    opt: Mapping[str, Any], task: str, fold: str, own_options: bool = True, stream: bool = False
+) -> list[FixedDialogTeacher]:
     """Return the teachers of tasks joined by commas; each goes through a split once, in order.
 
-    Without `own_options`, the options of a task have their defaults unless its name sets them.
+    Without `own_options`, the options of a task have their defaults unless its name sets them. A `stream` keeps no
+    dialogues in memory; our own tasks can do that.
     """
     plain = Opt(copy.deepcopy(dict(opt)))
-    plain.update(task=task, datatype='train:evalmode' if fold == 'train' else fold, batchsize=1)
+    datatype = ('train:evalmode' if fold == 'train' else fold) + stream * ':stream'
+    plain.update(task=task, datatype=datatype, batchsize=1)
     for name in ('model', 'model_file'):  # so that it does not load the agent's options
         plain.pop(name, None)
     for name in () if own_options else task.split(','):
