@@ -5,6 +5,7 @@ To put an agent under the contract, append an `Entry` to `AGENTS`: its names, it
 
 import argparse
 import functools
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,12 @@ TINY_TRANSFORMER = {**TINY, 'n_layers': 1, 'n_heads': 2, 'embedding_size': 16, '
 SHOW_ALL = {GENERATOR: {'rank_candidates': True}, RANKER: {'return_cand_scores': True}, UNTRAINED: {}}
 
 
+@functools.cache
+def prepared_data() -> str:
+    """Return a folder for what tasks prepare, the same for all tests of a process."""
+    return tempfile.mkdtemp(prefix='prepared-')
+
+
 @dataclass(frozen=True)
 class Exemption:
     """A part of the contract that an agent does not keep. The test has to fail, and with this exception: one
@@ -76,6 +83,7 @@ class Entry:
 # What ParlAI's own agents do not keep, and why.
 NO_MEMORY = 'a row without memories goes through the hops beside rows that have some, but not alone'
 NOT_SHARED = 'IrBaselineAgent ignores what is shared, so that every row of a batch reads the dictionary again'
+ONLY_LABELS = 'only the cross-entropy of the choice trains it, and messages of persona:sample have no labels'
 RELATED_LAST = 'the last of the two updates of theta is the related one, with a head and words of its own'
 
 AGENTS = [
@@ -162,6 +170,23 @@ AGENTS = [
         GENERATOR,
         {**TINY, 'hiddensize': 16, 'embeddingsize': 16, 'numlayers': 1, 'attention': 'dot'},
         shared=('model', 'dict', 'vectors'),
+    ),
+    Entry(
+        'persona:pednet',
+        'parlai_persona.agents.pednet.pednet:PednetAgent',
+        GENERATOR,
+        {
+            **TINY,
+            'task': 'persona:congeneric',
+            'congeneric_of': 'persona:sample',
+            'datapath': prepared_data,
+            'pednet_gamma': 0,  # messages of persona:sample have no congeneric contexts
+            'pednet_hidden': 16,
+            'pednet_layers': 1,
+            'pednet_embedding': 16,
+        },
+        shared=('model', 'dict', 'known_words'),
+        no_gradient={'query.*': ONLY_LABELS},
     ),
     Entry('persona:lm', 'parlai_persona.agents.lm.lm:LmAgent', GENERATOR, TINY_LM, shared=('model', 'dict', 'version')),
     Entry(

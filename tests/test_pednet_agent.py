@@ -6,7 +6,8 @@ from contract import changed, dialogues, hear, replies
 from parlai.core.agents import create_agent, create_agent_from_model_file
 from parlai.core.dict import DictionaryAgent
 from parlai.core.message import Message
-from parlai.scripts.train_model import TrainModel
+from parlai.core.teachers import create_task_agent_from_taskname
+from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
 from parlai_persona.agents.pednet.model import NONE, ContextDominated, PersonaDominated
@@ -154,3 +155,32 @@ def test_given_words_come_before_found_ones():
     one = agent(pednet_pmi_threshold=-100.0)
     assert texts(one, torch.tensor(one.observe(Message(EXAMPLE))['specific_vec'])) == 'pets'
     assert one.clone().observe(Message({**EXAMPLE, fields.SPECIFIC_WORDS: []}))['specific_vec'] == []
+
+
+@pytest.mark.slow
+def test_the_choice_is_right_where_the_grammar_tells_the_answer(tmp_path):
+    """In `persona:sample` a question about the persona is answered by one of its sentences."""
+    task = {'task': 'persona:congeneric', 'congeneric_of': 'persona:sample', 'datapath': str(tmp_path)}
+    training = {'batchsize': 32, 'learningrate': 3e-3, 'num_epochs': 8, 'skip_generation': True, 'seed': 1}
+    opt = TrainModel.setup_args().parse_kwargs(
+        model='persona:pednet',
+        model_file=str(tmp_path / 'model'),
+        dict_tokenizer='re',
+        loglevel='error',
+        pednet_hidden=64,
+        pednet_layers=1,
+        pednet_embedding=32,
+        pednet_attention='dot',
+        persona_sample_dialogues=300,
+        **task,
+        **training,
+    )
+    TrainLoop(opt).train()
+    one = create_agent_from_model_file(str(tmp_path / 'model'), {'datatype': 'valid', 'skip_generation': True})
+    teacher = create_task_agent_from_taskname({**opt, 'datatype': 'valid'})[0]
+    asked = [message for message in map(teacher.get, range(teacher.num_examples())) if message['kind'] == 'persona']
+    weights = [
+        reply[fields.PERSONA_WEIGHTS] for reply in replies(one, [[changed(message, labels=None)] for message in asked])
+    ]
+    right = [row.index(max(row)) == message[fields.PERSONA_LABEL] for row, message in zip(weights, asked, strict=True)]
+    assert len(right) == 400 and sum(right) >= 0.95 * len(right), sum(right)
