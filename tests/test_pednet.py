@@ -202,9 +202,8 @@ def test_words_do_not_train_a_hard_choice_but_a_soft_one():
 def test_pdnet_leaves_the_choice_alone():
     net = network()
     scores, *_ = net(PersonaDominated(padded(CONTEXTS, 2), padded([P[0][0], P[1][0]])), ys=padded(Y))
-    (scores.sum() + net.idle()).backward()
-    assert 'query' not in gradients(net)
-    assert all(p.grad is not None for p in net.parameters())  # each has a gradient, as several processes need
+    scores.sum().backward()
+    assert gradients(net) == {'embeddings', 'context_reader', 'persona_reader', 'step', 'project', 'score'}
 
 
 def test_choice_loss_by_hand():

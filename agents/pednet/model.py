@@ -145,13 +145,6 @@ class PedNet(RecurrentGenerator):
         )
         return Encoded(start, memories)
 
-    def idle(self) -> Tensor:
-        """Return 0, with gradients of 0 for the parameters that only CDNet uses.
-
-        In several processes each parameter needs a gradient at every step.
-        """
-        return 0 * (self.query.weight.sum() + self.query.bias.sum())
-
 
 def distinct(texts: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct texts (S, T) of texts (B, N, T), and the place of each among them (B, N)."""

@@ -147,9 +147,7 @@ class PednetAgent(RecurrentAgent):
         if batch.is_training:
             loss = loss * (batch.label_vec != self.NULL_IDX).sum() / len(batch.label_vec)
         encoded = output[2]
-        if not isinstance(encoded, Chosen):
-            loss = loss + self.net.idle()
-        else:
+        if isinstance(encoded, Chosen):
             choice = self.measure_choice(encoded, batch)
             if batch.is_training:
                 loss = self.learning.reply_weight * loss + self.learning.choice_weight * choice
