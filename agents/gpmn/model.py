@@ -57,7 +57,7 @@ def start_weights(words: Sequence[str], counts: Mapping[str, int], special: Coll
 
     Stop words, punctuation and special tokens have 0. The unknown word counts as the one after the last.
     """
-    ranked = sorted((word for word in words if word not in special), key=lambda word: (-counts[word], word))
+    ranked = sorted((word for word in words if word not in special), key=lambda word: (-counts.get(word, 0), word))
     alpha = {word: zipf_idf(rank) if content_words(word) else 0.0 for rank, word in enumerate(ranked, 1)}
     alpha[unknown] = zipf_idf(len(ranked) + 1)
     return torch.tensor([alpha.get(word, 0.0) for word in words])
