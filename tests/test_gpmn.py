@@ -111,6 +111,7 @@ def test_the_reply_comes_with_the_weights_of_the_sentences(tmp_path, search):
     assert alone[fields.PERSONA_WEIGHTS] == pytest.approx(replies(agent, rows)[0][fields.PERSONA_WEIGHTS], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_dialogues_are_learned_by_heart(tmp_path):
     quick = {'gpmn_hidden': 64, 'gpmn_embedding': 64, 'gpmn_dropout': 0.0, 'gradient_clip': 5.0}
     made = train(replace(ENTRY, options={**ENTRY.options, **quick}), tmp_path, steps=120)

@@ -161,6 +161,39 @@ def test_agreement():
     assert agreement(chosen_by_hand(prior=torch.tensor([[0.0, 1.0, -1e30]]))).tolist() == [False]
 
 
+def question(batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return examples with two sentences in any order, one about pets (4 to 7), one about work (8 to 11).
+
+    The context asks for one of them (20 or 21); the reply has a word that goes with the answer (12 to 19). The last
+    part is the place of the answer.
+    """
+    pet, work = torch.randint(4, 8, (batch,)), torch.randint(8, 12, (batch,))
+    asks_for_work, place = torch.randint(2, (batch,)), torch.randint(2, (batch,))
+    answer = torch.where(asks_for_work == 1, work, pet)
+    other = torch.where(asks_for_work == 1, pet, work)
+    persona = torch.where((place == 0)[:, None], torch.stack([answer, other], 1), torch.stack([other, answer], 1))
+    everywhere = torch.ones(batch, 2, dtype=torch.bool)
+    return (20 + asks_for_work)[:, None], persona[..., None], everywhere, (answer + 8)[:, None], place
+
+
+def test_the_choice_is_learned_from_replies():
+    """The posterior finds out which sentence a reply expresses, and the prior learns it from the posterior."""
+    torch.manual_seed(0)
+    net = PostKs(Sizes(hidden=16, embedding=16, layers=1, dropout=0.0), 0.8, 22, START, END, PAD)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for step in range(200):
+        *inputs, reply, _ = question(32)
+        chosen = net.encoder(*inputs, reply)
+        kl = divergence(chosen).mean() if step >= 100 else 0  # the warm-up comes first
+        optimizer.zero_grad()
+        (bow_loss(chosen, reply, PAD).mean() + kl).backward()
+        optimizer.step()
+    *inputs, reply, place = question(500)
+    chosen = net.eval().encoder(*inputs, reply)
+    assert (chosen.posterior.argmax(1) == place).float().mean() > 0.95
+    assert (chosen.prior.argmax(1) == place).float().mean() > 0.95
+
+
 # --------------------------------------------------------------------------------------------- agent
 
 
@@ -230,6 +263,7 @@ def test_a_temperature_of_zero_is_refused(tmp_path):
         train(replace(ENTRY, options={**ENTRY.options, 'postks_tau': 0.0}), tmp_path, steps=1)
 
 
+@pytest.mark.slow
 def test_two_dialogues_are_learned_by_heart(tmp_path):
     quick = {'postks_hidden': 64, 'postks_embedding': 64, 'postks_dropout': 0.0, 'gradient_clip': 5.0}
     made = train(replace(ENTRY, options={**ENTRY.options, **quick}), tmp_path, steps=120)

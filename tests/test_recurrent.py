@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract import AGENTS, load, reply, train, training_options
+from contract import AGENTS, dialogues, load, replies, reply, train, training_options
 from parlai.core.message import Message
 from torch import Tensor, nn
 
@@ -218,6 +218,13 @@ def test_the_persona_changes_nothing(tmp_path):
     asked.append({**asked[0], 'text': 'your persona: i own a dog.\ndo you have a pet ?'})
     losses = {float(reply(agent.clone(), [Message(one)])['metrics']['loss']) for one in asked}
     assert len(losses) == 1
+
+
+@pytest.mark.parametrize('name', ['seq2seq', 'postks'])
+def test_a_beam_searches_each_row_as_if_alone(name, tmp_path):
+    agent = train(entry(name), tmp_path, steps=2).load(inference='beam', beam_size=3, beam_min_length=2)
+    rows = [dialogue[: 2 + number] for number, dialogue in enumerate(dialogues()[:3])]
+    assert [said['text'] for said in replies(agent, rows)] == [replies(agent, [row])[0]['text'] for row in rows]
 
 
 @pytest.mark.slow
