@@ -25,5 +25,6 @@ REPLIES = 'replies'  # from an agent: for each fold, its replies to the messages
 SPECIFIC_WORDS = 'specific_words'  # list of str: words of the text that go with the persona (persona:congeneric)
 CONGENERIC = 'congeneric'  # list of str: the text with MASK for these words, then similar ones of the training split
 PERSONA_LABEL = 'persona_label'  # int: place in PERSONA of the sentence that the reply expresses; -1: none
+NO_SENTENCE = -1  # a PERSONA_LABEL
 PERSONA_WEIGHTS = 'persona_weights'  # from an agent: for each sentence of PERSONA, how much the reply draws on it
 MASK = '<KEY>'  # stands for a specific word

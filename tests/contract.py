@@ -188,6 +188,24 @@ AGENTS = [
         shared=('model', 'dict', 'known_words'),
         no_gradient={'query.*': ONLY_LABELS},
     ),
+    Entry(
+        'persona:seq2seq',
+        'parlai_persona.agents.seq2seq.seq2seq:Seq2seqAgent',
+        GENERATOR,
+        {**TINY, 'seq2seq_hidden': 16, 'seq2seq_embedding': 16, 'seq2seq_layers': 1},
+    ),
+    Entry(
+        'persona:gpmn',
+        'parlai_persona.agents.gpmn.gpmn:GpmnAgent',
+        GENERATOR,
+        {**TINY, 'gpmn_hidden': 16, 'gpmn_embedding': 16, 'gpmn_layers': 1},
+    ),
+    Entry(
+        'persona:postks',
+        'parlai_persona.agents.postks.postks:PostksAgent',
+        GENERATOR,
+        {**TINY, 'postks_hidden': 16, 'postks_embedding': 16, 'postks_layers': 1, 'postks_warmup': 0.0},
+    ),
     Entry('persona:lm', 'parlai_persona.agents.lm.lm:LmAgent', GENERATOR, TINY_LM, shared=('model', 'dict', 'version')),
     Entry(
         'persona:p2bot/transmitter',

@@ -138,6 +138,20 @@ def resumed_learning_rate(tmp_path):
 
 
 @check
+def resumed_count_of_updates(tmp_path):
+    import torch
+    from parlai.core.torch_agent import TorchAgent
+
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    agent = SimpleNamespace(opt={'lr_scheduler': 'none'}, optimizer=optimizer, fp16=False, _number_training_updates=0)
+    TorchAgent.build_lr_scheduler(agent, {'number_training_updates': 7})
+    assert agent._number_training_updates == 7
+    TorchAgent.build_lr_scheduler(agent, {'number_training_updates': 7}, hard_reset=True)  # with another data set
+    TorchAgent.build_lr_scheduler(agent)
+    assert agent._number_training_updates == 0
+
+
+@check
 def seq2seq_loads_numpy_scalars(tmp_path):
     import numpy as np
     import torch
@@ -274,6 +288,23 @@ def resumed_training_keeps_the_best_model(tmp_path):
         load_from_checkpoint=True,
     )
     assert TrainLoop(opt).saved  # otherwise it saves what it ends with
+
+
+@check
+def agents_know_the_epoch(tmp_path):
+    from parlai.scripts.train_model import TrainLoop, TrainModel
+
+    opt = TrainModel.setup_args().parse_kwargs(
+        task='integration_tests',
+        model='repeat_label',
+        dict_file=str(tmp_path / 'dict'),
+        datapath=str(tmp_path),
+        loglevel='error',
+    )
+    loop = TrainLoop(opt)
+    assert loop.agent.epochs_done() == 0
+    loop._total_epochs = 1.5
+    assert loop.agent.epochs_done() == 1.5
 
 
 def writes_half(path: Path, write) -> str:

@@ -15,6 +15,7 @@ MODELS = {
     'persona:memnet': {'memnet_encoder': 'bow', 'memnet_embedding_size': 8, 'candidates': 'batch'},
     'persona:paml': TINY_TRANSFORMER,
     'persona:paml/seq2seq': {'hiddensize': 8, 'embeddingsize': 8, 'numlayers': 1},
+    'persona:gpmn': {'gpmn_hidden': 8, 'gpmn_embedding': 8, 'gpmn_layers': 1},
 }
 REFUSED = 'words, and not the .* it is damaged, or belongs to another model'
 

@@ -182,6 +182,6 @@ def test_presets(tmp_path):
     assert Opt.load_init('persona:memnet/small')['memnet_layers'] == 1  # another preset of the same method
     with pytest.raises(
         FileNotFoundError,
-        match='choose one of persona:memnet, persona:memnet/sample, persona:memnet/small, persona:meta_memnn',
+        match='choose one of persona:gpmn, persona:gpmn/small, persona:memnet, persona:memnet/sample, ',
     ):
         Opt.load_init('persona:nothing')

@@ -61,6 +61,7 @@ MODELS = {
     'persona:meta_memnn': {'meta_memnn_mode': 'primary'},
     'persona:paml': TINY_TRANSFORMER,
     'persona:paml/seq2seq': {'hiddensize': 8, 'embeddingsize': 8, 'numlayers': 1},
+    'persona:postks': {'postks_hidden': 8, 'postks_embedding': 8, 'postks_layers': 1},
     'transformer/generator': TINY_TRANSFORMER,
     'transformer/biencoder': TINY_TRANSFORMER,
     'seq2seq': {'hiddensize': 8, 'embeddingsize': 8, 'numlayers': 1},

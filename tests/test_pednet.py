@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from parlai_persona.agents.pednet.model import NONE, Choice, ContextDominated, PedNet, PersonaDominated, choice_loss
+from parlai_persona.agents.pednet.model import Choice, ContextDominated, PedNet, PersonaDominated, choice_loss
+from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.models.recurrent import Reader, Sizes
 
 V, PAD, START, END = 20, 0, 1, 2
@@ -153,28 +154,6 @@ def test_added_keywords_move_the_start():
         torch.testing.assert_close(chosen.start[:, row], u + net.query(mean))
 
 
-def test_both_directions_join_in_each_layer():
-    net = network(bidirectional=True)
-    u, h, _ = net.read(net.context_reader, padded(X))
-    for row, x in enumerate(X):
-        alone, states = encode(net, net.context_reader, x)
-        torch.testing.assert_close(u[:, row], alone)
-        torch.testing.assert_close(h[row, : len(x)], states)
-        half = states.shape[1] // 2
-        torch.testing.assert_close(u[-1, row], torch.cat([states[-1, :half], states[0, half:]]))
-
-
-def test_a_gate_mixes_two_grus():
-    net = network(gated=True, layers=1)
-    step, s = net.step, torch.randn(1, 1, 6).double()
-    word, c, c_p = torch.randn(1, 4).double(), torch.randn(1, 6).double(), torch.randn(1, 6).double()
-    one = step.of_words.cells[0](torch.cat([word, c], 1), s[0])
-    other = step.of_persona.cells[0](torch.cat([c, c_p], 1), s[0])
-    seen = torch.cat([torch.tanh(step.look[0](one)), torch.tanh(step.look[1](other))], 1)
-    r = torch.sigmoid(step.gate(seen))
-    torch.testing.assert_close(step(word, [c, c_p], s)[0], r * one + (1 - r) * other)
-
-
 # ------------------------------------------------------------------------------------------- learning
 
 
@@ -208,7 +187,7 @@ def test_pdnet_leaves_the_choice_alone():
 
 def test_choice_loss_by_hand():
     scores = torch.tensor([[0.0, math.log(3)], [5.0, 1.0]])
-    assert choice_loss(scores, torch.tensor([1, NONE])).tolist() == pytest.approx([math.log(4 / 3), 0])
+    assert choice_loss(scores, torch.tensor([1, NO_SENTENCE])).tolist() == pytest.approx([math.log(4 / 3), 0])
 
 
 def test_a_reply_without_a_sentence_attends_to_none():

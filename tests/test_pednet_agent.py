@@ -10,8 +10,9 @@ from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
-from parlai_persona.agents.pednet.model import NONE, ContextDominated, PersonaDominated
+from parlai_persona.agents.pednet.model import ContextDominated, PersonaDominated
 from parlai_persona.errors import UserError
+from parlai_persona.fields import NO_SENTENCE
 
 SIZES = {'pednet_hidden': 8, 'pednet_layers': 1, 'pednet_embedding': 6, 'pednet_dropout': 0.0}
 PERSONA = ['i have a dog .', 'i like rock music best .', 'my favorite color is red .']
@@ -57,7 +58,7 @@ def texts(one, vecs: torch.Tensor) -> list:
 
 def test_a_training_batch_has_what_the_two_networks_read():
     one = agent()
-    second = {fields.PERSONA: PERSONA[1:], fields.PERSONA_LABEL: NONE, fields.SPECIFIC_WORDS: []}
+    second = {fields.PERSONA: PERSONA[1:], fields.PERSONA_LABEL: NO_SENTENCE, fields.SPECIFIC_WORDS: []}
     batch = batch_of(one, {}, second)
     one.learning = type(one.learning)(gamma=0.0)
     (cdnet,) = one._model_input(batch)
@@ -65,7 +66,7 @@ def test_a_training_batch_has_what_the_two_networks_read():
     assert texts(one, cdnet.context) == ['do you have any pets ?'] * 2
     assert texts(one, cdnet.specific) == ['pets', '']
     assert texts(one, cdnet.persona) == [PERSONA, [*PERSONA[1:], '']]
-    assert cdnet.is_sentence.tolist() == [[True] * 3, [True, True, False]] and cdnet.label.tolist() == [0, NONE]
+    assert cdnet.is_sentence.tolist() == [[True] * 3, [True, True, False]] and cdnet.label.tolist() == [0, NO_SENTENCE]
     one.learning = type(one.learning)(gamma=1.0)
     (pdnet,) = one._model_input(batch)
     assert isinstance(pdnet, PersonaDominated)
@@ -75,9 +76,9 @@ def test_a_training_batch_has_what_the_two_networks_read():
 
 def test_none_is_a_sentence_before_the_persona():
     one = agent(pednet_none=True)
-    batch = batch_of(one, {}, {fields.PERSONA_LABEL: NONE}, {fields.PERSONA_LABEL: None})
+    batch = batch_of(one, {}, {fields.PERSONA_LABEL: NO_SENTENCE}, {fields.PERSONA_LABEL: None})
     assert texts(one, batch.persona_vec)[0] == ['none', *PERSONA]
-    assert batch.sentence_place.tolist() == [1, 0, NONE]  # a message without a label stays without one
+    assert batch.sentence_place.tolist() == [1, 0, NO_SENTENCE]  # a message without a label stays without one
     (reply,) = replies(agent('valid', pednet_none=True), [[Message(EXAMPLE)]])
     assert len(reply[fields.PERSONA_WEIGHTS]) == len(PERSONA) and sum(reply[fields.PERSONA_WEIGHTS]) < 1
 
@@ -109,7 +110,7 @@ def test_the_task_of_a_batch_is_drawn_from_the_seed_and_the_update():
 
 def test_the_loss_adds_the_reply_and_the_choice():
     one = agent(pednet_gamma=0.0, pednet_reply_weight=0.3, pednet_choice_weight=0.7)
-    batch = batch_of(one, {}, {fields.PERSONA_LABEL: NONE})
+    batch = batch_of(one, {}, {fields.PERSONA_LABEL: NO_SENTENCE})
     scores, _, chosen = one.model(*one._model_input(batch), ys=batch.label_vec)
     words = -scores.log_softmax(-1).gather(-1, batch.label_vec[..., None]).sum() / 2  # a reply
     choice = -chosen.probabilities[0, 0].log()  # only the first has a label

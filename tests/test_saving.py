@@ -78,6 +78,15 @@ KINDS = {
         'p2bot_receiver_tau_updates': 8,
         'p2bot_receiver_hide': 0.5,
     },
+    'a warm-up that ends after the resumption': {
+        'model': 'persona:postks',
+        **SAMPLE,
+        'postks_hidden': 8,
+        'postks_embedding': 8,
+        'postks_layers': 2,
+        'postks_warmup': 0.17,  # the first 6 of 32 steps
+        'dict_tokenizer': 're',
+    },
 }
 
 

@@ -148,12 +148,6 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.update_params()
         return None
 
-    def build_lr_scheduler(self, states=None, hard_reset=False):
-        """Also resume the count of updates, which tau depends on; ParlAI does so only with a scheduler."""
-        super().build_lr_scheduler(states, hard_reset)
-        if self.scheduler is None and not hard_reset:
-            self._number_training_updates = (states or {}).get('number_training_updates', 0)
-
     def record_training(self, losses: Tensor, c: Tensor, own: Tensor) -> None:
         ranks = (c.detach() >= c.detach().gather(1, own[:, None])).sum(1)  # 1 is the best
         self.record_local_metric('loss', AverageMetric.many(losses))

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.flags import flag
-from parlai_persona.models.recurrent import Encoded, Reader, RecurrentGenerator, Sizes, one_text
-
-NONE = -1  # the label of a reply that expresses no sentence of the persona
+from parlai_persona.models.recurrent import Encoded, Reader, RecurrentGenerator, Sizes, distinct, one_text
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class PedNet(RecurrentGenerator):
             return places, scores.softmax(-1)
         place = scores.argmax(-1)
         if how == 'label' and label is not None:
-            place = torch.where(label == NONE, place, label)
+            place = torch.where(label == NO_SENTENCE, place, label)
         return place[:, None], scores.new_ones(len(scores), 1)
 
     # --------------------------------------------------------------------------------------------- PDNet
@@ -146,12 +145,6 @@ class PedNet(RecurrentGenerator):
         return Encoded(start, memories)
 
 
-def distinct(texts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct texts (S, T) of texts (B, N, T), and the place of each among them (B, N)."""
-    found, places = texts.flatten(0, 1).unique(dim=0, return_inverse=True)
-    return found, places.view(texts.shape[:2])
-
-
 def choice_loss(scores: Tensor, label: Tensor) -> Tensor:
     """Return the cross-entropy (B,) of the choice; 0 where nothing is labelled."""
-    return F.cross_entropy(scores, label, ignore_index=NONE, reduction='none')
+    return F.cross_entropy(scores, label, ignore_index=NO_SENTENCE, reduction='none')

@@ -18,26 +18,20 @@ from parlai.utils.distributed import is_distributed
 from torch import Tensor
 
 from parlai_persona import fields
-from parlai_persona.agents.pednet.model import (
-    NONE,
-    Choice,
-    Chosen,
-    ContextDominated,
-    PedNet,
-    PersonaDominated,
-    choice_loss,
-)
+from parlai_persona.agents.pednet.model import Choice, Chosen, ContextDominated, PedNet, PersonaDominated, choice_loss
 from parlai_persona.data.epochs import epoch_key
 from parlai_persona.data.other_task import episodes, from_all_workers, teachers
 from parlai_persona.data.specific_words import SpecificOptions, SpecificWords
 from parlai_persona.errors import UserError
+from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.batches import persona_tensors
+from parlai_persona.models.choice import record_choice, weights_by_sentence
 from parlai_persona.models.history import PersonaHistory, said_lines
 from parlai_persona.models.recurrent import Sizes
 from parlai_persona.models.recurrent_agent import RecurrentAgent
 
-NO_SENTENCE = 'none'  # what is read for "no sentence of the persona"
+NONE = 'none'  # what is read for "no sentence of the persona"
 
 
 @dataclass(frozen=True)
@@ -99,9 +93,9 @@ class PednetAgent(RecurrentAgent):
         specific = self.specific_words(obs, history)
         obs.force_set('specific_vec', [self.dict[word] for word in specific])
         label = obs.get(fields.PERSONA_LABEL)
-        obs.force_set('sentence_place', NONE if label is None else label + self.learning.none)
+        obs.force_set('sentence_place', NO_SENTENCE if label is None else label + self.learning.none)
         if self.learning.none:
-            obs.force_set('persona_vecs', [self.sentence_vec(NO_SENTENCE), *obs['persona_vecs']])
+            obs.force_set('persona_vecs', [self.sentence_vec(NONE), *obs['persona_vecs']])
         if 'labels' in obs and self.learning.gamma:
             obs.force_set('context_vecs', [self.context_vec(text) for text in contexts_of(obs)])
         return obs
@@ -156,16 +150,12 @@ class PednetAgent(RecurrentAgent):
         return (loss, output) if return_output else loss
 
     def measure_choice(self, chosen: Chosen, batch: Batch) -> Tensor:
-        """Note how often the labelled sentence is chosen, and how often chance would; return the loss."""
-        label, is_labelled = batch.sentence_place, batch.sentence_place != NONE
-        losses, counted = choice_loss(chosen.scores, label), is_labelled.int().tolist()
-        metrics = {
-            'choice_loss': losses.tolist(),
-            'choice_acc': ((chosen.scores.argmax(-1) == label) & is_labelled).float().tolist(),
-            'choice_chance': (is_labelled / batch.persona_mask.sum(1).clamp(min=1)).tolist(),
-        }
-        for name, values in metrics.items() if any(counted) else ():
-            self.record_local_metric(name, AverageMetric.many(values, counted))
+        """Note how often the labelled sentence is chosen; return the loss of the choice."""
+        label = batch.sentence_place
+        losses, counted = choice_loss(chosen.scores, label), (label != NO_SENTENCE).int().tolist()
+        record_choice(self, chosen.scores, label, batch.persona_mask)
+        if any(counted):
+            self.record_local_metric('choice_loss', AverageMetric.many(losses.tolist(), counted))
         return losses.sum() / max(1, sum(counted))
 
     # ------------------------------------------------------------------------------------------- replies
@@ -175,8 +165,8 @@ class PednetAgent(RecurrentAgent):
         output = super().eval_step(batch)
         if output is not None:
             weights = self.weights if batch.label_vec is not None else self.weights_of(batch)
-            personas = zip(weights.tolist(), batch.persona_mask.sum(1).tolist(), strict=True)
-            output[fields.PERSONA_WEIGHTS] = [row[self.learning.none : count] for row, count in personas]
+            first = int(self.learning.none)
+            output[fields.PERSONA_WEIGHTS] = weights_by_sentence(weights[:, first:], batch.persona_mask[:, first:])
         return output
 
     @torch.no_grad()
@@ -210,4 +200,4 @@ def labelled(batch: Batch, pad: int) -> Tensor:
     place: Any = batch.sentence_place
     rows = torch.arange(len(place), device=place.device)
     sentences = batch.persona_vec[rows, place.clamp(min=0)]
-    return sentences.masked_fill((place == NONE)[:, None], pad)
+    return sentences.masked_fill((place == NO_SENTENCE)[:, None], pad)

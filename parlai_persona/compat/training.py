@@ -56,6 +56,24 @@ def resumed_learning_rate(module: Any) -> bool:
     return True
 
 
+@fixes('parlai.core.torch_agent')
+def resumed_count_of_updates(module: Any) -> bool:
+    """A training resumed with `--lr-scheduler none` counts its updates from 0, so schedules by updates begin again.
+
+    ParlAI 1.7.2 reads the count of a checkpoint only with a scheduler, on every stack. It is now read without one, too.
+    """
+    build = module.TorchAgent.build_lr_scheduler
+
+    @functools.wraps(build)
+    def with_count(self, states=None, hard_reset=False):
+        build(self, states, hard_reset)
+        if self.scheduler is None and not hard_reset:
+            self._number_training_updates = (states or {}).get('number_training_updates', 0)
+
+    module.TorchAgent.build_lr_scheduler = with_count
+    return True
+
+
 @fixes('parlai.agents.seq2seq.seq2seq')
 def seq2seq_loads_numpy_scalars(module: Any) -> bool:
     """A `seq2seq` checkpoint of `--lr-scheduler invsqrt` cannot be loaded, so training ends in an error.
@@ -231,6 +249,24 @@ def resumed_training_keeps_the_best_model(module: Any) -> bool:
             self.saved = True
 
     module.TrainLoop.__init__ = remembering
+    return True
+
+
+@fixes('parlai.scripts.train_model')
+def agents_know_the_epoch(module: Any) -> bool:
+    """An agent cannot have a schedule in epochs: ParlAI does not tell it how many are over.
+
+    ParlAI 1.7.2 does this on every stack. The agent of a training now has a function `epochs_done`. A resumed training
+    has the number of its checkpoint.
+    """
+    init = module.TrainLoop.__init__
+
+    @functools.wraps(init)
+    def telling(self, opt):
+        init(self, opt)
+        self.agent.epochs_done = lambda: vars(self).get('_total_epochs', self._preempted_epochs)
+
+    module.TrainLoop.__init__ = telling
     return True
 
 

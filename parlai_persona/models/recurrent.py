@@ -107,15 +107,18 @@ class Attention(nn.Module):
 
     def forward(self, s: Tensor, memory: Memory) -> Tensor:
         """Return the vector c (B, d) of each state s (B, d)."""
+        weights = (self.weights(s, memory) * memory.share[..., None]).flatten(1)  # (B, K T)
+        return (weights[:, None] @ memory.h.flatten(1, 2))[:, 0]
+
+    def weights(self, s: Tensor, memory: Memory) -> Tensor:
+        """Return how much each word of each text weighs for the states (B, K, T)."""
         batch, texts, length, _ = memory.h.shape
         query, keys = self.query(s), memory.keys.flatten(1, 2)  # (B, d), (B, K T, d)
         if self.score is None:
             scores = (keys @ query[..., None])[..., 0]
         else:
             scores = self.score(torch.tanh(keys + query[:, None]))[..., 0]
-        a = masked_softmax(scores.view(batch, texts, length), memory.is_word)  # (B, K, T)
-        weights = (a * memory.share[..., None]).flatten(1)  # (B, K T)
-        return (weights[:, None] @ memory.h.flatten(1, 2))[:, 0]
+        return masked_softmax(scores.view(batch, texts, length), memory.is_word)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -232,3 +235,9 @@ class RecurrentGenerator(TorchGeneratorModel):
 def one_text(h: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the arguments of `Attention.memory` for a single text of each example: h (B, T, d), is_word (B, T)."""
     return h[:, None], is_word[:, None], h.new_ones(len(h), 1)
+
+
+def distinct(texts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct texts (S, T) of texts (B, N, T), and the place of each among them (B, N)."""
+    found, places = texts.flatten(0, 1).unique(dim=0, return_inverse=True)
+    return found, places.view(texts.shape[:2])

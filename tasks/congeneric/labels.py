@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.formulas import words
 from parlai_persona.models import pretrained
 from parlai_persona.models.packages import MINILM, packaged
 
 ENCODER_FLAG = '--congeneric-encoder'
-NONE = -1
 BATCH, LONGEST = 64, 128  # texts that are encoded together, and tokens of one
 CACHED = 50_000  # texts whose vectors are kept
 Pair = tuple[str, Sequence[str]]  # a reply and a persona
@@ -26,7 +26,7 @@ class Labeller(ABC):
     """Scores how well a reply expresses each sentence of a persona."""
 
     def labels(self, pairs: Sequence[Pair], none: float) -> list[int]:
-        """Return the place of the best sentence for each pair; NONE if its score is not above `none`."""
+        """Return the place of the best sentence for each pair; NO_SENTENCE if its score is not above `none`."""
         return [place_of_best(scores, none) for scores in self.scores(pairs)]
 
     @abstractmethod
@@ -34,8 +34,8 @@ class Labeller(ABC):
 
 
 def place_of_best(scores: Sequence[float], none: float) -> int:
-    best = max(range(len(scores)), key=scores.__getitem__, default=NONE)  # of equal ones, the first
-    return best if best != NONE and scores[best] > none else NONE
+    best = max(range(len(scores)), key=scores.__getitem__, default=NO_SENTENCE)  # of equal ones, the first
+    return best if best != NO_SENTENCE and scores[best] > none else NO_SENTENCE
 
 
 class Overlap(Labeller):
