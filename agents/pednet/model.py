@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.flags import flag
-from parlai_persona.models.recurrent import Encoded, Reader, RecurrentGenerator, Sizes, distinct, one_text
+from parlai_persona.models.recurrent import Encoded, Reader, RecurrentGenerator, Sizes, distinct, one_text, products
 
 
 @dataclass(frozen=True)
@@ -105,18 +105,12 @@ class PedNet(RecurrentGenerator):
     def hops(self, z: Tensor, u: Tensor, is_sentence: Tensor) -> Tensor:
         """Return the scores (B, N) of sentences u (B, N, d) after the last hop."""
         m = z  # m^1
-        scores = self.fit(m, u, is_sentence)
+        scores = products(m, u, is_sentence)  # eq. 7
         for _ in range(self.choice.hops - 1):
             o = (scores.softmax(-1)[:, None] @ u)[:, 0]  # eq. 8
             m = o + m  # eq. 9
-            scores = self.fit(m, u, is_sentence)
+            scores = products(m, u, is_sentence)
         return scores
-
-    @staticmethod
-    def fit(m: Tensor, u: Tensor, is_sentence: Tensor) -> Tensor:
-        """Return m u(p) of each sentence (eq. 7)."""
-        scores = (u @ m[..., None])[..., 0]
-        return scores.masked_fill(~is_sentence, torch.finfo(scores.dtype).min)
 
     def read_sentences(self, scores: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the places of the sentences that the decoder attends to, and the share of each."""

@@ -20,6 +20,7 @@ from parlai_persona.models.recurrent import (
     distinct,
     masked_softmax,
     one_text,
+    products,
 )
 
 
@@ -51,10 +52,10 @@ class PostKs(RecurrentGenerator):
         x = u[-1]  # (B, d)
         sentences, places = distinct(persona)  # (S, T), (B, N)
         k = self.read(self.persona_reader, sentences)[0][-1][places]  # (B, N, d)
-        prior, posterior = scores(x, k, is_sentence), None
+        prior, posterior = products(x, k, is_sentence), None
         if reply is not None:
             y = self.read(self.persona_reader, reply)[0][-1]
-            posterior = scores(self.query(torch.cat([x, y], -1)), k, is_sentence)
+            posterior = products(self.query(torch.cat([x, y], -1)), k, is_sentence)
         chosen = self.choose(prior, posterior, is_sentence)[:, None] @ k  # (B, 1, d): one "word"
         memories = (
             self.attend[0].memory(*one_text(h, is_word)),
@@ -78,12 +79,6 @@ class PostKs(RecurrentGenerator):
         In several processes each parameter needs a gradient at every step.
         """
         return 0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
-
-
-def scores(query: Tensor, k: Tensor, is_sentence: Tensor) -> Tensor:
-    """Return query . k_i (B, N); the lowest number where there is no sentence."""
-    products = (k @ query[..., None])[..., 0]
-    return products.masked_fill(~is_sentence, torch.finfo(products.dtype).min)
 
 
 def one_hot(values: Tensor) -> Tensor:

@@ -237,6 +237,12 @@ def one_text(h: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return h[:, None], is_word[:, None], h.new_ones(len(h), 1)
 
 
+def products(query: Tensor, vectors: Tensor, is_there: Tensor) -> Tensor:
+    """Return query · v (B, N) for the vectors (B, N, d) of each row; the lowest number where there is none."""
+    found = (vectors @ query[..., None])[..., 0]
+    return found.masked_fill(~is_there, torch.finfo(found.dtype).min)
+
+
 def distinct(texts: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct texts (S, T) of texts (B, N, T), and the place of each among them (B, N)."""
     found, places = texts.flatten(0, 1).unique(dim=0, return_inverse=True)
