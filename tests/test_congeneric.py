@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,7 +235,7 @@ def test_contexts_are_those_of_a_search_of_everything(teacher, monkeypatch):
     assert {len(message['congeneric']) for message in training} == {6}
 
 
-def test_no_example_is_among_its_own_contexts_nor_its_dialogue(tmp_path):
+def test_no_example_is_among_its_own_contexts_nor_its_dialogue():
     """Two sides of a dialogue, and a third one with a context in common."""
     said = ['old cats purr', 'my old cats purr', 'cats purr', 'yes cats']
     sides = [said, [fields.SILENCE, *said[:3]], ['cats purr', 'do old cats purr ?']]
@@ -251,8 +250,8 @@ def test_no_example_is_among_its_own_contexts_nor_its_dialogue(tmp_path):
     assert texts == ['old cats purr', 'cats purr', fields.SILENCE, 'my old cats purr', 'cats purr']
 
     distinct = list(dict.fromkeys(texts))
-    np.save(tmp_path / 'owners.npy', [keys[0], 0, keys[0], keys[0]])  # 'cats purr' is in two dialogues
-    search = prepare.Search(SimpleNamespace(masked=map(json.dumps, distinct), folder=tmp_path), 3)
+    owners = np.array([keys[0], 0, keys[0], keys[0]])  # 'cats purr' is in two dialogues
+    search = neighbours.Search(distinct, owners, 3)
     rows = search(texts, keys)
     assert [[distinct[number] for number in row if number >= 0] for row in rows] == [
         ['cats purr'],  # not 'my old cats purr', which the other side of the dialogue has
