@@ -1,4 +1,4 @@
-"""How the files of `persona:congeneric` are made: once, again when something changed, after interruptions, by several."""
+"""How the files of `persona:congeneric` are made: once, again after changes, after interruptions, by several."""
 
 import random
 import subprocess
