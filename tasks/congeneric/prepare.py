@@ -109,6 +109,10 @@ class PreparedSplit:
         return self.lines('masked')
 
     @cached_property
+    def owners(self) -> NDArray:
+        return np.load(self.folder / 'owners.npy')
+
+    @cached_property
     def words(self) -> SpecificWords:
         with np.load(self.folder / 'words.npz') as arrays:
             return SpecificWords.from_arrays(dict(arrays), self.recipe.specific)
@@ -150,9 +154,13 @@ class Preparation(PreparedSplit):
 
     def open(self) -> PreparedSplit:
         """Open the split. Make it first, unless it is there and up to date."""
-        with exclusive(self.finished):
+        with exclusive(self.finished):  # until all files are mapped: then they outlive a newer split of the same name
             self.make()
-            return PreparedSplit(self.finished, self.recipe)
+            split = PreparedSplit(self.finished, self.recipe)
+            parts = ('examples', 'specific', 'labels', 'neighbours')
+            for name in parts if self.training is not self else (*parts, 'masked', 'owners', 'words', 'replies'):
+                getattr(split, name)
+            return split
 
     def make(self) -> None:
         made_from = self.made_from()
@@ -257,7 +265,7 @@ class Preparation(PreparedSplit):
 
     def write_neighbours(self) -> None:
         texts = [json.loads(line) for line in self.training.masked]
-        search = Search(texts, np.load(self.training.folder / 'owners.npy'), self.recipe.neighbours)
+        search = Search(texts, self.training.owners, self.recipe.neighbours)
 
         def made(first: int, end: int) -> NDArray:
             return search([self.masked_context(number) for number in range(first, end)], self.dialogues[first:end])
