@@ -40,7 +40,8 @@ def test_files_are_made_once_and_again_when_the_data_change(teacher, tmp_path):
     for path in (FIXTURES / 'personachat').iterdir():
         (source / path.name).write_bytes(path.read_bytes())
     options = {**BEES, 'persona_folder': str(source)}
-    before = messages(teacher(**options))
+    opened = teacher(**options)
+    before = messages(opened)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'congeneric').rglob('*') if path.is_file()}
     assert messages(teacher(**options)) == before
     assert made == {path: path.stat().st_mtime_ns for path in made}
@@ -49,6 +50,7 @@ def test_files_are_made_once_and_again_when_the_data_change(teacher, tmp_path):
     assert messages(teacher(**options, congeneric_check=False)) == before  # nobody looked
     after = messages(teacher(**options))
     assert after[0]['labels'] == ['long ! i walked home from the ward at seven .'] and len(after) == len(before)
+    assert messages(opened) == before  # a teacher that is at work keeps its files
     assert set(made) == {path for path in (tmp_path / 'congeneric').rglob('*') if path.is_file()}
 
 
