@@ -86,3 +86,31 @@ def best(scores: NDArray, count: int) -> NDArray:
 
 def topk(scores: NDArray, count: int) -> NDArray:
     return torch.from_numpy(scores).topk(count, 1).indices.numpy()
+
+
+class Search:
+    """Finds the masked training contexts that are most similar to another one, and from other dialogues."""
+
+    def __init__(self, texts: Sequence[str], owners: NDArray, count: int):
+        self.owners, self.count = owners, count  # the dialogue that alone has a text, or 0; how many to find
+        self.numbers = {text: number for number, text in enumerate(texts)}
+        self.tfidf = TfIdf(texts)
+        _, owned = np.unique(self.owners[self.owners != 0], return_counts=True)
+        self.spare = 1 + int(owned.max(initial=0))  # of those that are found, how many may have to be left out
+
+    def __call__(self, texts: Sequence[str], dialogues: NDArray) -> NDArray:
+        """Return the numbers of the most similar contexts of each text: (texts, count); -1 where there are no more.
+
+        The text itself is not among them, nor any that only its own dialogue has.
+        """
+        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        found, cosines = self.tfidf.nearest(list(distinct), self.count + self.spare)
+        places = [distinct[text] for text in texts]
+        found, cosines = found[places], cosines[places]  # (texts, count + spare)
+        own = np.array([self.numbers.get(text, -1) for text in texts])
+        good = (found != own[:, None]) & (self.owners[found] != dialogues[:, None]) & (cosines > 0)
+        order = np.argsort(~good, axis=1, kind='stable')[:, : self.count]  # the good ones first
+        kept = np.where(np.take_along_axis(good, order, 1), np.take_along_axis(found, order, 1), -1)
+        rows = np.full((len(texts), self.count), -1, np.int32)
+        rows[:, : kept.shape[1]] = kept
+        return rows

@@ -46,7 +46,7 @@ from parlai_persona.prepared import (
 )
 from parlai_persona.tasks.congeneric.examples import CONTEXT, by_episode, dialogue_key
 from parlai_persona.tasks.congeneric.labels import Labeller, Overlap
-from parlai_persona.tasks.congeneric.neighbours import TfIdf
+from parlai_persona.tasks.congeneric.neighbours import Search
 
 CHUNK = 4096  # examples; an interruption loses at most these
 EXAMPLES = ('examples.jsonl', 'examples.starts.npy', 'dialogues.npy')
@@ -109,6 +109,10 @@ class PreparedSplit:
         return self.lines('masked')
 
     @cached_property
+    def owners(self) -> NDArray:
+        return np.load(self.folder / 'owners.npy')
+
+    @cached_property
     def words(self) -> SpecificWords:
         with np.load(self.folder / 'words.npz') as arrays:
             return SpecificWords.from_arrays(dict(arrays), self.recipe.specific)
@@ -150,9 +154,13 @@ class Preparation(PreparedSplit):
 
     def open(self) -> PreparedSplit:
         """Open the split. Make it first, unless it is there and up to date."""
-        with exclusive(self.finished):
+        with exclusive(self.finished):  # until all files are mapped: then they outlive a newer split of the same name
             self.make()
-            return PreparedSplit(self.finished, self.recipe)
+            split = PreparedSplit(self.finished, self.recipe)
+            parts = ('examples', 'specific', 'labels', 'neighbours')
+            for name in parts if self.training is not self else (*parts, 'masked', 'owners', 'words', 'replies'):
+                getattr(split, name)
+            return split
 
     def make(self) -> None:
         made_from = self.made_from()
@@ -256,43 +264,14 @@ class Preparation(PreparedSplit):
         ChunkedRows(self.folder / LABELS, 4, CHUNK, 'labels.sums').write(len(self), made, 'labelling')
 
     def write_neighbours(self) -> None:
-        search = Search(self.training, self.recipe.neighbours)
+        texts = [json.loads(line) for line in self.training.masked]
+        search = Search(texts, self.training.owners, self.recipe.neighbours)
 
         def made(first: int, end: int) -> NDArray:
             return search([self.masked_context(number) for number in range(first, end)], self.dialogues[first:end])
 
         row = 4 * self.recipe.neighbours
         ChunkedRows(self.folder / NEIGHBOURS, row, CHUNK, 'neighbours.sums').write(len(self), made, 'searching')
-
-
-class Search:
-    """Finds the masked training contexts that are most similar to another one, and from other dialogues."""
-
-    def __init__(self, training: PreparedSplit, count: int):
-        self.count = count
-        self.texts = [json.loads(line) for line in training.masked]
-        self.owners = np.load(training.folder / 'owners.npy')
-        self.numbers = {text: number for number, text in enumerate(self.texts)}
-        self.tfidf = TfIdf(self.texts)
-        _, owned = np.unique(self.owners[self.owners != 0], return_counts=True)
-        self.spare = 1 + int(owned.max(initial=0))  # of those that are found, how many may have to be left out
-
-    def __call__(self, texts: Sequence[str], dialogues: NDArray) -> NDArray:
-        """Return the numbers of the most similar contexts of each text: (texts, count); -1 where there are no more.
-
-        The text itself is not among them, nor any that only its own dialogue has.
-        """
-        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        found, cosines = self.tfidf.nearest(list(distinct), self.count + self.spare)
-        places = [distinct[text] for text in texts]
-        found, cosines = found[places], cosines[places]  # (texts, count + spare)
-        own = np.array([self.numbers.get(text, -1) for text in texts])
-        good = (found != own[:, None]) & (self.owners[found] != dialogues[:, None]) & (cosines > 0)
-        order = np.argsort(~good, axis=1, kind='stable')[:, : self.count]  # the good ones first
-        kept = np.where(np.take_along_axis(good, order, 1), np.take_along_axis(found, order, 1), -1)
-        rows = np.full((len(texts), self.count), -1, np.int32)
-        rows[:, : kept.shape[1]] = kept
-        return rows
 
 
 def digest(examples: Iterator[dict[str, Any]]) -> str:
