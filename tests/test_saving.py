@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import contract
 import paml_tasks
 import pytest
 import tiny_bert
@@ -90,6 +91,17 @@ KINDS = {
 }
 
 
+KINDS['two networks by turns'] = {
+    'model': 'persona:pednet',
+    'task': 'persona:congeneric',
+    'congeneric_of': 'persona:sample',
+    'persona_sample_dialogues': 12,
+    'datapath': contract.prepared_data(),
+    'pednet_hidden': 8,
+    'pednet_layers': 2,
+    'pednet_embedding': 8,
+    'dict_tokenizer': 're',
+}
 KINDS['meetings'] = {**KINDS['whole dialogues'], 'model': 'persona:p2bot', 'p2bot_perception': 0, 'label_truncate': 6}
 
 
