@@ -1,0 +1,80 @@
+"""`zoo:persona/<name>`: the model file on this machine, fetched and unpacked once.
+
+A model's folder is <datapath>/models/persona/<name>/<version>. It appears when it is complete. Other versions are left
+alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import parlai.utils.logging as logging
+
+from parlai_persona.zoo.registry import Entry, find
+
+PREFIXES = ('zoo:persona/', 'models:persona/')
+MODEL = 'model'
+
+
+def default_datapath() -> str:
+    """Return the folder that ParlAI's commands use without `--datapath`."""
+    from parlai.core.params import ParlaiParser
+
+    parser = ParlaiParser(False, False)
+    parser.add_parlai_data_path()
+    return parser.parse_args([])['datapath']
+
+
+def folder_of(entry: Entry, datapath: str | None) -> Path:
+    return Path(datapath or default_datapath()) / 'models' / 'persona' / entry.name / str(entry.version)
+
+
+def is_there(entry: Entry, datapath: str | None) -> bool:
+    return folder_of(entry, datapath).is_dir()
+
+
+def resolve(path: str, datapath: str | None) -> str:
+    """Return the model file of `zoo:persona/<name>[@<version>][/model]`; any other path as it is."""
+    prefix = next((prefix for prefix in PREFIXES if path.startswith(prefix)), None)
+    return path if prefix is None else model_file(find(path.removeprefix(prefix)), datapath)
+
+
+def model_file(entry: Entry, datapath: str | None, offline: bool = False) -> str:
+    """Return the path of a model on this machine; fetch it first if it is not there."""
+    folder = folder_of(entry, datapath)
+    if not folder.is_dir():
+        root = folder.parents[1]
+        with locked(root, entry):
+            if not folder.is_dir():
+                make(entry, folder, root / '.downloads', offline)
+    return str(folder / MODEL)
+
+
+def make(entry: Entry, folder: Path, cache: Path, offline: bool) -> None:
+    """Fetch the files, check them, unpack them."""
+    from parlai_persona.zoo.form import new_folder, unpack
+    from parlai_persona.zoo.sources import fetch, readable
+
+    logging.info(f'{entry}: {readable(entry.bytes)}, to {folder}')
+    files = fetch(entry, cache, offline)
+    with new_folder(folder) as part:
+        unpack(files, part / MODEL)
+    for path in files.values():
+        if path.parent == cache:
+            path.unlink()
+
+
+@contextmanager
+def locked(root: Path, entry: Entry) -> Iterator[None]:
+    """Keep other processes from fetching the same model. The lock of a killed process is free."""
+    from filelock import FileLock, Timeout
+
+    (root / '.downloads').mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / '.downloads' / f'{entry.name}-{entry.version}.lock')
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        logging.info(f'{entry}: another process is fetching it; waiting')
+        held = lock.acquire()
+    with held:
+        yield
