@@ -94,8 +94,8 @@ def find(spec: str) -> Entry:
     names = list(dict.fromkeys(entry.name for entry in known))
     if not match or not versions:
         raise UserError(
-            f'zoo:persona/{printable(spec[:100])}: there is no such model in the zoo{nearest(name[:100], names)}. '
-            f'It has {", ".join(names) or "no models yet"}'
+            f'zoo:persona/{printable(spec[:100])}: there is no such model in the zoo. It has '
+            f'{", ".join(names) or "none yet"}{nearest(name[:100], names)}'
         )
     for entry in versions:
         if match['version'] in (None, str(entry.version)):

@@ -10,7 +10,7 @@ import parlai.utils.logging as logging
 
 from parlai_persona.errors import UserError
 from parlai_persona.models.checksums import file_blocks
-from parlai_persona.zoo.download import NotThere, download
+from parlai_persona.zoo.download import NotThere, download, size
 from parlai_persona.zoo.registry import FOLDER, Entry, File
 
 OFFLINE = ('HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')
@@ -48,26 +48,29 @@ class Web:
     def __str__(self) -> str:
         return self.url
 
+    def address(self, entry: Entry, name: str) -> str:
+        return f'{self.url}/{entry.name}/{entry.version}/{name}'
+
     def get(self, entry: Entry, name: str, cache: Path) -> Path:
-        download(f'{self.url}/{entry.name}/{entry.version}/{name}', entry.files[name], cache)
+        address, file = self.address(entry, name), entry.files[name]
+        if size(cache) < file.bytes:
+            logging.info(f'{entry}: {name}, {readable(file.bytes)}, from {self}')
+        download(address, file, cache)
         return cache
 
 
-class Hub:
+class Hub(Web):
     """A repository on Hugging Face's hub, in which version 1 is the tag `v1`."""
 
-    def __str__(self) -> str:
-        return "Hugging Face's hub"
+    def __init__(self) -> None:
+        super().__init__("Hugging Face's hub")
 
-    def get(self, entry: Entry, name: str, cache: Path) -> Path:
-        from huggingface_hub import hf_hub_download
+    def address(self, entry: Entry, name: str) -> str:
+        from huggingface_hub import hf_hub_url
 
         if not entry.hub:
             raise NotThere('not published there yet')
-        try:
-            return Path(hf_hub_download(entry.hub, name, revision=f'v{entry.version}'))
-        except (OSError, ValueError) as error:  # those of huggingface_hub are of these kinds
-            raise NotThere(f'{entry.hub}: {str(error).strip().splitlines()[0]}') from None
+        return hf_hub_url(entry.hub, name, revision=f'v{entry.version}', endpoint=os.environ.get('HF_ENDPOINT'))
 
 
 def is_offline() -> bool:
@@ -109,8 +112,6 @@ def verified(source: Source, entry: Entry, name: str, cache: Path) -> Path:
     """Return one file, after comparing its hash with that of the registry."""
     file = entry.files[name]
     kept = cache / file.sha256
-    if isinstance(source, Web) and not kept.exists():
-        logging.info(f'{entry}: {name}, {readable(file.bytes)}, from {source}')
     path = source.get(entry, name, kept)
     if sha256(path) != file.sha256:
         if path == kept:

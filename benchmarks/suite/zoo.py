@@ -141,6 +141,9 @@ def make(recipe: Recipe, datapath: str) -> Entry:
     model, log = recipe.folder / 'model', recipe.folder / 'log.txt'
     where = f'-dp {shlex.quote(datapath)}'
     claim(recipe.folder, recipe.command)
+    trained_at = recipe.folder / 'commit.txt'
+    if not trained_at.exists():
+        trained_at.write_text(record.commit(), encoding='utf-8')
     if not Path(f'{model}.test').exists():
         execute(f'{recipe.command} {where}', log)
     published, copy = recipe.folder / 'published', recipe.folder / 'copy' / 'model'
@@ -154,7 +157,7 @@ def make(recipe: Recipe, datapath: str) -> Entry:
         command=recipe.command,
         evaluate=f'{recipe.about.evaluate} -mf zoo:persona/{recipe.name}@{recipe.version}',
         value=float(f'{json.loads(report.read_text(encoding="utf-8"))["report"][recipe.about.metric]:.6g}'),
-        commit=record.commit(),
+        commit=trained_at.read_text(encoding='utf-8'),
         cost=f'{seconds(model) / 60:.0f} minutes on {hardware(1)}',
     )
     entry = Entry(recipe.name, recipe.version, about, {})
