@@ -96,7 +96,7 @@ def unpack(files: Mapping[str, Path], model: Path) -> None:
         if name not in files:
             raise NotLoaded(f'{files[CONFIG].parent}: saw no {name}; expected {WEIGHTS}, {CONFIG} and {STATE}')
     opt = options.to_load(config, files[CONFIG])
-    states = together(read_json(files[STATE]), read_arrays(files[WEIGHTS], config.get('same', {})))
+    states = together(files[STATE], read_arrays(files[WEIGHTS], config.get('same', {})))
     with draft(Path(f'{model}.dict')) as part:
         if DICTIONARY in files:
             part.write_bytes(files[DICTIONARY].read_bytes())
@@ -144,13 +144,16 @@ def plain(value: Any, name: str) -> Any:
     raise UserError(f'the checkpoint cannot be published: {name} has a {type(value).__name__}; expected plain values')
 
 
-def together(states: Any, arrays: Arrays) -> dict[str, Any]:
-    """Put arrays back where `separate` took them from; the network's weights have 32 bits."""
+def together(path: Path, arrays: Arrays) -> dict[str, Any]:
+    """Read the plain values of a checkpoint, and put arrays back where `separate` took them from."""
+    states = read_json(path)
     for name, array in arrays.items():
-        *path, last = name.split('/')
+        *keys, last = name.split('/')
         place = states
-        for key in path:
-            place = place.setdefault(key, {})
+        for key in keys:
+            place = place.setdefault(key, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise NotLoaded(f'{path}: expected values by name, with room for {name}; copy the folder again')
         place[last] = array
     return states
 
