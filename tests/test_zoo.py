@@ -9,91 +9,28 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 import zoo_server
-from conftest import PATIENCE
-from parlai.core.agents import create_agent, create_agent_from_model_file
+from conftest import PATIENCE, room
 from parlai.core.build_data import modelzoo_path
-from parlai.core.dict import DictionaryAgent
-from parlai.core.message import Message
-from parlai.scripts.train_model import TrainModel
+from small_zoo import BLOCK, NAME, left_over, reply
 
 import parlai_persona  # noqa: F401
 from parlai_persona.errors import UserError
 from parlai_persona.zoo import download, registry, sources, store
-from parlai_persona.zoo.form import files_of, publish
-from parlai_persona.zoo.registry import About, Entry
 
-SIZES = {'memnet_embedding_size': 32, 'memnet_heads': 2, 'memnet_layers': 1, 'memnet_ffn_size': 32}
-NAME = 'retriever'
-BLOCK = 256  # bytes
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory) -> str:
-    """Return the model file of a small agent."""
-    folder = tmp_path_factory.mktemp('trained')
-    words = DictionaryAgent(TrainModel.setup_args().parse_kwargs(task='persona:sample', dict_tokenizer='re'))
-    words.add_to_dict(words.tokenize('do you have any pets ? i have a dog . no , and you ?'))
-    words.save(str(folder / 'words'))
-    torch.manual_seed(0)
-    opt = {'model': 'persona:memnet', 'task': 'persona:sample', 'dict_tokenizer': 're', 'loglevel': 'error', **SIZES}
-    agent = create_agent(TrainModel.setup_args().parse_kwargs(dict_file=str(folder / 'words'), **opt))
-    agent.save(str(folder / 'model'))
-    return str(folder / 'model')
-
-
-@pytest.fixture(scope='module')
-def published(model, tmp_path_factory) -> Path:
-    """Return a zoo with two versions of a model, and its list beside them."""
-    zoo = tmp_path_factory.mktemp('zoo')
-    entries = []
-    for version in (1, 2):
-        publish(Path(model), zoo / NAME / str(version), f'version {version}\n')
-        files = files_of(zoo / NAME / str(version))
-        about = About('A retriever.', 'persona:memnet', 'mit')
-        entries.append(Entry(NAME, version, about, {name: sources.described(path) for name, path in files.items()}))
-    registry.write(entries, zoo / 'models.json')
-    return zoo
-
-
-@pytest.fixture
-def zoo(published, tmp_path, monkeypatch) -> Path:
-    """Return a datapath on a machine that knows these models and has a network."""
-    monkeypatch.setattr(registry, 'MODELS', published / 'models.json')
-    monkeypatch.setattr(download, 'PAUSE', 0.0)
-    monkeypatch.setattr(download, 'BLOCK', BLOCK)
-    for name in (*sources.OFFLINE, sources.MIRROR):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / 'data'
-
-
-def reply(model_file: str) -> list[str]:
-    agent = create_agent_from_model_file(model_file, {'datatype': 'valid', 'loglevel': 'error'})
-    candidates = ['i have a dog .', 'no , and you ?', 'do you have any pets ?', 'have you a dog ?']
-    agent.observe(Message(text='do you have any pets ?', label_candidates=candidates, episode_done=True))
-    return agent.act()['text_candidates']
-
-
-def left_over(datapath: Path) -> list[str]:
-    """Return what is below the datapath, without locks."""
-    return sorted(
-        str(path.relative_to(datapath)) for path in datapath.rglob('*') if path.is_file() and path.suffix != '.lock'
-    )
-
-
-WHOLE = [f'models/persona/{NAME}/2/model{end}' for end in ('', '.dict', '.opt')]
+pytest_plugins = ['small_zoo']
+WHOLE = [f'models/persona/{NAME}/2/model{end}' for end in ('', '.dict', '.opt', '.replies')]
 
 # ---------------------------------------------------------------------------------------------- names and versions
 
 
 @pytest.mark.parametrize('name, version', [('', 2), ('@1', 1), ('@2', 2), ('/model', 2), ('@1/model', 1)])
-def test_a_name_is_a_model_file(name, version, zoo, published, model, monkeypatch):
+def test_a_name_is_a_model_file(name, version, zoo, published, small_model, monkeypatch):
     monkeypatch.setenv('PERSONA_ZOO', str(published))
     file = modelzoo_path(str(zoo), f'zoo:persona/{NAME}{name}')
     assert file == str(zoo / 'models' / 'persona' / NAME / str(version) / 'model')
     assert modelzoo_path(str(zoo), f'models:persona/{NAME}{name}') == file
-    assert reply(file) == reply(model)
+    assert reply(file) == reply(small_model)
 
 
 def test_versions_leave_each_other_alone(zoo, published, monkeypatch):
@@ -184,13 +121,13 @@ def test_nowhere(zoo, monkeypatch, tmp_path):
     assert left_over(zoo) == []
 
 
-def test_the_hub(zoo, published, model, monkeypatch, tmp_path):
+def test_the_hub(zoo, published, small_model, monkeypatch, tmp_path):
     """A model on the hub is a repository with a tag for each version."""
     entry = replace(registry.entries()[0], hub='acme/retriever')
     shutil.copytree(published / NAME / '2', tmp_path / 'hub' / 'acme' / 'retriever' / 'resolve' / 'v2')
     with zoo_server.serving(tmp_path / 'hub', [zoo_server.cut]) as (url, _):
         monkeypatch.setenv('HF_ENDPOINT', url)
-        assert reply(store.model_file(entry, str(zoo))) == reply(model)
+        assert reply(store.model_file(entry, str(zoo))) == reply(small_model)
 
 
 def test_the_hub_without_a_network(zoo, monkeypatch):
@@ -238,10 +175,10 @@ def get(zoo: Path, published: Path, monkeypatch, *plan) -> tuple[str, list[str |
     ],
     ids=lambda plan: ' '.join(step.__name__ for step in plan) or 'well',
 )
-def test_a_server_that_fails_for_a_while(plan, zoo, published, model, monkeypatch):
+def test_a_server_that_fails_for_a_while(plan, zoo, published, small_model, monkeypatch):
     file, asked = get(zoo, published, monkeypatch, *plan)
     assert left_over(zoo) == WHOLE
-    assert reply(file) == reply(model)
+    assert reply(file) == reply(small_model)
 
 
 def test_what_has_arrived_is_not_asked_for_again(zoo, published, monkeypatch):
@@ -256,10 +193,10 @@ def whole_blocks(count: int) -> int:
     return count // BLOCK * BLOCK
 
 
-def test_a_server_that_stalls_once(zoo, published, model, monkeypatch):
+def test_a_server_that_stalls_once(zoo, published, small_model, monkeypatch):
     monkeypatch.setattr(download, 'TIMEOUT', 2.0)
     file, asked = get(zoo, published, monkeypatch, zoo_server.stall)
-    assert reply(file) == reply(model) and asked[0] is None and asked[-1].startswith('bytes=')
+    assert reply(file) == reply(small_model) and asked[0] is None and asked[-1].startswith('bytes=')
 
 
 @pytest.mark.parametrize(
@@ -292,22 +229,22 @@ def test_a_server_that_stalls_for_good(zoo, published, monkeypatch):
         get(zoo, published, monkeypatch, *(zoo_server.stall,) * 40)
 
 
-def test_the_next_command_goes_on(zoo, published, model, monkeypatch):
+def test_the_next_command_goes_on(zoo, published, small_model, monkeypatch):
     """What arrived before a download was given up counts, from another server too."""
     monkeypatch.setattr(download, 'ATTEMPTS', 1)
     size = (published / NAME / '2' / 'model.safetensors').stat().st_size
     with pytest.raises(UserError, match='the same command goes on from there'):
         get(zoo, published, monkeypatch, zoo_server.cut, zoo_server.fails)
     file, asked = get(zoo, published, monkeypatch)
-    assert asked == [f'bytes={whole_blocks(size // 2)}-'] and reply(file) == reply(model)
+    assert asked == [f'bytes={whole_blocks(size // 2)}-'] and reply(file) == reply(small_model)
 
 
-def test_a_redirect_to_another_server_is_followed(zoo, published, model, monkeypatch):
+def test_a_redirect_to_another_server_is_followed(zoo, published, small_model, monkeypatch):
     """Releases and hubs send their clients to other machines; the hash says whether the right bytes came."""
     with zoo_server.serving(published, []) as (url, _):
         step = zoo_server.redirects(f'{url}/{NAME}/2/model.safetensors')
         file, _ = get(zoo, published, monkeypatch, step)
-    assert reply(file) == reply(model)
+    assert reply(file) == reply(small_model)
 
 
 def test_swapped_bytes_in_a_folder(zoo, published, tmp_path, monkeypatch):
@@ -320,7 +257,7 @@ def test_swapped_bytes_in_a_folder(zoo, published, tmp_path, monkeypatch):
     assert left_over(zoo) == [] and weights.exists()
 
 
-def test_two_processes_get_one_good_copy(zoo, published, model, monkeypatch):
+def test_two_processes_get_one_good_copy(zoo, published, small_model, monkeypatch):
     fork = multiprocessing.get_context('fork')
     said = fork.Queue()
     with zoo_server.serving(published, [zoo_server.cut] * 3) as (url, asked):
@@ -334,12 +271,10 @@ def test_two_processes_get_one_good_copy(zoo, published, model, monkeypatch):
             process.join()
     assert len(asked) == 4  # by one of them
     assert left_over(zoo) == WHOLE
-    assert len(files) == 1 and reply(*files) == reply(model)
+    assert len(files) == 1 and reply(*files) == reply(small_model)
 
 
 def test_a_full_disk_leaves_nothing(zoo, published, monkeypatch):
-    from conftest import room
-
     monkeypatch.setenv('PERSONA_ZOO', str(published))
     with room(10_000), pytest.raises((OSError, RuntimeError)):
         modelzoo_path(str(zoo), f'zoo:persona/{NAME}')

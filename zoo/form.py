@@ -4,6 +4,7 @@
     config.json         the agent, and its options
     state.json          everything else of the checkpoint, such as the words
     dictionary.txt      the dictionary, if the checkpoint does not hold its words
+    replies.txt         what a retriever chooses from in a chat, a reply a line, if they were given
     README.md           the card
 
 A classifier of transformers (`--persona-nli`) is published as the folder that transformers reads.
@@ -25,10 +26,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from parlai_persona.errors import UserError
-from parlai_persona.files import draft, read_json, write_json
+from parlai_persona.files import draft, read_json, read_text, write_json
 from parlai_persona.models.saved import NotLoaded, read_saved
 from parlai_persona.zoo import classifier, options
-from parlai_persona.zoo.names import CARD, CONFIG, DICTIONARY, STATE, WEIGHTS, check_names
+from parlai_persona.zoo.names import CARD, CONFIG, DICTIONARY, REPLIES, STATE, WEIGHTS, check_names
 
 FORM = 1
 NETWORK = 'model/'  # how the names of the network's weights start
@@ -47,7 +48,7 @@ TRAINING = {
 Arrays = dict[str, Tensor]
 
 
-def publish(model: Path, folder: Path, card: str, base: str | None = None) -> list[str]:
+def publish(model: Path, folder: Path, card: str, base: str | None = None, replies: Path | None = None) -> list[str]:
     """Write a model in this form; return the options that were left out because they name files of this machine.
 
     `model` is a model file of ParlAI, or a folder of transformers. `base` says where others find the base model, if
@@ -55,6 +56,8 @@ def publish(model: Path, folder: Path, card: str, base: str | None = None) -> li
     """
     with new_folder(folder) as part:
         (part / CARD).write_text(card, encoding='utf-8')
+        if replies:
+            (part / REPLIES).write_text(read_text(replies), encoding='utf-8')
         if model.is_dir():
             classifier.publish(model, part)
             return []
@@ -102,6 +105,9 @@ def unpack(files: Mapping[str, Path], model: Path) -> None:
             part.write_bytes(files[DICTIONARY].read_bytes())
         else:
             part.write_text(dictionary_of(states), encoding='utf-8')
+    if REPLIES in files:
+        with draft(Path(f'{model}.replies')) as part:
+            part.write_text(read_text(files[REPLIES]), encoding='utf-8')
     with draft(model) as part:
         torch.save(states, part)
     write_json(Path(f'{model}.opt'), opt)

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 from parlai_persona.errors import UserError, printable
 
-WEIGHTS, CONFIG, STATE, DICTIONARY, CARD = (
+WEIGHTS, CONFIG, STATE, DICTIONARY, REPLIES, CARD = (
     'model.safetensors',
     'config.json',
     'state.json',
     'dictionary.txt',
+    'replies.txt',
     'README.md',
 )
 FILE = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*\.(safetensors|json|txt|md|model)')  # no folder, pickle or program

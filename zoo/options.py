@@ -17,6 +17,7 @@ from parlai_persona.models.pretrained import HUB_NAME
 from parlai_persona.models.saved import NotLoaded
 
 MACHINE = {'gpu', 'no_cuda', 'init_model', 'dict_file', 'dict_initpath', 'model_parallel', 'data_parallel'}
+OF_COMMANDS = {'log_every_n_secs': 10.0}  # ParlAI's rankers expect it when they list the replies of a task
 AGENT = re.compile(r'(persona:)?\w+(/\w+)?|parlai_persona\.agents\.[\w.]+:\w+')  # none imports a module of the user's
 PATH_IN_TASK = re.compile(r'=[^:,=]*[/\\]([^:,/\\]*)')  # an option in the name of a task
 Options = dict[str, Any]
@@ -44,7 +45,7 @@ def to_load(config: Mapping[str, Any], where: Path) -> Options:
     }
     if base in kept:
         public_base(agent, kept, '', None)
-    return {**{name: action.default for name, action in known.items()}, **kept, 'model': agent}
+    return {**OF_COMMANDS, **{name: action.default for name, action in known.items()}, **kept, 'model': agent}
 
 
 def declared(agent: str, opt: Mapping[str, Any]) -> dict[str, Action]:

@@ -22,6 +22,9 @@ class Published:
     license: str = flag('other', "push: licence of the model, as Hugging Face's hub spells it (mit, cc-by-4.0)")
     title: str = flag('A model of parlai-persona.', 'push: what the model is, in one line')
     data: str = flag('', 'push: what the model was trained on')
+    replies: Path | None = flag(
+        None, 'push: text file with a reply a line, from which a retriever chooses in a chat', metavar='FILE'
+    )
     base: str | None = flag(
         None,
         'push: where others find the base model, if it was a folder here: OWNER/MODEL[@REVISION] on the hub',
@@ -108,7 +111,7 @@ class PersonaZoo(ParlaiScript):
         about = About(options.title, agent, options.license, base=options.base, data=options.data)
         copy = f'runs/{folder.name}/model'
         load = f'parlai persona_zoo get FOLDER -mf {copy}\nparlai interactive -mf {copy}'
-        left_out = publish(model, folder, card(folder.name, about, load), options.base)
+        left_out = publish(model, folder, card(folder.name, about, load), options.base, options.replies)
         said = [f'Wrote {", ".join(sorted(path.name for path in folder.iterdir()))} into {folder}.']
         if left_out:
             said.append(f'Left out, because they name files of this machine: {", ".join(left_out)}.')
