@@ -5,9 +5,12 @@ import shlex
 import pytest
 import zoo_server
 from parlai.core.script import superscript_main
+from parlai.scripts.eval_model import EvalModel
+from parlai.scripts.train_model import TrainModel
 from real_data import DATAPATH, real
 from small_zoo import NAME, reply
 
+from benchmarks.suite.zoo import RECIPES
 from parlai_persona.zoo import registry, sources, store
 from parlai_persona.zoo.card import card
 
@@ -122,6 +125,15 @@ def test_a_chat_with_a_model_of_the_package(command):
     done = command('interactive', '-mf', 'zoo:persona/meta_memnn', '--datapath', 'data', input=chat)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('[MetaMemnn]:') == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', RECIPES, ids=lambda recipe: recipe.name)
+def test_recipes_are_commands(recipe):
+    """The options of each training and evaluation are known, and the preset is one of the agent on the card."""
+    opt = TrainModel.setup_args().parse_args(shlex.split(recipe.command)[2:])
+    assert opt['model'] == recipe.about.agent and opt['seed'] == recipe.about.seed
+    EvalModel.setup_args().parse_args([*shlex.split(recipe.about.evaluate)[2:], '-m', recipe.about.agent])
 
 
 @pytest.mark.slow

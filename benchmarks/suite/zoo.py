@@ -38,6 +38,7 @@ class Recipe:
     name: str
     version: int
     about: About  # `command` and `evaluate` lack model and data folder
+    replies: str = ''  # the command that lists what a retriever chooses from in a chat
 
     @property
     def folder(self) -> Path:
@@ -82,6 +83,7 @@ RECIPES = (
             metric='hits@1',
             tolerance=0.005,
         ),
+        replies='parlai build_candidates -t persona:personachat',
     ),
     Recipe(
         'pednet',
@@ -100,6 +102,22 @@ RECIPES = (
         ),
     ),
     Recipe(
+        'paml',
+        1,
+        About(
+            'Becomes someone from a few dialogues: a generator that learned how to adapt.',
+            'persona:paml',
+            'cc-by-4.0',
+            [PERSONA_CHAT],
+            data='Persona-Chat, what --datapath has of its train split, by person',
+            command='parlai train_model -o persona:paml --max-train-time 7200',
+            seed=1,
+            evaluate='parlai eval_model -t persona:few_shot -dt valid --num-examples 20',
+            metric='ppl_fold',
+            tolerance=0.5,
+        ),
+    ),
+    Recipe(
         'p2bot_receiver',
         1,
         About(
@@ -109,7 +127,7 @@ RECIPES = (
             [PERSONA_CHAT, 'all-MiniLM-L6-v2, Apache 2.0'],
             base='sentence-transformers/all-MiniLM-L6-v2',
             data='Persona-Chat, what --datapath has of its train split',
-            command='parlai train_model -o persona:p2bot/receiver_cpu',
+            command='parlai train_model -o persona:p2bot/receiver_cpu --p2bot-receiver-train lora',
             seed=1,
             evaluate='parlai eval_model -t persona:perception --persona-form revised -dt valid',
             metric='hits@1',
@@ -148,7 +166,8 @@ def make(recipe: Recipe, datapath: str) -> Entry:
         execute(f'{recipe.command} {where}', log)
     published, copy = recipe.folder / 'published', recipe.folder / 'copy' / 'model'
     if not published.exists():
-        publish(model, published, '', recipe.about.base if recipe.name == 'p2bot_receiver' else None)
+        replies = list_replies(recipe, where, log)
+        publish(model, published, '', replies=replies)
     unpack(files_of(published), copy)
     report = recipe.folder / 'report.json'
     execute(f'{recipe.about.evaluate} -mf {copy} {where} --report-filename {report}', log)
@@ -164,6 +183,17 @@ def make(recipe: Recipe, datapath: str) -> Entry:
     with draft(published / CARD) as part:
         part.write_text(card(entry.name, about, f'parlai interactive -mf {entry}'), encoding='utf-8')
     return replace(entry, files=put(published, recipe))
+
+
+def list_replies(recipe: Recipe, where: str, log: Path) -> Path | None:
+    """Write what a retriever chooses from, sorted, because ParlAI writes it in any order."""
+    if not recipe.replies:
+        return None
+    path = recipe.folder / 'replies.txt'
+    execute(f'{recipe.replies} {where} --outfile {path}', log)
+    lines = sorted(set(path.read_text(encoding='utf-8').splitlines()))
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    return path
 
 
 def seconds(model: Path) -> float:
