@@ -65,6 +65,8 @@ def test_names_that_are_none(name, expected, zoo):
 def test_other_zoos_are_left_to_parlai(tmp_path):
     assert modelzoo_path(str(tmp_path), None) is None
     assert modelzoo_path(str(tmp_path), 'somewhere/model') == 'somewhere/model'
+    with pytest.raises(UserError, match="'zoo:personachat/x/model': there is no such model in the zoo"):
+        modelzoo_path(str(tmp_path), 'zoo:personachat/x/model')  # begins like ours
     with pytest.raises(UserError, match='zoo:blendr/x/model.: there is no such model in the zoo. Did you mean blender'):
         modelzoo_path(str(tmp_path), 'zoo:blendr/x/model')
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import parlai.utils.logging as logging
 
-from parlai_persona.zoo.registry import Entry, find
+from parlai_persona.zoo.registry import FOLDER, Entry
 
-PREFIXES = ('zoo:persona/', 'models:persona/')
 MODEL = 'model'
 
 
@@ -29,14 +28,9 @@ def folder_of(entry: Entry, datapath: str | None) -> Path:
     return Path(datapath or default_datapath()) / 'models' / 'persona' / entry.name / str(entry.version)
 
 
-def is_there(entry: Entry, datapath: str | None) -> bool:
-    return folder_of(entry, datapath).is_dir()
-
-
-def resolve(path: str, datapath: str | None) -> str:
-    """Return the model file of `zoo:persona/<name>[@<version>][/model]`; any other path as it is."""
-    prefix = next((prefix for prefix in PREFIXES if path.startswith(prefix)), None)
-    return path if prefix is None else model_file(find(path.removeprefix(prefix)), datapath)
+def is_here(entry: Entry, datapath: str | None) -> bool:
+    """Tell whether a model needs no network: it is unpacked already, or comes with the package."""
+    return folder_of(entry, datapath).is_dir() or (FOLDER / entry.name / str(entry.version)).is_dir()
 
 
 def model_file(entry: Entry, datapath: str | None, offline: bool = False) -> str:

@@ -17,11 +17,13 @@ def models_of_our_zoo(module: Any) -> bool:
 
     @functools.wraps(path_of)
     def path_in_our_zoo(datapath, path):
-        if path is not None and path.startswith(('zoo:persona', 'models:persona')):
-            from parlai_persona.zoo.store import resolve
+        where, _, name = (path or '').partition(':persona/')
+        if where not in ('zoo', 'models'):
+            return path_of(datapath, path)
+        from parlai_persona.zoo.registry import find
+        from parlai_persona.zoo.store import model_file
 
-            return resolve(path, datapath)
-        return path_of(datapath, path)
+        return model_file(find(name), datapath)
 
     replace_everywhere(path_of, path_in_our_zoo)
     return True

@@ -62,10 +62,10 @@ class PersonaZoo(ParlaiScript):
     def list(self) -> str:
         from parlai_persona.zoo.registry import entries
         from parlai_persona.zoo.sources import readable
-        from parlai_persona.zoo.store import is_there
+        from parlai_persona.zoo.store import is_here
 
         lines = [
-            f'{"*" if is_there(entry, self.opt["datapath"]) else " "} {str(entry).removeprefix("zoo:persona/"):20}'
+            f'{"*" if is_here(entry, self.opt["datapath"]) else " "} {str(entry).removeprefix("zoo:persona/"):20}'
             f'{readable(entry.bytes):>9}  {entry.about.title}'
             for entry in entries()
         ]
