@@ -29,7 +29,7 @@ def card(name: str, about: About, load: str) -> str:
     if about.value is not None:
         lines += [
             '',
-            f'{about.metric} is {about.value:.4g} (± {about.tolerance:g}), measured with these weights by',
+            f'`{about.metric}` is {about.value:.4g} (± {about.tolerance:g}), measured with these weights by',
             '',
         ]
         lines += code(about.evaluate)
@@ -51,9 +51,14 @@ def front_matter(name: str, about: About) -> dict[str, Any]:
     if about.base:
         entries['base_model'] = about.base.partition('@')[0]
     if about.value is not None:
-        metric = {'type': about.metric, 'value': about.value}
-        result = {'task': {'type': 'text-generation'}, 'dataset': {'name': about.data, 'type': 'dialogue'}}
-        entries['model-index'] = [{'name': name, 'results': [{**result, 'metrics': [metric]}]}]
+        words = about.evaluate.split()
+        task, split = (words[words.index(option) + 1] for option in ('-t', '-dt'))
+        result = {
+            'task': {'type': 'text-generation'},
+            'dataset': {'name': task, 'type': task, 'split': split},
+            'metrics': [{'type': about.metric, 'value': about.value}],
+        }
+        entries['model-index'] = [{'name': name, 'results': [result]}]
     return entries
 
 
