@@ -54,15 +54,15 @@ RECIPES = (
         'meta_memnn',
         1,
         About(
-            'Books a table in a restaurant: a memory network that learned how much to learn from a related task.',
+            'Asks what a guest wants who books a table: a memory network that learned how much a related task says.',
             'persona:meta_memnn',
             'cc-by-3.0',
             [PERSONALIZED, BABI],
-            data='150 dialogues of personalised-bAbI task 3; related: bAbI task 5',
-            command='parlai train_model -o persona:meta_memnn --babi-dialogues 150 --max-train-steps 2000 '
-            '--validation-every-n-steps 250',
+            data='150 dialogues of personalised-bAbI task 1; related: bAbI task 5',
+            command='parlai train_model -o persona:meta_memnn --babi-task 1 --babi-dialogues 150 '
+            '--max-train-steps 1000 --validation-every-n-steps 100',
             seed=1,
-            evaluate='parlai eval_model -t persona:personalized_babi --babi-task 3 --babi-candidates task '
+            evaluate='parlai eval_model -t persona:personalized_babi --babi-task 1 --babi-candidates task '
             '--babi-dialogues 150 -dt test',
             metric='accuracy',
             tolerance=0.005,
@@ -224,7 +224,7 @@ def main() -> None:
             continue
         print(f'{recipe.name}@{recipe.version}; log: {recipe.folder / "log.txt"}', flush=True)
         entry = make(recipe, arguments.datapath)
-        registry.write([*known, entry])
+        registry.write([*registry.entries(), entry])
         print(
             f'    {readable(entry.bytes)}, {entry.about.metric} {entry.about.value:.4g}, {entry.about.cost}', flush=True
         )
