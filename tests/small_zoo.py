@@ -70,5 +70,5 @@ def reply(model_file: str) -> list[str]:
 def left_over(datapath: Path) -> list[str]:
     """Return what is below the datapath, without locks."""
     return sorted(
-        str(path.relative_to(datapath)) for path in datapath.rglob('*') if path.is_file() and path.suffix != '.lock'
+        str(path.relative_to(datapath)) for path in datapath.rglob('*') if path.is_file() and path.name != '.lock'
     )

@@ -94,6 +94,15 @@ def test_hostile_entries(key, value, published, tmp_path):
         registry.entries(tmp_path / 'models.json')
 
 
+@pytest.mark.parametrize('digits', ['../../x', '', '0' * 63, 'g' * 64])
+def test_hostile_hashes(digits, published, tmp_path):
+    entries = json.loads((published / 'models.json').read_text())
+    entries[0]['files']['config.json']['sha256'] = digits
+    (tmp_path / 'models.json').write_text(json.dumps(entries))
+    with pytest.raises(UserError, match='config.json: saw .* expected a SHA-256'):
+        registry.entries(tmp_path / 'models.json')
+
+
 # -------------------------------------------------------------------------------------------------------- sources
 
 

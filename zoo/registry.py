@@ -12,6 +12,7 @@ from parlai_persona.zoo.names import check_names
 
 FOLDER = Path(__file__).parent
 MODELS = FOLDER / 'models.json'
+HASH = re.compile('[0-9a-f]{64}')
 SPEC = re.compile(r'(?P<name>[a-z0-9][a-z0-9_]*)(@(?P<version>\d{1,6}))?(/model)?')
 
 
@@ -72,6 +73,9 @@ def entry_of(each: Mapping[str, Any]) -> Entry:
     """Return an entry; its names are checked, because they become paths."""
     files = {name: File(int(file['bytes']), str(file['sha256'])) for name, file in each['files'].items()}
     check_names(files)
+    for name, file in files.items():
+        if not HASH.fullmatch(file.sha256):
+            raise UserError(f'{name}: saw {printable(file.sha256[:80])!r}, expected a SHA-256 in hexadecimal digits')
     if not SPEC.fullmatch(f'{each["name"]}@{each["version"]}'):
         raise UserError(f'{printable(each["name"])}@{printable(each["version"])}: expected a plain name and a version')
     return Entry(each['name'], int(each['version']), About(**each['about']), files, each.get('hub'))

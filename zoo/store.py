@@ -55,20 +55,20 @@ def make(entry: Entry, folder: Path, cache: Path, offline: bool) -> None:
         unpack(files, part / MODEL)
     for path in files.values():
         if path.parent == cache:
-            path.unlink()
+            path.unlink(missing_ok=True)  # two files may be the same
 
 
 @contextmanager
 def locked(root: Path, entry: Entry) -> Iterator[None]:
-    """Keep other processes from fetching the same model. The lock of a killed process is free."""
+    """Keep other processes from fetching models here. The lock of a killed process is free."""
     from filelock import FileLock, Timeout
 
     (root / '.downloads').mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / '.downloads' / f'{entry.name}-{entry.version}.lock')
+    lock = FileLock(root / '.downloads' / '.lock')
     try:
         held = lock.acquire(timeout=0)
     except Timeout:
-        logging.info(f'{entry}: another process is fetching it; waiting')
+        logging.info(f'{entry}: another process is fetching a model; waiting')
         held = lock.acquire()
     with held:
         yield

@@ -169,7 +169,7 @@ class PersonaMetrics(FixedDialogTeacher):
         if self.measures_persona:
             self.metrics.eval_pr = [1, 3, 5, 10, 100]  # ParlAI computes hits@3 if told to
             if measured.nli and not shared:
-                self.nli = load(modelzoo_path(opt['datapath'], measured.nli))
+                self.nli = load(modelzoo_path(opt.get('datapath'), measured.nli))
             if not shared:
                 self.perception = perception.from_options(opt, self.personas)
 
