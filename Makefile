@@ -7,8 +7,9 @@ PARLAI := 1.7.2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
+DATA ?= data
 
-.PHONY: demo test test-all lint results lock clean help
+.PHONY: demo test test-all lint results zoo lock clean help
 
 help:
 	@echo "make demo      train, evaluate and talk to persona:memnet on the embedded sample (about a minute)"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-all  all tests, the slow ones too"
 	@echo "make lint      ruff and mypy"
 	@echo "make results   write RESULTS.md and results/*.md from results/*.csv"
+	@echo "make zoo       train the models of the zoo and publish them in zoo/ (hours; DATA=data is ParlAI's data folder)"
 	@echo "make lock      pin today's versions in requirements.lock (needs the registry)"
 
 $(READY): requirements.lock setup.py pyproject.toml Makefile
@@ -48,6 +50,9 @@ lint: $(READY)
 
 results: $(READY)
 	$(BIN)/python -m benchmarks.results
+
+zoo: $(READY)
+	$(BIN)/python -m benchmarks.suite.zoo --datapath $(DATA)
 
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv

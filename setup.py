@@ -26,7 +26,7 @@ PACKAGE_DIR = {
     'parlai_internal.scripts': 'parlai_persona/scripts',
     **mapped('parlai_persona.tasks', 'tasks'),
     **mapped('parlai_persona.agents', 'agents'),
-    **mapped('parlai_persona.zoo', 'zoo'),
+    'parlai_persona.zoo': 'zoo',
 }
 
 # The packages that ParlAI 1.7.2 really imports in the parts that we use. Its own metadata has the pins of 2023 and a
@@ -105,7 +105,10 @@ setup(
     python_requires='>=3.10',
     packages=sorted(PACKAGE_DIR),
     package_dir=PACKAGE_DIR,
-    package_data={name: ['*.opt', '*.md', '*.txt', '*.json', 'py.typed'] for name in PACKAGE_DIR},
+    package_data={
+        **{name: ['*.opt', '*.md', '*.txt', '*.json', 'py.typed'] for name in PACKAGE_DIR},
+        'parlai_persona.zoo': ['*.md', '*.json', '*/*/*'],  # <name>/<version>/<file>
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     zip_safe=False,

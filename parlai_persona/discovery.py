@@ -1,11 +1,9 @@
-"""Tells ParlAI about `persona:`: one entry in its registry and two module aliases.
+"""Tells ParlAI about `persona:`: one entry in its registry and a module alias.
 
-ParlAI resolves `-m persona:x` and `-t persona:x` through `core.loader.REGISTERED_REPOS`. Two of its loaders do not
-look there, but each builds a module name that we can provide without changing the loader:
-
-* `modelzoo_path('zoo:persona/…')` imports `parlai.zoo.persona.…`: an alias of our `zoo` package;
-* `load_world_module('persona:x', interactive_task=True)` looks for `InteractiveXWorld` in
-  `parlai.tasks.persona.worlds`: an alias of `task_worlds`, which returns the `InteractiveWorld` of task `x`.
+ParlAI resolves `-m persona:x` and `-t persona:x` through `core.loader.REGISTERED_REPOS`. Its loader of worlds does not
+look there, but it builds a module name that we can provide without changing the loader:
+`load_world_module('persona:x', interactive_task=True)` looks for `InteractiveXWorld` in `parlai.tasks.persona.worlds`,
+an alias of `task_worlds`, which returns the `InteractiveWorld` of task `x`. `compat/zoo.py` adds `zoo:persona/x`.
 
 `-o persona:x` is the preset `agents/x/paper.opt`, and `-o persona:x/small` is `agents/x/small.opt`. ParlAI looks for
 presets only by file name and in its own packages, so we extend that one function.
@@ -29,7 +27,6 @@ PACKAGE = 'parlai_persona'
 def register() -> None:
     """Tell ParlAI about `persona:`; a second call changes nothing."""
     REGISTERED_REPOS.setdefault(PREFIX, {'repo': PACKAGE, 'source': 'pip install parlai-persona'})
-    sys.modules.setdefault('parlai.zoo.persona', importlib.import_module(f'{PACKAGE}.zoo'))
     sys.modules.setdefault('parlai.tasks.persona.worlds', task_worlds)
     if Opt.load_init.__func__ is not load_init:
         Opt.load_init = classmethod(load_init)

@@ -4,16 +4,34 @@ import copy
 import fnmatch
 import math
 import random
+from pathlib import Path
 
 import contract
 import pytest
 import torch
-from contract import MODELS, Trained, changed, clause, dialogues, hear, load, replies, reply, train
+from contract import (
+    MODELS,
+    SHOW_ALL,
+    Trained,
+    changed,
+    clause,
+    dialogues,
+    hear,
+    load,
+    replies,
+    reply,
+    scored,
+    train,
+    value,
+)
 from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
+from parlai_persona.errors import UserError
+from parlai_persona.zoo.form import files_of, publish, unpack
+from parlai_persona.zoo.options import AGENT
 
 NO_PERSONA = {fields.PERSONA: [], fields.PARTNER_PERSONA: []}
 pytestmark = pytest.mark.filterwarnings('ignore:size_average and reduce args')  # the poly-encoder's loss
@@ -135,6 +153,34 @@ def in_evaluation(made):
     opt = copy.deepcopy(made.agent.opt)
     opt.update(datatype='valid', **contract.SHOW_ALL[made.entry.kind])
     return type(made.agent)(opt, {**made.agent.share(), 'opt': opt})
+
+
+@clause(*MODELS)
+def test_published(entry, trained, tmp_path):
+    """A published model answers as the one it was made from, but for what 16 bits change.
+
+    One on a base model comes without the base: a folder of the test's machine takes its place.
+    """
+    made, base = trained(entry), {name: value() for name, value in entry.options.items() if callable(value)}
+    folder, copy = tmp_path / 'published', tmp_path / 'copy' / 'model'
+    if not AGENT.fullmatch(entry.name):  # somebody's own class
+        with pytest.raises(UserError, match='expected one of this package or of ParlAI'):
+            publish(Path(made.model_file), folder, 'card', 'acme/tiny')
+        assert not folder.exists() and not [*tmp_path.iterdir()]
+        return
+    publish(Path(made.model_file), folder, 'card', 'acme/tiny')
+    assert all(not path.read_bytes().startswith(b'PK') and path.suffix != '.pt' for path in folder.iterdir())
+    private = (str(Path(made.model_file).parent), *base.values())
+    assert not any(text.encode() in path.read_bytes() for path in folder.iterdir() for text in private)
+    unpack(files_of(folder), copy)
+    turns = dialogues('valid')[0]
+    one, other = (
+        reply(load(str(file), datatype='valid', **SHOW_ALL[entry.kind], **base), turns)
+        for file in (made.model_file, copy)
+    )
+    assert value(other, 'loss') == pytest.approx(value(one, 'loss'), rel=0.02)
+    if entry.kind == contract.RANKER:
+        assert scored(other) == pytest.approx(scored(one), rel=0.02, abs=0.02)
 
 
 @clause(*MODELS)

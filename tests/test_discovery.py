@@ -11,7 +11,6 @@ from parlai.core.loader import load_agent_module, load_teacher_module, load_worl
 from parlai.core.opt import Opt
 from parlai.core.script import superscript_main
 
-import parlai_persona
 from parlai_persona import compat, discovery, requirements
 from parlai_persona.chat import task_worlds
 from parlai_persona.chat.worlds import PersonaInteractiveWorld
@@ -58,10 +57,8 @@ def test_an_unknown_agent_says_which_module_is_missing():
 
 
 def test_the_zoo_is_ours(tmp_path):
-    with pytest.raises(UserError, match='zoo:persona/nothing/model.: there is no such model in the zoo') as error:
+    with pytest.raises(UserError, match='zoo:persona/nothing/model: there is no such model in the zoo'):
         modelzoo_path(str(tmp_path), 'zoo:persona/nothing/model')
-    assert 'parlai.zoo.persona.nothing' in str(error.value.__cause__)
-    assert sys.modules['parlai.zoo.persona'] is parlai_persona.zoo
 
 
 def test_registering_twice_changes_nothing():

@@ -78,6 +78,9 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
     where = run(fresh, '-c', code, cwd=elsewhere)
     assert str(tmp_path) in where
     assert ('source' in where) == (kind == 'editable')
+    code = 'from parlai_persona.zoo import registry; print(*registry.FOLDER.glob("*/*/*"), sep="\\n")'
+    models = {Path(line).relative_to(Path(line).parents[2]) for line in run(fresh, '-c', code, cwd=elsewhere).split()}
+    assert models == {path.relative_to(ROOT / 'zoo') for path in (ROOT / 'zoo').glob('*/*/*') if path.is_file()}
     stock = Path(sys.executable).parent / 'parlai'
     command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid', '--num-examples', '8']
     assert 'persona_f1' in run(fresh, stock, *command, cwd=elsewhere)

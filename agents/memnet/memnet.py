@@ -268,6 +268,11 @@ class MemnetAgent(SavesWords):
         else:
             super().set_interactive_mode(mode, shared)
 
+    def get_task_candidates_path(self) -> str:
+        """Prefer the replies that were published with the model to a list of all labels of the task."""
+        published = f'{self.opt["model_file"]}.replies'
+        return published if PathManager.exists(published) else super().get_task_candidates_path()
+
     def set_fixed_candidates(self, shared) -> None:
         """Read the lines of `--fixed-candidates-path`, or of the task's file.
 

@@ -16,7 +16,8 @@
 * `names`: misspelt names of tasks, agents, models and options;
 * `options`: sizes of batches, and presets of a training in other commands;
 * `typed`: what a person types is words; control characters are shown escaped;
-* `files`: downloads without a network, damaged model files.
+* `files`: downloads without a network, damaged model files;
+* `zoo`: models of our zoo by name and version.
 
 `errors` is no fix: it is how a `parlai` command ends that fails.
 
@@ -39,6 +40,7 @@ from parlai_persona.compat import (  # noqa: F401  they register
     typed,
     vectors,
     workers,
+    zoo,
 )
 from parlai_persona.compat.hooks import APPLIED, FIXES, arm, fixes, replace_everywhere
 

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from parlai.core.agents import create_agent_from_model_file
+from parlai.core.build_data import modelzoo_path
 from torch import Tensor
 
 from parlai_persona.data.candidates import OtherPersonas, example_rng
@@ -90,7 +91,9 @@ class Perception:
 def from_options(opt: Mapping[str, Any], personas: Callable[[], Iterable[Sequence[str]]]) -> Perception | None:
     """Return what `--persona-receiver` asks for; `personas` reads those of the split when they are first needed."""
     asked = from_opt(Perceived, opt, PREFIX)
-    return Perception(load(asked.receiver), personas, asked.receiver_among) if asked.receiver else None
+    if not asked.receiver:
+        return None
+    return Perception(load(modelzoo_path(opt.get('datapath'), asked.receiver)), personas, asked.receiver_among)
 
 
 @lru_cache(maxsize=4)
