@@ -61,8 +61,23 @@ class Speakers:
         for agent in filter(None, self.agents):
             agent.reset()
         self.turn = 0  # number of messages of the second speaker so far
-        self.said: tuple[list[str], list[str]] = ([], [])  # texts of each speaker
+        self.history: list[Said] = []
         self.last = Message({'id': 'context', 'text': fields.SILENCE, 'episode_done': False})
+
+    def replay(self, history: Sequence[Said]) -> None:
+        """Let the agents hear and say this again from the first turn, with the personas of now."""
+        history = list(history)
+        self.restart()
+        for said in history:
+            agent = self.agents[said.speaker]
+            if agent is not None:
+                agent.observe(self.observation(said.speaker, self.last))
+                made_to_say(agent, said.act)
+            self.remember(said)
+
+    def said(self, speaker: int) -> list[str]:
+        """Return the texts of a speaker so far."""
+        return [said.text for said in self.history if said.speaker == speaker and 'text' in said.act]
 
     def observation(self, listener: int, act: Mapping[str, Any]) -> Message:
         """Return the other speaker's message as the listener receives it."""
@@ -70,12 +85,15 @@ class Speakers:
 
     def hear(self, speaker: int, act: Message) -> Said:
         """Take note of a message, so that the other speaker answers it."""
-        self.last = act
-        self.turn += speaker  # a turn is a message of each
         if 'text' in act:
-            self.said[speaker].append(act['text'])
             self.perceive(act, self.personas[speaker])
-        return Said(speaker, act.get('text', ''), act)
+        return self.remember(Said(speaker, act.get('text', ''), act))
+
+    def remember(self, said: Said) -> Said:
+        self.last = said.act
+        self.turn += said.speaker  # a turn is a message of each
+        self.history.append(said)
+        return said
 
     def perceive(self, act: Message, persona: Persona) -> None:
         """Note in a message how well it fits the persona of its speaker, if there is a receiver to judge it."""
@@ -94,10 +112,15 @@ class Speakers:
             act = Message(agent.act())
         else:
             act = Message({'id': agent.id, 'text': prescribed, 'episode_done': False})
-            if hasattr(agent, 'self_observe'):
-                agent.self_observe(act)
+            made_to_say(agent, act)
         act.force_set(fields.PERSONA, list(self.personas[speaker]))  # for logs of the conversation
         return self.hear(speaker, act)
+
+
+def made_to_say(agent: Agent, act: Message) -> None:
+    """Let an agent remember a message as its own reply."""
+    if hasattr(agent, 'self_observe'):
+        agent.self_observe(act)
 
 
 class Conversation(Speakers):
@@ -139,8 +162,9 @@ class Conversation(Speakers):
     def say(self, text: str, **extra: Any) -> list[Event]:
         """Answer what the person typed, a command or a message. `extra` fields go to the agent with a message.
 
-        If the agent fails, the conversation starts again and the error is raised.
+        If the agent fails, the error is raised, and the conversation is where it was before.
         """
+        before = list(self.history)
         command = text.strip()
         try:
             if command.startswith('/'):
@@ -150,7 +174,7 @@ class Conversation(Speakers):
                 return [Note('Say something, or type /help.')]
             return self.converse(text or self.EMPTY, extra)
         except BaseException:
-            self.begin()  # the agent is in the middle of a turn and would refuse the next message
+            self.replay(before)  # the agent is in the middle of a turn and would refuse the next message
             raise
 
     def converse(self, text: str, extra: Mapping[str, Any]) -> list[Event]:
