@@ -71,6 +71,9 @@ REDDIT = [
 # Models from GGUF files; transformers needs accelerate for them.
 PRETRAINED = ['accelerate>=1', 'gguf>=0.10']
 
+# The browser chat. Its tests use Starlette's client, which needs httpx2.
+WEB = ['starlette>=0.40,<2', 'uvicorn>=0.30']
+
 EXTRAS = {
     # ParlAI with its own old pins, if a resolver can satisfy them; otherwise `pip install --no-deps parlai==1.7.2`, as
     # `make demo` does.
@@ -83,7 +86,19 @@ EXTRAS = {
     'spacy': ['spacy>=3.7'],  # verbs by a tagger in persona:reddit; `python -m spacy download en_core_web_sm` as well
     'pretrained': PRETRAINED,
     'lm': [*PRETRAINED, 'peft>=0.17', 'transformers>=4.56'],  # agents on a language model: LoRA, and a cache by layers
-    'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
+    'web': WEB,
+    'dev': [
+        *WEB,
+        'build',
+        'httpx2',
+        'mypy',
+        'pytest>=8',
+        'pytest-socket',
+        'pytest-xdist',
+        'ruff',
+        'types-PyYAML',
+        'types-requests',
+    ],
 }
 
 
@@ -105,7 +120,7 @@ setup(
     python_requires='>=3.10',
     packages=sorted(PACKAGE_DIR),
     package_dir=PACKAGE_DIR,
-    package_data={name: ['*.opt', '*.md', '*.txt', '*.json', 'py.typed'] for name in PACKAGE_DIR},
+    package_data={name: ['*.opt', '*.md', '*.txt', '*.json', 'page/*', 'py.typed'] for name in PACKAGE_DIR},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     zip_safe=False,

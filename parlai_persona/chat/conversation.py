@@ -5,7 +5,8 @@ reads a keyboard. An agent is sent what `PersonaTeacher` sends it: the persona l
 personas in fields of their own. So any agent that can be trained on a persona task can be talked to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -45,6 +46,7 @@ class Ended:
 
 
 Event = Said | Note | Ended
+HELP = Note('/help lists the commands.')
 
 
 class Speakers:
@@ -74,6 +76,23 @@ class Speakers:
                 agent.observe(self.observation(said.speaker, self.last))
                 made_to_say(agent, said.act)
             self.remember(said)
+
+    @contextmanager
+    def intact(self) -> Iterator[None]:
+        """Leave the conversation as it was before if anything fails: an agent in the middle of a turn hears no more."""
+        history, personas = list(self.history), list(self.personas)
+        try:
+            yield
+        except BaseException:
+            self.personas = personas
+            self.replay(history)
+            raise
+
+    def give(self, speaker: int, persona: Persona) -> None:
+        """Give a speaker another persona, with which the conversation goes on."""
+        with self.intact():
+            self.personas[speaker] = persona
+            self.replay(self.history)
 
     def said(self, speaker: int) -> list[str]:
         """Return the texts of a speaker so far."""
@@ -152,7 +171,7 @@ class Conversation(Speakers):
         needs_partner = self.context.teacher.opt['persona_side'] in ('other', 'both')
         self.personas[MODEL] = self.context.pick('persona', 'random')
         self.personas[PERSON] = self.context.pick('partner_persona', 'random' if needs_partner else None)
-        return [self.shown(MODEL), self.shown(PERSON), Note('/help lists the commands.'), *self.begin()]
+        return [self.shown(MODEL), self.shown(PERSON), HELP, *self.begin()]
 
     def begin(self) -> list[Event]:
         """Go back to the first turn; return what the person should know before speaking."""
@@ -164,18 +183,19 @@ class Conversation(Speakers):
 
         If the agent fails, the error is raised, and the conversation is where it was before.
         """
-        before = list(self.history)
         command = text.strip()
-        try:
-            if command.startswith('/'):
-                return self.obey(*command[1:].partition(' ')[::2])
-            text = words_of(text)
-            if not text and not self.EMPTY:
-                return [Note('Say something, or type /help.')]
+        if not command.startswith('/'):
+            return self.answer(text, **extra)
+        with self.intact():
+            return self.obey(*command[1:].partition(' ')[::2])
+
+    def answer(self, text: str, **extra: Any) -> list[Event]:
+        """Answer a message, whatever it begins with."""
+        text = words_of(text)
+        if not text and not self.EMPTY:
+            return [Note('Say something, or type /help.')]
+        with self.intact():
             return self.converse(text or self.EMPTY, extra)
-        except BaseException:
-            self.replay(before)  # the agent is in the middle of a turn and would refuse the next message
-            raise
 
     def converse(self, text: str, extra: Mapping[str, Any]) -> list[Event]:
         """Send a message to the agent. The conversation ends with it if `extra` has `episode_done`."""

@@ -1,0 +1,71 @@
+"""What `parlai persona_web` does: opens the port, says where the page is, and serves it until Ctrl-C."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from parlai.core.agents import create_agent
+from parlai.core.build_data import modelzoo_path
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+
+from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
+from parlai_persona.web.guard import Guard
+from parlai_persona.web.models import Model
+from parlai_persona.web.options import Address, Limits
+from parlai_persona.web.server import Server
+
+LIMITS = 'web'  # prefix of the flags of `Limits`
+
+
+def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
+    """Serve the models of a command line; `parser` makes its parser."""
+    address = from_opt(Address, opt, '')
+    given = {name: value for name, value in opt['override'].items() if name not in ('model_file', 'other_models')}
+    files = [opt.get('model_file'), *(opt.get('other_models') or '').splitlines()]
+    models = [model(options(parser, given, file)) for file in files]
+    guard = Guard.of(address.host)
+    server = Server(models, from_opt(Limits, opt, LIMITS), guard)
+    with listen(address) as port:
+        host = f'[{address.host}]' if ':' in address.host else address.host
+        print(f'Talk to {" and ".join(model.name for model in models)} at', flush=True)
+        print(f'  http://{host}:{port.getsockname()[1]}/{f"?token={guard.token}" if guard.token else ""}', flush=True)
+        print('Ctrl-C ends it.', flush=True)
+        uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False)).run(sockets=[port])
+
+
+def options(parser: Callable[[], ParlaiParser], given: dict[str, Any], file: str | None) -> Opt:
+    """Return the options for one of the models. Without -t, its task is the one that it was trained on."""
+    named = given if file is None else {**given, 'model_file': file}
+    opt = parser().parse_kwargs(**named)
+    if opt.get('task') or file is None:
+        return opt
+    path = Path(f'{modelzoo_path(opt["datapath"], file)}.opt')
+    if not path.is_file():
+        raise UserError(f'-mf {file}: saw no file {path}; expected the model file of a trained agent')
+    return parser().parse_kwargs(**named, task=Opt.load(str(path)).get('task'))
+
+
+def model(opt: Opt) -> Model:
+    name = opt.get('model_file') or opt.get('model')
+    if not name:
+        raise UserError('nobody to talk to: name a model with -mf FILE, or an agent with -m NAME')
+    return Model(short_name(name), lambda: create_agent(opt, requireModelExists=True))
+
+
+def short_name(name: str) -> str:
+    """Return the last two parts of a path: `runs/first/model` is `first/model`."""
+    return '/'.join(Path(name).parts[-2:]) if not name.startswith('zoo:') else name
+
+
+def listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ':' in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise UserError(
+            f'cannot listen on {address.host}, port {address.port}: {error.strerror}. Choose another --port or --host'
+        ) from None
