@@ -1,6 +1,7 @@
 """The browser chat: what a page gets, what visitors have of their own, and what is refused. No test uses a network."""
 
 import json
+import random
 import sys
 import threading
 import time
@@ -14,10 +15,12 @@ from starlette.testclient import TestClient
 from test_conversation import Parrot
 
 from parlai_persona import fields
+from parlai_persona.errors import UserError
 from parlai_persona.web.guard import Guard
+from parlai_persona.web.judge import QUESTIONS, Judge, sign_test
 from parlai_persona.web.models import Model
 from parlai_persona.web.options import Limits
-from parlai_persona.web.server import Server
+from parlai_persona.web.server import SCRIPTS, Server
 from parlai_persona.web.sessions import Sessions
 
 FLY, PATIENCE = ['i fly.', 'i fish.'], 600
@@ -52,9 +55,11 @@ def serve(opt):
     """Starts a server with agents whose models are ready; returns it with a client. All end with the test."""
     clients = []
 
-    def start(*agents: Agent, guard: Guard | None = None, **limits) -> tuple[Server, TestClient]:
+    def start(
+        *agents: Agent, guard: Guard | None = None, judge: Judge | None = None, **limits
+    ) -> tuple[Server, TestClient]:
         models = [Model(f'model {n}', lambda agent=agent: agent) for n, agent in enumerate(agents or [scripted(opt)])]
-        server = Server(models, Limits(**limits), guard or Guard())
+        server = Server(models, Limits(**limits), guard or Guard(), judge)
         client = TestClient(server.app, base_url=f'http://{HOST}')
         clients.append(client.__enter__())
         while any(model.state in ('waiting', 'loading') for model in models):
@@ -154,7 +159,7 @@ def test_hostile_text_comes_back_as_text(serve):
     page = visitor.client.get('/')
     assert page.headers['content-type'].startswith('text/html')
     assert "default-src 'none'" in page.headers['content-security-policy']
-    scripts = visitor.client.get('/page.js').text
+    scripts = ''.join(visitor.client.get(f'/{name}').text for name in SCRIPTS)
     for risky in ('innerHTML', 'outerHTML', 'insertAdjacent', 'document.write', 'eval(', 'http'):
         assert risky not in scripts
     assert 'http' not in page.text and 'style=' not in page.text and 'onclick' not in page.text
@@ -377,3 +382,51 @@ def test_a_model_that_cannot_be_loaded_is_named(opt):
         ]
         assert status(client.post('/api/open', json={'view': 'chat', 'models': [0]})) == 503
         assert Visitor(client, 'chat', (1,)).say('hello')[-1]['text'] == '1 hello'
+
+
+# ------------------------------------------------------------------------------------------------- judging
+
+
+def log(path, *dialogues):
+    """Write conversations of two speakers in ParlAI's form."""
+    acts = [[[{'id': 'a', 'text': first}, {'id': 'b', 'text': second}]] for first, second in dialogues]
+    path.write_text(''.join(json.dumps({'dialog': dialog, 'context': []}) + '\n' for dialog in acts))
+    return path
+
+
+def test_judges_vote_blind(serve, opt, tmp_path):
+    logs = log(tmp_path / 'a.jsonl', ('hi', 'from a')), log(tmp_path / 'b.jsonl', ('hi', 'from b'))
+    judge = Judge(logs, tmp_path / 'votes.jsonl', random.Random(1))
+    _, client = serve(judge=judge)
+    voter = Visitor(client, 'judge', ())
+    assert client.get('/api/state').json()['judge'] is True
+    sides = set()
+    for number in range(1, 9):
+        ballot = voter.post('ballot', {})
+        assert ballot['question'] in QUESTIONS.values() and 'a.jsonl' not in json.dumps(ballot)
+        side = 'left' if ballot['left'][1] == 'from a' else 'right'  # somebody who always prefers a
+        sides.add(side)
+        results = voter.post('vote', {'choice': side})
+        assert results['logs'] == ['a.jsonl', 'b.jsonl'] and results['results'][-1]['votes'] == [number, 0]
+    assert sides == {'left', 'right'}
+    assert results['results'][-1]['p'] == pytest.approx(2 / 2**8)  # all of eight on one side or the other
+    assert status(voter.ask('vote', {'choice': 'left'})) == 400  # a second time for the same ballot
+    votes = [json.loads(line) for line in (tmp_path / 'votes.jsonl').read_text().splitlines()]
+    assert len(votes) == 8 and {vote['chosen'] for vote in votes} == {str(logs[0])}
+    assert status(Visitor(serve()[1]).ask('ballot', {})) == 404
+
+
+def test_the_sign_test_by_hand():
+    assert sign_test(0, 0) == sign_test(5, 5) == 1
+    assert sign_test(1, 5) == pytest.approx(2 * (1 + 6) / 2**6)
+
+
+def test_a_log_of_another_form_is_refused(tmp_path):
+    good, bad = log(tmp_path / 'a.jsonl', ('hi', 'ho')), tmp_path / 'b.jsonl'
+    for content in ('', '{}', '[1]', 'x', '{"dialog": [[1]]}'):
+        bad.write_text(content)
+        with pytest.raises(UserError, match='b.jsonl.*expected conversations'):
+            Judge((good, bad), tmp_path / 'votes')
+    (tmp_path / 'votes').write_text('{}\n')
+    with pytest.raises(UserError, match='votes, line 1: expected a vote'):
+        Judge((good, log(bad, ('a', 'b'))), tmp_path / 'votes').results()

@@ -30,7 +30,7 @@ class PersonaWeb(ParlaiScript):
     @classmethod
     def setup_args(cls) -> ParlaiParser:
         from parlai_persona.chat.context import PersonaOptions
-        from parlai_persona.web.options import Address, Limits
+        from parlai_persona.web.options import Address, Judging, Limits
 
         parser = ParlaiParser(True, True, 'Talk to models in a browser')
         group = parser.add_argument_group('Browser')
@@ -39,6 +39,7 @@ class PersonaWeb(ParlaiScript):
         )
         add_flags(group, '', Address, PersonaOptions)
         add_flags(group, 'web', Limits)
+        add_flags(group, 'judge', Judging)
         # The data of a persona are read from the valid split. Agents that rank say how they score candidates.
         parser.set_params(interactive_mode=True, interactive_task=True, return_cand_scores=True, datatype='valid')
         return parser

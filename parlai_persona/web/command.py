@@ -12,26 +12,29 @@ from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
 from parlai_persona.errors import UserError
+from parlai_persona.files import typed_path
 from parlai_persona.flags import from_opt
 from parlai_persona.web.guard import Guard
+from parlai_persona.web.judge import Judge
 from parlai_persona.web.models import Model
-from parlai_persona.web.options import Address, Limits
+from parlai_persona.web.options import Address, Judging, Limits
 from parlai_persona.web.server import Server
-
-LIMITS = 'web'  # prefix of the flags of `Limits`
 
 
 def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
     """Serve the models of a command line; `parser` makes its parser."""
     address = from_opt(Address, opt, '')
     given = {name: value for name, value in opt['override'].items() if name not in ('model_file', 'other_models')}
+    judge = judge_of(from_opt(Judging, opt, 'judge'))
     files = [opt.get('model_file'), *(opt.get('other_models') or '').splitlines()]
+    if judge and not opt.get('model_file') and not opt.get('model'):
+        files = []  # only votes
     models = [model(options(parser, given, file)) for file in files]
     guard = Guard.of(address.host)
-    server = Server(models, from_opt(Limits, opt, LIMITS), guard)
+    server = Server(models, from_opt(Limits, opt, 'web'), guard, judge)
     with listen(address) as port:
         host = f'[{address.host}]' if ':' in address.host else address.host
-        print(f'Talk to {" and ".join(model.name for model in models)} at', flush=True)
+        print(f'Talk to {" and ".join(one.name for one in models)} at' if models else 'Vote at', flush=True)
         print(f'  http://{host}:{port.getsockname()[1]}/{f"?token={guard.token}" if guard.token else ""}', flush=True)
         print('Ctrl-C ends it.', flush=True)
         uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False)).run(sockets=[port])
@@ -54,6 +57,15 @@ def model(opt: Opt) -> Model:
     if not name:
         raise UserError('nobody to talk to: name a model with -mf FILE, or an agent with -m NAME')
     return Model(short_name(name), lambda: create_agent(opt, requireModelExists=True))
+
+
+def judge_of(judging: Judging) -> Judge | None:
+    logs = [typed_path(name) for name in judging.logs if name]
+    if not logs:
+        return None
+    if len(logs) != 2:
+        raise UserError(f'--judge-logs names {len(logs)} files; expected two, with a comma between them')
+    return Judge((logs[0], logs[1]), judging.votes)
 
 
 def short_name(name: str) -> str:

@@ -11,7 +11,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-FREE = {'/page.js', '/page.css'}  # nothing in them is secret, and a page cannot add a token to their addresses
+# Nothing in these is secret, and a page cannot add a token to their addresses.
+FREE = {'/page.js', '/ask.js', '/show.js', '/page.css'}
 HEADERS = {
     'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

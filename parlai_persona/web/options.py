@@ -1,6 +1,7 @@
 """Options of `parlai persona_web`. Nothing here needs the extra `web`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from parlai_persona.flags import flag
 
@@ -9,6 +10,12 @@ from parlai_persona.flags import flag
 class Address:
     host: str = flag('127.0.0.1', 'address to listen on; any but a loopback address needs a token, which is printed')
     port: int = flag(8080, 'port to listen on; 0: any that is free', least=0, most=65535)
+
+
+@dataclass(frozen=True)
+class Judging:
+    logs: tuple[str, ...] = flag((), 'two files of conversations, with a comma between them, that people compare blind')
+    votes: Path = flag(Path('votes.jsonl'), 'file that their votes are appended to')
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from starlette.routing import Route
 from parlai_persona.data.personas import Persona, sentences
 from parlai_persona.errors import UserError
 from parlai_persona.web.guard import Guard, GuardMiddleware
+from parlai_persona.web.judge import SIDES, Judge
 from parlai_persona.web.models import Model, Pane, Tell
 from parlai_persona.web.options import Limits
 from parlai_persona.web.sessions import Session, Sessions
 
 PAGE = Path(__file__).with_name('page')
-VIEWS = {'chat': 1, 'compare': 2, 'watch': 2}  # number of models
+VIEWS = {'chat': 1, 'compare': 2, 'watch': 2, 'judge': 0}  # number of models
 CONVERSATION = 'x-conversation'  # the header with the id of a conversation
 EVENTS = 'text/event-stream'
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -34,8 +35,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Server:
     """Answers requests: `app` is the ASGI application."""
 
-    def __init__(self, models: list[Model], limits: Limits, guard: Guard):
-        self.models, self.limits = models, limits
+    def __init__(self, models: list[Model], limits: Limits, guard: Guard, judge: Judge | None = None):
+        self.models, self.limits, self.judge = models, limits, judge
         self.sessions = Sessions(limits)
         self.running: set[asyncio.Task] = set()
         self.app = Starlette(
@@ -55,6 +56,8 @@ class Server:
             'reset': self.reset,
             'dialogues': self.dialogues,
             'map': self.map,
+            'ballot': self.ballot,
+            'vote': self.vote,
         }
         return [
             *(Route(f'/{name if name != "index.html" else ""}', page(name)) for name in FILES),
@@ -77,7 +80,8 @@ class Server:
     # ------------------------------------------------------------------------------------------ sessions
 
     async def state(self, request: Request) -> Response:
-        return JSONResponse({'models': [model.shown() for model in self.models], 'longest': self.limits.message})
+        models = [model.shown() for model in self.models]
+        return JSONResponse({'models': models, 'longest': self.limits.message, 'judge': self.judge is not None})
 
     async def open(self, request: Request) -> Response:
         """Begin a conversation: `view` is one of `VIEWS`, `models` are numbers of models."""
@@ -163,6 +167,28 @@ class Server:
         named = {'Content-Disposition': 'attachment; filename="conversation.jsonl"'}
         return PlainTextResponse('\n'.join(lines) + '\n', media_type='application/jsonl', headers=named)
 
+    async def ballot(self, request: Request) -> Response:
+        """Return two conversations to compare, and a question about them."""
+        session, judge = self.session(request), self.judging()
+        with session.turn():
+            session.ballot = judge.ballot()
+        return JSONResponse(judge.shown(session.ballot))
+
+    async def vote(self, request: Request) -> Response:
+        """Take the vote about the last ballot; return all votes."""
+        session, judge, choice = self.session(request), self.judging(), (await self.content(request)).get('choice')
+        if choice not in SIDES or session.ballot is None:
+            raise HTTPException(400, f'expected {" or ".join(SIDES)} for a new ballot, saw {choice!r}')
+        with session.turn():
+            ballot, session.ballot = session.ballot, None
+            judge.vote(ballot, choice)
+        return JSONResponse({'logs': [path.name for path in judge.logs], 'results': judge.results()})
+
+    def judging(self) -> Judge:
+        if self.judge is None:
+            raise HTTPException(404, 'there is nothing to judge: start the command with --judge-logs')
+        return self.judge
+
     def streamed(self, session: Session, works: list[Callable[[Tell], Awaitable[None]]]) -> Response:
         """Do work for each pane, even if the page goes away meanwhile; answer with the events, as they come."""
         turn = contextlib.ExitStack()
@@ -223,7 +249,8 @@ class Server:
         return sentences(lines, 'the list') if lines else ()
 
 
-FILES = {'index.html': 'text/html', 'page.js': 'text/javascript', 'page.css': 'text/css'}
+SCRIPTS = dict.fromkeys(['page.js', 'ask.js', 'show.js'], 'text/javascript')
+FILES = {'index.html': 'text/html', 'page.css': 'text/css', **SCRIPTS}
 
 
 def page(name: str) -> Endpoint:

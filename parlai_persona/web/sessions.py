@@ -4,10 +4,10 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from parlai_persona.web.judge import Ballot
 from parlai_persona.web.models import Pane
 from parlai_persona.web.options import Limits
 
@@ -41,7 +41,7 @@ class Session:
         self.id = secrets.token_urlsafe(24)
         self.panes, self.rate, self.used = panes, rate, now
         self.busy = False
-        self.ballot: Any = None  # the question of a judge (see `judge`)
+        self.ballot: Ballot | None = None  # what a judge is asked
 
     @contextmanager
     def turn(self) -> Iterator[None]:

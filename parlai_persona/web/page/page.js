@@ -1,60 +1,19 @@
-// The page of `parlai persona_web`. Everything that a model, a visitor or the server says is set as text, never as HTML.
+// The page of `parlai persona_web`: what its buttons do. `show.js` draws.
+
+import { ask, end, events, get, goesOn, keep, Refused } from './ask.js';
+import { add, counted, heat, made } from './show.js';
 
 const element = (id) => document.getElementById(id);
-const token = new URLSearchParams(location.search).get('token');
-const KEPT = 'parlai-persona conversation'; // of this tab, so that a reload goes on with it
 let view = 'chat';
 let playing = false;
 let ready = [];
-
-// ---------------------------------------------------------------------------------------------------- asking
-
-class Refused extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
-}
-
-async function ask(name, sent) {
-  const headers = { 'X-Conversation': sessionStorage.getItem(KEPT) ?? '' };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  let body;
-  if (sent instanceof Blob) body = sent;
-  else if (sent) body = JSON.stringify(sent);
-  let answer;
-  try {
-    answer = await fetch(`api/${name}`, { method: sent ? 'POST' : 'GET', headers, body });
-  } catch {
-    throw new Refused(0, 'The server does not answer. Is it still running?');
-  }
-  if (!answer.ok) {
-    const said = await answer.json().catch(() => ({}));
-    throw new Refused(answer.status, said.error ?? `The server answered ${answer.status}.`);
-  }
-  return answer;
-}
-
-const get = async (name, sent) => (await ask(name, sent)).json();
-
-async function* events(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split('\n\n');
-    rest = parts.pop();
-    for (const part of parts) yield JSON.parse(part.slice('data: '.length));
-  }
-}
 
 function complain(error) {
   if (!(error instanceof Refused)) throw error;
   element('problem').textContent = error.message;
   element('problem').hidden = false;
   if (error.status === 410) {
-    sessionStorage.removeItem(KEPT);
+    end();
     element('problem').textContent += '. What was said is still below; the next message begins a new conversation.';
   }
 }
@@ -77,15 +36,13 @@ async function doing(work) {
 
 // --------------------------------------------------------------------------------------------------- showing
 
-function made(tag, className, text) {
-  const one = document.createElement(tag);
-  if (className) one.className = className;
-  if (text !== undefined) one.textContent = text;
-  return one;
-}
-
 function show(state) {
-  sessionStorage.setItem(KEPT, state.id);
+  keep(state.id);
+  if (!state.panes.length) {
+    view = 'judge';
+    choose();
+    return state;
+  }
   element('panes').replaceChildren(...state.panes.map((pane) => {
     const section = made('section');
     section.append(made('h2', '', pane.model));
@@ -102,7 +59,11 @@ function show(state) {
   for (const form of document.querySelectorAll('.persona')) {
     form.querySelector('textarea').value = first.personas[form.dataset.speaker].join('\n');
   }
-  document.querySelector('label[for=partners]').textContent = first.watched ? "The first model's persona" : 'Your persona';
+  const [partners, own] = first.watched
+    ? ["The first model's persona", "The second model's persona, a sentence a line"]
+    : ['Your persona', "The model's persona, a sentence a line"];
+  document.querySelector('label[for=partners]').textContent = partners;
+  document.querySelector('label[for=own]').textContent = own;
   element('upload').hidden = !first.adapts;
   element('map').hidden = !first.judged;
   element('heat').hidden = true;
@@ -111,70 +72,6 @@ function show(state) {
 }
 
 const logs = () => [...document.querySelectorAll('.log')];
-
-function add(log, event) {
-  if (event.kind === 'said') {
-    const line = made('p', `said ${event.speaker === 0 ? 'first' : ''}`, event.text);
-    line.prepend(made('span', 'who', event.speaker === 0 ? 'First: ' : 'Model: '));
-    log.append(line, ...reasons(event));
-  } else {
-    log.append(made('p', `note ${event.kind}`, event.text));
-  }
-  log.scrollTop = log.scrollHeight;
-}
-
-// Why an answer was given: a bar for each sentence of the persona, what a receiver perceives, and the candidates.
-function reasons(event) {
-  const found = [];
-  const bars = event.bars ?? [];
-  if (bars.length) {
-    const why = made('div', 'why');
-    why.append(...bars.map(([sentence, weight]) => bar(sentence, weight)));
-    found.push(why);
-  }
-  if (event.perception) {
-    const [score, sentence] = event.perception;
-    found.push(made('p', 'why', `perception ${score.toFixed(2)}: ${sentence}`));
-  }
-  if (event.candidates?.length) {
-    const why = made('details', 'why');
-    why.append(made('summary', '', 'Candidates and scores'));
-    why.append(...event.candidates.map(([text, score]) => made('div', '', `${score.toFixed(2)}  ${text}`)));
-    found.push(why);
-  }
-  return found;
-}
-
-function bar(sentence, weight) {
-  const row = made('div', 'bar');
-  const meter = made('meter');
-  Object.assign(meter, { min: 0, max: 1, value: weight, ariaLabel: `${Math.round(100 * weight)} %: ${sentence}` });
-  row.append(meter, made('span', '', weight.toFixed(2)), made('span', '', sentence));
-  return row;
-}
-
-function heat({ persona, said, relevance, scores }) {
-  const values = relevance.flat();
-  const low = Math.min(...values);
-  const high = Math.max(...values);
-  const table = made('table');
-  const head = made('tr');
-  head.append(...['', ...persona, 'score'].map((text) => made('th', '', text)));
-  table.append(head);
-  said.forEach((text, row) => {
-    const line = made('tr');
-    line.append(made('th', '', text));
-    for (const value of relevance[row]) {
-      const cell = made('td', '', value.toFixed(2));
-      const share = high > low ? (value - low) / (high - low) : 0;
-      cell.style.backgroundColor = `color-mix(in srgb, var(--accent) ${Math.round(60 * share)}%, transparent)`;
-      line.append(cell);
-    }
-    line.append(made('td', '', scores[row].toFixed(2)));
-    table.append(line);
-  });
-  return table;
-}
 
 function choose() {
   for (const one of document.querySelectorAll('nav button')) one.ariaPressed = String(one.dataset.view === view);
@@ -188,9 +85,12 @@ function choose() {
 
 // ---------------------------------------------------------------------------------------------------- talking
 
-const numbers = () => (view === 'chat' ? ['first'] : ['first', 'second']).map((id) => Number(element(id).value));
+const numbers = () => (view === 'judge' ? [] : view === 'chat' ? ['first'] : ['first', 'second']).map((id) => Number(element(id).value));
 
-const open = async () => show(await get('open', { view, models: numbers() }));
+async function open() {
+  show(await get('open', { view, models: numbers() }));
+  if (view === 'judge') await ballot();
+}
 
 // Asks for replies, and shows them as they come.
 async function follow(name, sent) {
@@ -215,19 +115,26 @@ async function follow(name, sent) {
 }
 
 async function say(text) {
-  const lines = logs().map((log) => {
-    add(log, { kind: 'said', speaker: 0, text });
-    return log.lastChild;
-  });
+  for (const log of logs()) add(log, { kind: 'said', speaker: 0, text });
   try {
-    if (!sessionStorage.getItem(KEPT)) await open();
-    if (!lines[0].isConnected) for (const log of logs()) add(log, { kind: 'said', speaker: 0, text });
+    if (!goesOn()) await continued();
     await follow('say', { text });
   } catch (error) {
     element('text').value = text; // so that it can be sent again
-    for (const line of lines) line.classList.add('error');
+    for (const log of logs()) log.lastChild.classList.add('error');
     throw error;
   }
+}
+
+// Begins a new conversation below what was said in one that has ended. The last line belongs to the new one.
+async function continued() {
+  const before = logs().map((log) => [...log.childNodes]);
+  await open();
+  logs().forEach((log, place) => {
+    const line = before[place].pop();
+    log.append(...before[place], made('p', 'note', 'Here a new conversation begins; the model forgot what is above.'));
+    log.append(line);
+  });
 }
 
 element('say').addEventListener('submit', async (submitted) => {
@@ -281,6 +188,22 @@ element('map').addEventListener('click', () => doing(async () => {
   element('heat').focus();
 }));
 
+async function ballot() {
+  const asked = await get('ballot', {});
+  element('question').textContent = asked.question;
+  for (const side of ['left', 'right']) {
+    const lines = asked[side].map((text, place) => made('li', `said ${place % 2 ? '' : 'first'}`, text));
+    element(side).replaceChildren(...lines);
+  }
+}
+
+for (const one of document.querySelectorAll('#votes button')) {
+  one.addEventListener('click', () => doing(async () => {
+    element('results').replaceChildren(counted(await get('vote', { choice: one.dataset.choice })));
+    await ballot();
+  }));
+}
+
 for (const one of document.querySelectorAll('nav button')) {
   one.addEventListener('click', () => doing(async () => {
     playing = false;
@@ -311,6 +234,8 @@ async function start() {
       element('progress').hidden = true;
       element('loading').hidden = ready.length === state.models.length;
       element('text').maxLength = state.longest;
+      document.querySelector('[data-view=judge]').hidden = !state.judge;
+      if (state.judge && !state.models.length) view = 'judge';
       const options = state.models.map((model, place) => {
         const option = made('option', '', model.name);
         Object.assign(option, { value: place, disabled: model.state !== 'ready' });
@@ -319,26 +244,27 @@ async function start() {
       element('first').replaceChildren(...options);
       element('second').replaceChildren(...options.map((option) => option.cloneNode(true)));
       const last = element('second').options.length - 1;
-      if (!options[last].disabled) element('second').selectedIndex = last;
+      if (options.length && !options[last].disabled) element('second').selectedIndex = last;
       break;
     }
     await new Promise((go) => setTimeout(go, 1000));
   }
-  if (!ready.length) return;
-  element('talk').hidden = false;
+  if (!ready.length && view !== 'judge') return;
+  choose();
   await again();
   element('text').focus();
 }
 
 // Goes on with the conversation of this tab, or begins one. An answer that was on its way is waited for.
 async function again() {
-  if (sessionStorage.getItem(KEPT)) {
+  if (goesOn()) {
     try {
       while (show(await get('conversation')).busy) await new Promise((go) => setTimeout(go, 1000));
+      if (view === 'judge') await ballot();
       return;
     } catch (error) {
       if (error.status !== 410) throw error;
-      sessionStorage.removeItem(KEPT);
+      end();
     }
   }
   await open();
