@@ -38,10 +38,11 @@ class Scripted(Parrot):
         text = self.sent[-1]['text'].split('\n')[-1]
         if text == 'slow':
             assert self.gate.wait(PATIENCE)
+        text = f'{len(self.sent)} {text}'
         for end in range(1, len(text.split()) + 1):
             if self.listener:
                 self.listener(' '.join(text.split()[:end]))
-        reply = {**super().act(), 'text': f'{len(self.sent)} {text}', fields.PERSONA_WEIGHTS: [0.75, 0.25]}
+        reply = {**super().act(), 'text': text, fields.PERSONA_WEIGHTS: [0.75, 0.25]}
         return Message({**reply, 'text_candidates': ['a', 'b'], 'sorted_scores': [2.0, 1.0]})
 
 
@@ -122,7 +123,7 @@ def test_a_reply_comes_word_by_word_and_with_reasons(serve):
     visitor = Visitor(serve()[1])
     assert visitor.opened['panes'][0]['personas'] == [[], FLY]
     events = visitor.say('hello there')
-    assert [event['text'] for event in events if event['kind'] == 'words'] == ['hello', 'hello there']
+    assert [event['text'] for event in events if event['kind'] == 'words'] == ['1', '1 hello', '1 hello there']
     person, model = [event for event in events if event['kind'] == 'said']
     assert (person['speaker'], person['text'], person['bars']) == (0, 'hello there', [])
     assert (model['speaker'], model['text'], model['pane']) == (1, '1 hello there', 0)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Nothing in these is secret, and a page cannot add a token to their addresses.
 FREE = {'/page.js', '/ask.js', '/show.js', '/page.css'}
+OPENAI = '/v1/'
 HEADERS = {
     'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -21,6 +22,12 @@ HEADERS = {
     'Cache-Control': 'no-store',
     'Cross-Origin-Resource-Policy': 'same-origin',
 }
+
+
+def refused(path: str, status: int, text: str) -> JSONResponse:
+    """Return a refusal, in OpenAI's form to clients of its interface."""
+    openai = {'message': text, 'type': 'invalid_request_error'}
+    return JSONResponse({'error': openai if path.startswith(OPENAI) else text}, status)
 
 
 def is_loopback(host: str) -> bool:
@@ -97,5 +104,5 @@ class GuardMiddleware:
             await send(message)
 
         refusal = self.guard.refusal(HTTPConnection(scope))
-        app = self.app if refusal is None else JSONResponse({'error': refusal[1]}, refusal[0])
+        app = self.app if refusal is None else refused(scope['path'], *refusal)
         await app(scope, receive, send_with_headers)

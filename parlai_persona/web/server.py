@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from parlai_persona.data.personas import Persona, sentences
 from parlai_persona.errors import UserError
-from parlai_persona.web.guard import Guard, GuardMiddleware
+from parlai_persona.web import openai_api
+from parlai_persona.web.guard import OPENAI, Guard, GuardMiddleware, refused
 from parlai_persona.web.judge import SIDES, Judge
 from parlai_persona.web.models import Model, Pane, Tell
 from parlai_persona.web.options import Limits
@@ -42,7 +43,7 @@ class Server:
         self.app = Starlette(
             routes=self.routes(),
             middleware=[Middleware(GuardMiddleware, guard=guard)],
-            exception_handlers={HTTPException: refused, UserError: wrong},
+            exception_handlers={HTTPException: refusal, UserError: wrong},
             lifespan=self.lifespan,
         )
 
@@ -61,6 +62,8 @@ class Server:
         }
         return [
             *(Route(f'/{name if name != "index.html" else ""}', page(name)) for name in FILES),
+            Route(f'{OPENAI}models', self.openai_models, methods=['GET']),
+            Route(f'{OPENAI}chat/completions', self.openai_completion, methods=['POST']),
             *(Route(f'/api/{name}', endpoint, methods=['GET']) for name, endpoint in asked.items()),
             *(Route(f'/api/{name}', endpoint, methods=['POST']) for name, endpoint in sent.items()),
         ]
@@ -96,7 +99,7 @@ class Server:
             if model.state != 'ready':
                 raise HTTPException(503, f'{model.name} is not ready: {model.error or model.state}')
         panes = [Pane(models)] if view == 'watch' else [Pane([model]) for model in models]
-        session = self.sessions.open(panes, request.client.host if request.client else '')
+        session = self.sessions.open(panes, address(request))
         try:
             with session.turn():
                 for pane in panes:
@@ -189,6 +192,13 @@ class Server:
             raise HTTPException(404, 'there is nothing to judge: start the command with --judge-logs')
         return self.judge
 
+    async def openai_models(self, request: Request) -> Response:
+        return openai_api.model_list(self.models)
+
+    async def openai_completion(self, request: Request) -> Response:
+        self.sessions.count(address(request))
+        return await openai_api.completion(self.models, await self.content(request), self.short)
+
     def streamed(self, session: Session, works: list[Callable[[Tell], Awaitable[None]]]) -> Response:
         """Do work for each pane, even if the page goes away meanwhile; answer with the events, as they come."""
         turn = contextlib.ExitStack()
@@ -260,16 +270,20 @@ def page(name: str) -> Endpoint:
     return answer
 
 
+def address(request: Request) -> str:
+    return request.client.host if request.client else ''
+
+
 def shown(session: Session) -> Response:
     panes = [pane.shown() for pane in session.panes]
     return JSONResponse({'id': session.id, 'busy': session.busy, 'panes': panes})
 
 
-async def refused(request: Request, error: Exception) -> Response:
+async def refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({'error': error.detail}, error.status_code)
+    return refused(request.url.path, error.status_code, error.detail)
 
 
 async def wrong(request: Request, error: Exception) -> Response:
     """Answer with what the visitor can correct, without the folders of this machine."""
-    return JSONResponse({'error': re.sub(r'/\S*/', '', str(error))}, 400)
+    return refused(request.url.path, 400, re.sub(r'/\S*/', '', str(error)))

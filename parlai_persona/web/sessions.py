@@ -63,8 +63,7 @@ class Sessions:
         self.addresses: dict[str, Rate] = {}  # how often conversations are opened from there
 
     def open(self, panes: list[Pane], address: str) -> Session:
-        self.forget()
-        self.addresses.setdefault(address, Rate(self.limits.rate, self.clock)).take()
+        self.count(address)
         if len(self.known) >= self.limits.sessions:
             raise HTTPException(
                 503,
@@ -73,6 +72,11 @@ class Sessions:
         session = Session(panes, Rate(self.limits.rate, self.clock), self.clock())
         self.known[session.id] = session
         return session
+
+    def count(self, address: str) -> None:
+        """Count a request from an address; refuse it if there are too many."""
+        self.forget()
+        self.addresses.setdefault(address, Rate(self.limits.rate, self.clock)).take()
 
     def find(self, asked: str) -> Session:
         self.forget()
