@@ -29,6 +29,8 @@ PACKAGE_DIR = {
     **mapped('parlai_persona.zoo', 'zoo'),
 }
 
+DATA = ['*.opt', '*.md', '*.txt', '*.json', '*.html', '*.css', '*.js', 'py.typed']
+
 # The packages that ParlAI 1.7.2 really imports in the parts that we use. Its own metadata has the pins of 2023 and a
 # few packages that it no longer needs. ParlAI needs setuptools for `pkg_resources`, which setuptools 81 dropped; from
 # 80.9 on it prints a warning.
@@ -92,6 +94,7 @@ EXTRAS = {
         'build',
         'httpx2',
         'mypy',
+        'openai',
         'pytest>=8',
         'pytest-socket',
         'pytest-xdist',
@@ -120,7 +123,9 @@ setup(
     python_requires='>=3.10',
     packages=sorted(PACKAGE_DIR),
     package_dir=PACKAGE_DIR,
-    package_data={name: ['*.opt', '*.md', '*.txt', '*.json', 'page/*', 'py.typed'] for name in PACKAGE_DIR},
+    package_data={
+        name: ['*.opt', '*.md', '*.txt', '*.json', '*.html', '*.css', '*.js', 'py.typed'] for name in PACKAGE_DIR
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     zip_safe=False,

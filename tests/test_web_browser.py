@@ -39,10 +39,20 @@ def model(tmp_path_factory):
 @pytest.fixture(scope='module')
 def person(tmp_path_factory):
     """The model file of an agent that adapts to people, hardly trained."""
-    path = tmp_path_factory.mktemp('person') / 'paml'
+    folder = tmp_path_factory.mktemp('person')
+    path, people = folder / 'paml', folder / 'people.txt'
+    people.write_text(
+        '\n'.join(
+            f'your persona: i have a {pet}.\nyour persona: i like it.\nthem: hi {n} .\nme: my {pet} says hi .\n'
+            for pet in ('cat', 'dog', 'bird')
+            for n in range(3)
+        )
+    )
     TrainModel.main(
         task='persona:few_shot',
-        few_shot_of='persona:sample',
+        few_shot_of='persona:own',
+        own_file=str(people),
+        own_valid_file=str(people),
         model='persona:paml',
         model_file=str(path),
         max_train_steps=2,
@@ -224,6 +234,8 @@ def test_votes_about_two_logs(visit, tmp_path):
         playwright.expect(side.locator('li')).to_have_count(2)
         choice = 'Left' if 'from a' in side.inner_text() else 'Right'
         page.get_by_role('button', name=choice).click()
+        if number == 1:
+            page.get_by_text('Votes so far').click()
         page.locator('#results tr').last.filter(has_text=re.compile(rf'all\s*{number}\s*0')).wait_for()
         settled(page)
     picture(page, 'judge')

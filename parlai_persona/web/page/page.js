@@ -234,7 +234,9 @@ async function start() {
       element('progress').hidden = true;
       element('loading').hidden = ready.length === state.models.length;
       element('text').maxLength = state.longest;
-      document.querySelector('[data-view=judge]').hidden = !state.judge;
+      for (const one of document.querySelectorAll('nav button')) {
+        one.hidden = one.dataset.view === 'judge' ? !state.judge : !ready.length;
+      }
       if (state.judge && !state.models.length) view = 'judge';
       const options = state.models.map((model, place) => {
         const option = made('option', '', model.name);
