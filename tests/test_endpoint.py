@@ -1,17 +1,14 @@
 """OpenAI's interface to our agents, asked by the real `openai` package, and `persona:endpoint`, which asks it."""
 
 import socket
-import threading
-import time
 
 import openai
 import pytest
-import uvicorn
 from parlai.core.agents import create_agent
 from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.interactive import Interactive
 from test_conversation import Parrot
-from test_web import OPTIONS, Scripted
+from test_web import OPTIONS, Scripted, running
 
 from parlai_persona.agents.endpoint import endpoint
 from parlai_persona.errors import UserError
@@ -39,15 +36,8 @@ def address():
     opt = Interactive.setup_args().parse_kwargs(**OPTIONS)
     models = [Model(name, lambda agent=agent: agent(opt)) for name, agent in AGENTS.items()]
     server = Server(models, Limits(rate=100_000), Guard(token=TOKEN))
-    with socket.create_server(('127.0.0.1', 0)) as port:
-        running = uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False))
-        thread = threading.Thread(target=running.run, kwargs={'sockets': [port]})
-        thread.start()
-        while any(model.state in ('waiting', 'loading') for model in models):
-            time.sleep(0.01)
-        yield f'http://127.0.0.1:{port.getsockname()[1]}/v1'
-        running.should_exit = True
-        thread.join()
+    with running(server) as root:
+        yield f'{root}/v1'
 
 
 AGENTS = {'reader': Reader, 'words': Scripted, 'parrot': Parrot}

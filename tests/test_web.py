@@ -2,11 +2,14 @@
 
 import json
 import random
+import socket
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
+import uvicorn
 from parlai.core.agents import Agent
 from parlai.core.message import Message
 from parlai.scripts.interactive import Interactive
@@ -72,6 +75,20 @@ def serve(opt):
     Scripted.gate.set()
     for client in clients:
         client.__exit__(None, None, None)
+
+
+@contextmanager
+def running(server: Server):
+    """Run a server on loopback until its models are loaded; yield its address. It ends with the block."""
+    with socket.create_server(('127.0.0.1', 0)) as port:
+        inside = uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False))
+        thread = threading.Thread(target=inside.run, kwargs={'sockets': [port]})
+        thread.start()
+        while any(model.state in ('waiting', 'loading') for model in server.models):
+            time.sleep(0.01)
+        yield f'http://127.0.0.1:{port.getsockname()[1]}'
+        inside.should_exit = True
+        thread.join()
 
 
 def scripted(opt, **options) -> Scripted:

@@ -17,13 +17,19 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE
+from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
+from test_web import OPTIONS, Scripted, running
 
 import parlai_persona  # noqa: F401  registers persona:, before ParlAI is used
+from parlai_persona.web.guard import Guard
+from parlai_persona.web.models import Model
+from parlai_persona.web.options import Limits
+from parlai_persona.web.server import Server
 
 playwright = pytest.importorskip('playwright.sync_api', reason='Playwright is not installed')
 CHROMIUM = shutil.which('chromium')
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason='there is no chromium')]
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason='there is no chromium')
 PICTURES = os.environ.get('PERSONA_SCREENSHOTS')
 PERSONA = ['i own a cat.', 'i live in tokyo.', 'i work as a baker.', 'i enjoy hiking in my free time.']
 SECOND = 1000  # milliseconds, Playwright's unit
@@ -118,18 +124,18 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser, server):
+def visit(browser, request):
     """Opens the page as a new visitor; errors of the page's script fail the test at its end."""
     contexts, wrong = [], []
 
-    def open_page(address: str = server.address, ready: str = '.log', **options):
+    def open_page(address: str | None = None, ready: str = '.log', **options):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE * SECOND)
         page.on('pageerror', lambda error: wrong.append(str(error)))
         page.on('console', lambda message: wrong.append(message.text) if 'Security Policy' in message.text else None)
-        page.goto(address)
+        page.goto(address or request.getfixturevalue('server').address)
         page.locator(ready).first.wait_for()
         settled(page)
         return page
@@ -162,6 +168,16 @@ def picture(page, name: str) -> None:
         page.screenshot(path=Path(PICTURES) / f'web-{name}.png')
 
 
+def test_the_page_works_in_a_browser(visit):
+    """The only fast test here: an agent that needs no training, and a server in this process."""
+    opt = Interactive.setup_args().parse_kwargs(**OPTIONS)
+    with running(Server([Model('scripted', lambda: Scripted(opt))], Limits(), Guard())) as address:
+        page = visit(address)
+        assert say(page, 'hello <b>') == 'Model: \n1 hello < b >'
+        assert page.locator('.bar').count() == 2
+
+
+@pytest.mark.slow
 def test_chat_and_edit_the_persona(visit):
     page = visit(viewport={'width': 1100, 'height': 760})
     assert 'cat' in say(page, 'i have a dog . do you have any pets ?')
@@ -183,6 +199,7 @@ def test_chat_and_edit_the_persona(visit):
     assert len(json.loads(line)['dialog']) == 3
 
 
+@pytest.mark.slow
 def test_two_visitors_in_the_dark_and_on_a_phone(visit):
     first, second = visit(color_scheme='dark'), visit(viewport={'width': 360, 'height': 640}, has_touch=True)
     say(first, 'my secret is x')
@@ -194,6 +211,7 @@ def test_two_visitors_in_the_dark_and_on_a_phone(visit):
     picture(first, 'dark')
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text(visit):
     page = visit()
     hostile = '<img src=x onerror="document.title = 1"><script>document.title = 1</script>'
@@ -206,6 +224,7 @@ def test_hostile_text_is_text(visit):
     assert page.locator('img').count() == 0 and page.title() == 'parlai-persona'
 
 
+@pytest.mark.slow
 def test_compare_and_watch(visit):
     page = visit(viewport={'width': 1100, 'height': 760})
     page.get_by_role('button', name='Compare').click()
@@ -222,6 +241,7 @@ def test_compare_and_watch(visit):
     picture(page, 'watch')
 
 
+@pytest.mark.slow
 def test_votes_about_two_logs(visit, tmp_path):
     for name in 'ab':
         acts = [[[{'id': 'x', 'text': '<b>hello</b>'}, {'id': 'y', 'text': f'from {name}'}]]]
@@ -243,6 +263,7 @@ def test_votes_about_two_logs(visit, tmp_path):
     command.stop()
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_reaches_everything(visit):
     page = visit()
     reached = set()
@@ -253,6 +274,7 @@ def test_the_keyboard_alone_reaches_everything(visit):
     assert reached >= buttons | {'first', 'text', 'own', 'partners'}
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_and_is_back(visit, model, tmp_path):
     command = Command(tmp_path, '-mf', model)
     page = visit(command.address)
@@ -269,6 +291,7 @@ def test_a_server_that_was_killed_and_is_back(visit, model, tmp_path):
     command.stop()
 
 
+@pytest.mark.slow
 def test_becoming_someone_from_a_file(visit, person, tmp_path):
     command = Command(tmp_path, '-mf', person)
     page = visit(command.address)
