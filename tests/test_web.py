@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import socket
 import sys
 import threading
@@ -9,8 +10,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import tiny_lm
 import uvicorn
-from parlai.core.agents import Agent
+from listener import listener
+from parlai.core.agents import Agent, create_agent
 from parlai.core.message import Message
 from parlai.scripts.interactive import Interactive
 from parlai.utils.conversations import Conversations
@@ -147,6 +150,25 @@ def test_a_reply_comes_word_by_word_and_with_reasons(serve):
     assert model['bars'] == [['i fly.', 0.75], ['i fish.', 0.25]]
     assert model['candidates'] == [['a', 2.0], ['b', 1.0]]
     assert model['seconds'] >= 0
+
+
+def test_a_language_model_writes_word_by_word(serve):
+    options = {'model': 'persona:lm', 'lm_model': tiny_lm.folder(), 'lm_train': 'nothing', 'label_truncate': 12}
+    opt = Interactive.setup_args().parse_kwargs(**{**OPTIONS, **options})
+    visitor = Visitor(serve(create_agent(opt))[1])
+    *words, _, model = visitor.say('hello')
+    assert {event['kind'] for event in words} == {'words'} and len(words) > 1
+    assert words[-1]['text'].startswith(model['text'])  # the last word of one that does not end is left out
+
+
+def test_a_receiver_explains_answers(serve, opt, tmp_path):
+    _, client = serve(scripted(opt, persona_receiver=listener(tmp_path)))
+    visitor = Visitor(client)
+    assert visitor.opened['panes'][0]['judged'] is True
+    assert status(visitor.ask('map', {})) == 400  # nothing was said yet
+    assert visitor.say('i fish daily')[-1]['perception'] == [2.0, 'i fish.']
+    (shown,) = visitor.post('map', {})
+    assert shown == {'persona': FLY, 'said': ['1 i fish daily'], 'relevance': [[1.0, 2.0]], 'scores': [2.0]}
 
 
 def test_a_reload_keeps_the_conversation(serve):
@@ -448,3 +470,53 @@ def test_a_log_of_another_form_is_refused(tmp_path):
     (tmp_path / 'votes').write_text('{}\n')
     with pytest.raises(UserError, match='votes, line 1: expected a vote'):
         Judge((good, log(bad, ('a', 'b'))), tmp_path / 'votes').results()
+
+
+# ----------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def started(command, monkeypatch):
+    """Runs `parlai persona_web` until it would serve; returns what it printed, and the server."""
+
+    def run(*arguments: str):
+        served = []
+        monkeypatch.setattr(uvicorn.Server, 'run', lambda self, sockets: served.append(self.config.app))
+        done = command('persona_web', *arguments, '--port', '0')
+        return done, served
+
+    return run
+
+
+def test_the_command_takes_several_models(started, tmp_path):
+    for name in 'ab':
+        trained = {'model': 'repeat_query', 'task': 'persona:sample', 'persona_side': 'none'}
+        (tmp_path / f'{name}.opt').write_text(json.dumps(trained))
+        (tmp_path / name).touch()
+    done, (app,) = started('-mf', str(tmp_path / 'a'), '-mf', str(tmp_path / 'b'), '--persona', 'i fly.')
+    assert re.search(rf'Talk to {tmp_path.name}/a and {tmp_path.name}/b at\n  http://127.0.0.1:\d+/\n', done.stdout)
+    with TestClient(app, base_url=f'http://{HOST}') as client:
+        while client.get('/api/state').json()['models'][1]['state'] != 'ready':
+            time.sleep(0.01)
+        visitor = Visitor(client, 'compare', (0, 1))
+        assert [pane['personas'][1] for pane in visitor.opened['panes']] == [['i fly.']] * 2
+        assert [event['text'] for event in visitor.say('hello') if event['speaker'] == 1] == ['hello', 'hello']
+
+
+def test_the_command_prints_a_token_for_other_machines(started):
+    done, _ = started('-m', 'repeat_query', '-t', 'persona:sample', '--host', '0.0.0.0')
+    assert re.search(rf'  http://{socket.gethostname()}:\d+/\?token=\S{{16,}}\n', done.stdout)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error'),
+    [
+        ((), 'nobody to talk to: name a model with -mf'),
+        (('-mf', 'nowhere/model'), 'saw no file nowhere/model.opt'),
+        (('--judge-logs', 'a.jsonl'), '--judge-logs names 1 files; expected two'),
+        (('-m', 'repeat_query', '-t', 'persona:sample', '--host', '203.0.113.1'), 'cannot listen on 203.0.113.1'),
+    ],
+)
+def test_the_command_says_what_is_wrong(started, arguments, error):
+    done, served = started(*arguments)
+    assert done.returncode == 1 and error in done.stderr and 'Traceback' not in done.stderr and not served

@@ -101,9 +101,9 @@ class Command:
                 pass
             time.sleep(0.2)
 
-    def stop(self, how: int = signal.SIGINT) -> None:
+    def stop(self, how: int = signal.SIGINT) -> int:
         self.process.send_signal(how)
-        self.process.wait(PATIENCE)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope='module')
@@ -113,6 +113,21 @@ def server(model, tmp_path_factory):
     command = Command(folder, *arguments)
     yield command
     command.stop()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts commands that end with the test."""
+    commands = []
+
+    def run(*arguments: object) -> Command:
+        commands.append(Command(tmp_path, *arguments))
+        return commands[-1]
+
+    yield run
+    for command in commands:
+        if command.process.poll() is None:
+            command.stop()
 
 
 @pytest.fixture(scope='module')
@@ -242,12 +257,12 @@ def test_compare_and_watch(visit):
 
 
 @pytest.mark.slow
-def test_votes_about_two_logs(visit, tmp_path):
+def test_votes_about_two_logs(visit, start, tmp_path):
     for name in 'ab':
         acts = [[[{'id': 'x', 'text': '<b>hello</b>'}, {'id': 'y', 'text': f'from {name}'}]]]
         (tmp_path / f'{name}.jsonl').write_text(json.dumps({'dialog': acts[0]}) + '\n')
     logs, votes = f'{tmp_path}/a.jsonl,{tmp_path}/b.jsonl', tmp_path / 'votes.jsonl'
-    command = Command(tmp_path, '--judge-logs', logs, '--judge-votes', votes)
+    command = start('--judge-logs', logs, '--judge-votes', votes)
     page = visit(command.address, ready='#question')
     for number in range(1, 4):
         side = page.get_by_role('list', name='Left conversation')
@@ -260,7 +275,6 @@ def test_votes_about_two_logs(visit, tmp_path):
         settled(page)
     picture(page, 'judge')
     assert len(votes.read_text().splitlines()) == 3
-    command.stop()
 
 
 @pytest.mark.slow
@@ -275,8 +289,8 @@ def test_the_keyboard_alone_reaches_everything(visit):
 
 
 @pytest.mark.slow
-def test_a_server_that_was_killed_and_is_back(visit, model, tmp_path):
-    command = Command(tmp_path, '-mf', model)
+def test_a_server_that_was_killed_and_is_back(visit, model, start):
+    command = start('-mf', model)
     page = visit(command.address)
     say(page, 'hello')
     command.stop(signal.SIGKILL)
@@ -288,12 +302,11 @@ def test_a_server_that_was_killed_and_is_back(visit, model, tmp_path):
     page.keyboard.press('Enter')
     page.get_by_role('alert').filter(has_text='has ended').wait_for()
     assert say(page, 'and now ?')
-    command.stop()
 
 
 @pytest.mark.slow
-def test_becoming_someone_from_a_file(visit, person, tmp_path):
-    command = Command(tmp_path, '-mf', person)
+def test_becoming_someone_from_a_file(visit, person, start, tmp_path):
+    command = start('-mf', person)
     page = visit(command.address)
     mine = tmp_path / 'mine.txt'
     mine.write_text('them: do you have any pets ?\nme: yes , i have a cat .\n\nthem: hello !\nme: hi there !\n')
@@ -302,4 +315,4 @@ def test_becoming_someone_from_a_file(visit, person, tmp_path):
     note.wait_for()
     assert re.search(r'in \d+\.\d s; loss on them \d+\.\d+ -> \d+\.\d+', note.inner_text())
     picture(page, 'upload')
-    command.stop()
+    assert command.stop() == 0  # Ctrl-C is how it ends

@@ -38,7 +38,9 @@ def server(command: str, model: Path, ready: str, *options: str) -> Iterator[str
         port = free.getsockname()[1]
     parlai = Path(sys.executable).parent / 'parlai'
     arguments = [command, '-mf', model, '-t', 'persona:sample', '--port', port, '--loglevel', 'error', *options]
-    process = subprocess.Popen([str(parlai), *map(str, arguments)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [str(parlai), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     address = f'http://localhost:{port}'
     try:
         while not answers(address + ready):
@@ -120,7 +122,7 @@ def main() -> None:
         subprocess.run([parlai, 'train_model', '-o', PRESET, '-mf', str(model), '--loglevel', 'error'], check=True)
         with server('interactive_web', model, '/') as address:
             results['interactive_web, 1 visitor'] = figures(1, address, visit_parlai)
-        with server('persona_web', model, '/api/state', '--web-rate', '100000') as address:
+        with server('persona_web', model, '/api/state', '--web-rate', '100000', '--web-sessions', '1000') as address:
             results['persona_web, 1 visitor'] = figures(1, address)
             results[f'persona_web, {many} without pauses'] = figures(args.visitors, address)
             results[f'persona_web, {many}, pauses of {args.pause:g} s'] = figures(

@@ -1,5 +1,6 @@
 """What `parlai persona_web` does: opens the port, says where the page is, and serves it until Ctrl-C."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +34,17 @@ def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
     guard = Guard.of(address.host)
     server = Server(models, from_opt(Limits, opt, 'web'), guard, judge)
     with listen(address) as port:
-        host = f'[{address.host}]' if ':' in address.host else address.host
         print(f'Talk to {" and ".join(one.name for one in models)} at' if models else 'Vote at', flush=True)
-        print(f'  http://{host}:{port.getsockname()[1]}/{f"?token={guard.token}" if guard.token else ""}', flush=True)
+        print(f'  {url(address.host, port.getsockname()[1], guard.token)}', flush=True)
         print('Ctrl-C ends it.', flush=True)
-        uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False)).run(sockets=[port])
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False)).run(sockets=[port])
+
+
+def url(host: str, port: int, token: str) -> str:
+    """Return the address to open; a server that listens on all addresses is named by its machine."""
+    name = socket.gethostname() if host in ('0.0.0.0', '::') else host
+    return f'http://{f"[{name}]" if ":" in name else name}:{port}/{f"?token={token}" if token else ""}'
 
 
 def options(parser: Callable[[], ParlaiParser], given: dict[str, Any], file: str | None) -> Opt:
