@@ -9,8 +9,10 @@ import threading
 import time
 from contextlib import contextmanager
 
+import paml_tasks
 import pytest
 import tiny_lm
+import torch
 import uvicorn
 from listener import listener
 from parlai.core.agents import Agent, create_agent
@@ -247,6 +249,26 @@ def test_personas_are_edited_while_the_conversation_goes_on(serve):
     assert len(sampled) >= 3 and 'i row.' not in sampled
     assert visitor.post('persona', {'speaker': 1, 'sentences': []})['panes'][0]['personas'][1] == []
     assert visitor.texts == ['hello', '1 hello', 'well', '2 well']
+
+
+def test_becoming_someone_from_a_file(serve, tmp_path):
+    agent = paml_tasks.agent(tmp_path, interactive_mode=True)
+    agent.opt['person'] = '2'
+    server, client = serve(agent)
+    visitor, other = Visitor(client), Visitor(client)
+    assert visitor.opened['panes'][0]['adapts'] is True and 'Adapted to 3 dialogues' in visitor.texts[0]
+    shown = visitor.post('dialogues', b'them: do you have a pet ?\nme: yes , my cow .\n\nthem: hello !\nme: hi !\n')
+    (note,) = shown['panes'][0]['events']
+    assert re.fullmatch(
+        r'Adapted to 2 dialogues \(2 replies\) in [\d.]+ s; loss on them [\d.]+ -> [\d.]+\.', note['text']
+    )
+    assert [event['kind'] for event in visitor.say('hello !')][-2:] == ['said', 'said']
+    for wrong, error in ((b'hello', 'dialogues.txt, line 1: saw'), (b'\xff', 'not UTF-8'), (b'', 'no answer')):
+        refused = visitor.ask('dialogues', wrong)
+        assert status(refused) == 400 and error in refused.json()['error'] and '/tmp' not in refused.json()['error']
+    (mine,), (theirs,) = (server.sessions.known[one.id].panes[0].talk.agent.person for one in (visitor, other))
+    assert any(not torch.equal(mine[name], theirs[name]) for name in mine)
+    assert agent.person == [] and len(visitor.texts) == 3
 
 
 def test_a_reset_keeps_the_personas(serve):
