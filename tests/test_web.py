@@ -263,6 +263,7 @@ def test_becoming_someone_from_a_file(serve, tmp_path):
         r'Adapted to 2 dialogues \(2 replies\) in [\d.]+ s; loss on them [\d.]+ -> [\d.]+\.', note['text']
     )
     assert [event['kind'] for event in visitor.say('hello !')][-2:] == ['said', 'said']
+    assert status(visitor.ask('persona', {'speaker': 1})) == 400
     for wrong, error in ((b'hello', 'dialogues.txt, line 1: saw'), (b'\xff', 'not UTF-8'), (b'', 'no answer')):
         refused = visitor.ask('dialogues', wrong)
         assert status(refused) == 400 and error in refused.json()['error'] and '/tmp' not in refused.json()['error']

@@ -180,6 +180,8 @@ class Pane:
         """Give a speaker a persona, or a random one of the data, and go on."""
 
         def change() -> None:
+            if isinstance(self.talk, PersonConversation):
+                raise UserError('this model becomes a person from dialogues and reads no persona; upload a file')
             self.talk.give(speaker, self.talk.context.book.find('random') if persona is None else persona)
 
         await self.models[0].run(change)

@@ -57,6 +57,7 @@ function show(state) {
     view = first.watched ? 'watch' : state.panes.length === 2 ? 'compare' : 'chat';
   }
   for (const form of document.querySelectorAll('.persona')) {
+    form.hidden = first.adapts;
     form.querySelector('textarea').value = first.personas[form.dataset.speaker].join('\n');
   }
   const [partners, own] = first.watched
