@@ -29,6 +29,8 @@ PACKAGE_DIR = {
     'parlai_persona.zoo': 'zoo',
 }
 
+DATA = ['*.opt', '*.md', '*.txt', '*.json', '*.html', '*.css', '*.js', 'py.typed']
+
 # The packages that ParlAI 1.7.2 really imports in the parts that we use. Its own metadata has the pins of 2023 and a
 # few packages that it no longer needs. ParlAI needs setuptools for `pkg_resources`, which setuptools 81 dropped; from
 # 80.9 on it prints a warning.
@@ -71,6 +73,9 @@ REDDIT = [
 # Models from GGUF files; transformers needs accelerate for them.
 PRETRAINED = ['accelerate>=1', 'gguf>=0.10']
 
+# The browser chat. Its tests use Starlette's client, which needs httpx2.
+WEB = ['starlette>=0.40,<2', 'uvicorn>=0.30']
+
 EXTRAS = {
     # ParlAI with its own old pins, if a resolver can satisfy them; otherwise `pip install --no-deps parlai==1.7.2`, as
     # `make demo` does.
@@ -83,7 +88,20 @@ EXTRAS = {
     'spacy': ['spacy>=3.7'],  # verbs by a tagger in persona:reddit; `python -m spacy download en_core_web_sm` as well
     'pretrained': PRETRAINED,
     'lm': [*PRETRAINED, 'peft>=0.17', 'transformers>=4.56'],  # agents on a language model: LoRA, and a cache by layers
-    'dev': ['build', 'mypy', 'pytest>=8', 'pytest-socket', 'pytest-xdist', 'ruff', 'types-PyYAML', 'types-requests'],
+    'web': WEB,
+    'dev': [
+        *WEB,
+        'build',
+        'httpx2',
+        'mypy',
+        'openai',
+        'pytest>=8',
+        'pytest-socket',
+        'pytest-xdist',
+        'ruff',
+        'types-PyYAML',
+        'types-requests',
+    ],
 }
 
 
@@ -106,7 +124,7 @@ setup(
     packages=sorted(PACKAGE_DIR),
     package_dir=PACKAGE_DIR,
     package_data={
-        **{name: ['*.opt', '*.md', '*.txt', '*.json', 'py.typed'] for name in PACKAGE_DIR},
+        **{name: ['*.opt', '*.md', '*.txt', '*.json', '*.html', '*.css', '*.js', 'py.typed'] for name in PACKAGE_DIR},
         'parlai_persona.zoo': ['*.md', '*.json', '*/*/*'],  # <name>/<version>/<file>
     },
     install_requires=REQUIRES,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 LOCK = Path(__file__).parents[1] / 'requirements.lock'
 OF_TORCH = ['filelock', 'fsspec', 'jinja2', 'networkx', 'sympy', 'typing-extensions']
-EXTRAS = ('dev', 'fast', 'lm', 'plots', 'reddit', 'spark', 'tensorboard')
+EXTRAS = ('dev', 'fast', 'lm', 'plots', 'reddit', 'spark', 'tensorboard', 'web')
 HEADER = """\
 # The closure that the project is tested with, for Python 3.10-3.13; written by `make lock`, read by the Makefile.
 # torch and ParlAI are not here: torch comes first and alone, ParlAI without its own outdated pins.

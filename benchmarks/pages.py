@@ -220,4 +220,8 @@ PAGES = {
         'What the plugin adds to the start of a command',
         Table('startup', ('metric',), across='method', heading='`{}`', title='Interleaved runs, seconds'),
     ),
+    'web_load': page(
+        'How long visitors of the browser chat wait for an answer',
+        Table('web_load', ('method',), title='Seconds, median and 95 %; number of answers, and how many were wrong'),
+    ),
 }

@@ -33,7 +33,6 @@ SCRIPT = (
     'i am a nurse . what is your job ?',
     'i live in paris . where do you live ?',
 )
-BAR = 24  # characters of a bar at 100 %
 
 
 def main() -> None:
@@ -100,7 +99,7 @@ def talk(model_file: str) -> None:
     opt = Interactive.setup_args().parse_kwargs(**settings)
     opt['interactive_task'] = True
     agent = create_agent(opt, requireModelExists=True)
-    world = create_task(opt, [ScriptedHuman(opt, agent), agent])
+    world = create_task(opt, [ScriptedHuman(opt), agent])
     for _ in SCRIPT:
         world.parley()
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -111,35 +110,23 @@ def talk(model_file: str) -> None:
 
 
 class ScriptedHuman(Agent):
-    """Says the lines of `SCRIPT` and prints the conversation, with what the agent read for each reply."""
+    """Says the lines of `SCRIPT` and prints the conversation."""
 
-    def __init__(self, opt, partner):
+    def __init__(self, opt):
         super().__init__(opt)
         self.id = 'you'
-        self.partner = partner
         self.lines = iter(SCRIPT)
-        self.said = ''
 
     def act(self) -> Message:
-        self.said = next(self.lines)
-        print(f'   you:   {self.said}')
-        return Message({'id': self.id, 'text': self.said, 'episode_done': False})
+        text = next(self.lines)
+        print(f'   you:   {text}')
+        return Message({'id': self.id, 'text': text, 'episode_done': False})
 
     def observe(self, observation):
-        print(f'   model: {observation["text"]}')
-        print(bars(PERSONA, self.partner.attention(self.said, list(PERSONA))), flush=True)
+        print(f'   model: {observation["text"]}', flush=True)  # with a bar for each persona sentence below it
 
     def epoch_done(self) -> bool:
         return False
-
-
-def bars(sentences: tuple[str, ...], weights: list[float]) -> str:
-    """Draw a bar for the weight of each sentence."""
-    longest = max(map(len, sentences))
-    return '\n'.join(
-        f'          {sentence:{longest}}  {"█" * round(BAR * weight):{BAR}} {weight:4.0%}'
-        for sentence, weight in zip(sentences, weights, strict=True)
-    )
 
 
 if __name__ == '__main__':

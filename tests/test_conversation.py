@@ -40,10 +40,13 @@ class Parrot(Agent):
     def __init__(self, opt=None, shared=None):
         super().__init__(opt or {}, shared)
         self.id = 'parrot'
-        self.sent: list[Message] = []
+        self.reset()
 
     def observe(self, observation):
         self.sent.append(observation)
+
+    def self_observe(self, message):
+        self.heard.append(message['text'])
 
     def act(self):
         if self.sent[-1]['text'].endswith('crash'):
@@ -51,7 +54,8 @@ class Parrot(Agent):
         return {'id': self.id, 'text': f'reply {len(self.sent)}', 'episode_done': False, 'loss': 0.5}
 
     def reset(self):
-        self.sent = []
+        self.sent: list[Message] = []
+        self.heard: list[str] = []  # what it was made to say
 
 
 @pytest.fixture(scope='module')
@@ -165,13 +169,27 @@ def test_a_conversation_of_one_message(talk):
 
 
 def test_an_agent_that_fails(talk):
-    """The caller handles the error; the conversation can start again."""
+    """The caller handles the error; the conversation is where it was before."""
     talk.say('hello')
     with pytest.raises(RuntimeError, match='out of memory'):
         talk.say('crash')
-    assert talk.agent.sent == []
-    assert talk.say('hello')[1].text == 'reply 1'
-    assert talk.agent.sent[0]['text'] == 'your persona: i fly.\nyour persona: i fish.\nhello'
+    assert [said.text for said in talk.history] == ['hello', 'reply 1']
+    assert talk.say('again')[1].text == 'reply 2'
+    assert [sent['text'].split('\n')[-1] for sent in talk.agent.sent] == ['hello', 'again']
+
+
+def test_a_conversation_goes_on_with_another_persona(talk):
+    """The agent reads the persona before the first message, so it hears all of them again."""
+    talk.say('hello', label_candidates=['a', 'b'])
+    talk.say('well')
+    before = talk.history
+    talk.personas[MODEL] = ROW
+    talk.replay(before)
+    assert talk.history == before and talk.turn == 2
+    assert [sent['text'] for sent in talk.agent.sent] == ['your persona: i row.\nhello', 'well']
+    assert talk.agent.sent[0]['label_candidates'] == ['a', 'b']
+    assert talk.agent.heard == ['reply 1', 'reply 2']
+    assert talk.say('bye')[1].text == 'reply 3'
 
 
 # ------------------------------------------------------------------------------------- two agents, and tasks

@@ -8,7 +8,7 @@ import pytest
 import torch
 from parlai.core.agents import create_agent_from_model_file
 
-from parlai_persona import demo
+from parlai_persona import demo, fields
 
 
 @pytest.fixture(scope='module')
@@ -32,8 +32,8 @@ def test_the_demo_trains_evaluates_and_talks(shown):
     for line in demo.SCRIPT:
         _, reply, *drawn = chat[chat.index(f'   you:   {line}') :].splitlines()[: 2 + len(demo.PERSONA)]
         assert reply.startswith('   model: ') and len(reply) > 12
-        assert [bar.split('.')[0].strip() + '.' for bar in drawn] == list(demo.PERSONA)
-        assert sum(int(bar.split()[-1].rstrip('%')) for bar in drawn) == pytest.approx(100, abs=2)
+        assert [bar.split(' | ')[1] for bar in drawn] == list(demo.PERSONA)
+        assert sum(float(bar.split(' | ')[0].split()[-1]) for bar in drawn) == pytest.approx(1, abs=0.03)
     assert 'To talk to it yourself: .venv/bin/parlai interactive -mf runs/demo/model -t persona:sample' in text
 
 
@@ -46,11 +46,11 @@ def test_attention_is_the_softmax_of_sentences_and_context(shown):
         h = net.context(net.embedding, words, torch.tensor([words.shape[1]]))[0]
         bags = [net.embedding.weight[agent.dict.txt2vec(sentence)].sum(0) for sentence in persona]
         z = torch.stack([net.persona(bag) @ h for bag in bags]) / net.size**0.5
-    assert agent.attention(said, persona) == pytest.approx(z.softmax(0).tolist(), abs=1e-5)
-    assert agent.attention(said, persona[:1]) == [1]
-
-
-def test_bars():
-    assert demo.bars(('i sew.', 'i swim.'), [0.25, 0.75]) == (
-        f'          i sew.   {"█" * 6:24}  25%\n          i swim.  {"█" * 18:24}  75%'
-    )
+    own = {'text': said, 'episode_done': True, 'label_candidates': ['yes .', 'no .']}
+    for repeated, expected in (
+        (persona, z.softmax(0).tolist()),
+        (persona[:1], [1]),
+        ([*persona, '', persona[0]], [*z.softmax(0).tolist(), 0, 0]),
+    ):
+        agent.observe({**own, 'persona': repeated})
+        assert agent.act()[fields.PERSONA_WEIGHTS] == pytest.approx(expected, abs=1e-5)

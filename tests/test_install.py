@@ -81,6 +81,9 @@ def test_an_installation_is_complete(kind, source, fresh, tmp_path):
     code = 'from parlai_persona.zoo import registry; print(*registry.FOLDER.glob("*/*/*"), sep="\\n")'
     models = {Path(line).relative_to(Path(line).parents[2]) for line in run(fresh, '-c', code, cwd=elsewhere).split()}
     assert models == {path.relative_to(ROOT / 'zoo') for path in (ROOT / 'zoo').glob('*/*/*') if path.is_file()}
+    code = 'from parlai_persona import web; from pathlib import Path; print(Path(web.__file__).parent)'
+    page = Path(run(fresh, '-c', code, cwd=elsewhere).strip()) / 'page'
+    assert {'index.html', 'page.css', 'page.js'} <= {file.name for file in page.iterdir()}
     stock = Path(sys.executable).parent / 'parlai'
     command = ['eval_model', '-t', 'persona:sample', '-m', 'repeat_label', '-dt', 'valid', '--num-examples', '8']
     assert 'persona_f1' in run(fresh, stock, *command, cwd=elsewhere)

@@ -17,6 +17,7 @@ from parlai.core.torch_agent import Batch, Output, TorchAgent
 from parlai.utils.io import PathManager
 from torch import Tensor
 
+from parlai_persona import fields
 from parlai_persona.agents.memnet.batches import Example, Line, Memory, Texts, batch_personas, batch_texts, cached_lines
 from parlai_persona.agents.memnet.candidates import EncodingCache, ListedCandidates
 from parlai_persona.agents.memnet.checkpoint import SavesWords
@@ -196,9 +197,10 @@ class MemnetAgent(SavesWords):
         if not batch.batchsize:
             return None
         self.model.eval()
+        batch['u'], weights = self.recall(batch)
         count = self.rank_top_k if self.rank_top_k > 0 else self.opt['cap_num_predictions']
         if self.index:
-            ranked = [self.index.search(u, count) for u in self.joint(batch).float().cpu()]
+            ranked = [self.index.search(u, count) for u in batch.u.float().cpu()]
         else:
             listed = self.listed_candidates(batch, self.eval_candidates)
             scores, own = self.score_candidates(batch, listed), listed.own.to(device_of(self.net))
@@ -211,27 +213,24 @@ class MemnetAgent(SavesWords):
         replies = [[reply for reply, _ in row] for row in ranked]
         choose_from = self.opt['topk'] if self.opt['inference'] == 'topk' else 1
         output = Output([random.choice(row[:choose_from]) for row in replies], text_candidates=replies)
+        output[fields.PERSONA_WEIGHTS] = weights
         if self.opt['return_cand_scores']:
             output.sorted_scores = [[score for _, score in row] for row in ranked]
         return output
 
-    def joint(self, batch: Batch) -> Tensor:
-        """Return u of the examples: (B, d)."""
-        contexts = self.texts([example.context for example in batch.examples])
-        return self.net.joint(contexts, self.personas(batch.examples))
-
-    @torch.no_grad()
-    def attention(self, context: str, persona: list[str]) -> list[float]:
-        """Return how much each of these different persona sentences counts for the reply to a context."""
-        self.model.eval()
-        h = self.net.joint(self.texts([self.lines['context'](context)]), None)
-        sentences = batch_personas([[self.lines['sentence'](sentence) for sentence in persona]])
-        return self.net.attention(h, sentences.to(device_of(self.net)))[0][0].tolist()
+    def recall(self, batch: Batch) -> tuple[Tensor, list[list[float]] | None]:
+        """Return u of the examples (B, d), and how much each sentence of their personas counts, if they are read."""
+        h = self.net.joint(self.texts([example.context for example in batch.examples]), None)
+        memory = self.personas(batch.examples)
+        if memory is None:
+            return h, None
+        rows = zip(batch.examples, self.net.attention(h, memory)[0].tolist(), strict=True)
+        return self.net.recall(h, memory), [sentence_weights(example.persona, row) for example, row in rows]
 
     def score_candidates(self, batch: Batch, cand_vecs: ListedCandidates, cand_encs: Tensor | None = None) -> Tensor:
-        """Return the scores (B, C) of the listed candidates."""
+        """Return the scores (B, C) of the listed candidates with `batch.u`."""
         y = self.response_encodings.encode(self.net, self.responses(cand_vecs.replies))
-        return cand_vecs.scores(self.joint(batch), y)
+        return cand_vecs.scores(batch.u, y)
 
     def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
         """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
@@ -296,6 +295,13 @@ class MemnetAgent(SavesWords):
         source, folder = Path(self.reading.candidates), Path(f'{self.opt["model_file"]}.candidates')
         self.model.eval()
         return IndexBuilder(source, folder, self.reading.candidate_tokens, self.dict.txt2vec, words, self.net).open()
+
+
+def sentence_weights(persona: list[Line], row: list[float]) -> list[float]:
+    """Return the weight of each sentence; the memory has no repeated sentences, and none without words."""
+    first = {line.key: place for place, line in reversed([*enumerate(persona)]) if line.key}
+    weights = iter(row)
+    return [next(weights) if first.get(line.key) == place else 0.0 for place, line in enumerate(persona)]
 
 
 def refuse_flags(opt: Opt) -> None:

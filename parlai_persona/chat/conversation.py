@@ -5,7 +5,8 @@ reads a keyboard. An agent is sent what `PersonaTeacher` sends it: the persona l
 personas in fields of their own. So any agent that can be trained on a persona task can be talked to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -45,6 +46,7 @@ class Ended:
 
 
 Event = Said | Note | Ended
+HELP = Note('/help lists the commands.')
 
 
 class Speakers:
@@ -61,8 +63,40 @@ class Speakers:
         for agent in filter(None, self.agents):
             agent.reset()
         self.turn = 0  # number of messages of the second speaker so far
-        self.said: tuple[list[str], list[str]] = ([], [])  # texts of each speaker
+        self.history: list[Said] = []
         self.last = Message({'id': 'context', 'text': fields.SILENCE, 'episode_done': False})
+
+    def replay(self, history: Sequence[Said]) -> None:
+        """Let the agents hear and say this again from the first turn, with the personas of now."""
+        history = list(history)
+        self.restart()
+        for said in history:
+            agent = self.agents[said.speaker]
+            if agent is not None:
+                agent.observe(self.observation(said.speaker, self.last))
+                made_to_say(agent, said.act)
+            self.remember(said)
+
+    @contextmanager
+    def intact(self) -> Iterator[None]:
+        """Leave the conversation as it was before if anything fails: an agent in the middle of a turn hears no more."""
+        history, personas = list(self.history), list(self.personas)
+        try:
+            yield
+        except BaseException:
+            self.personas = personas
+            self.replay(history)
+            raise
+
+    def give(self, speaker: int, persona: Persona) -> None:
+        """Give a speaker another persona, with which the conversation goes on."""
+        with self.intact():
+            self.personas[speaker] = persona
+            self.replay(self.history)
+
+    def said(self, speaker: int) -> list[str]:
+        """Return the texts of a speaker so far."""
+        return [said.text for said in self.history if said.speaker == speaker and 'text' in said.act]
 
     def observation(self, listener: int, act: Mapping[str, Any]) -> Message:
         """Return the other speaker's message as the listener receives it."""
@@ -70,12 +104,15 @@ class Speakers:
 
     def hear(self, speaker: int, act: Message) -> Said:
         """Take note of a message, so that the other speaker answers it."""
-        self.last = act
-        self.turn += speaker  # a turn is a message of each
         if 'text' in act:
-            self.said[speaker].append(act['text'])
             self.perceive(act, self.personas[speaker])
-        return Said(speaker, act.get('text', ''), act)
+        return self.remember(Said(speaker, act.get('text', ''), act))
+
+    def remember(self, said: Said) -> Said:
+        self.last = said.act
+        self.turn += said.speaker  # a turn is a message of each
+        self.history.append(said)
+        return said
 
     def perceive(self, act: Message, persona: Persona) -> None:
         """Note in a message how well it fits the persona of its speaker, if there is a receiver to judge it."""
@@ -94,10 +131,15 @@ class Speakers:
             act = Message(agent.act())
         else:
             act = Message({'id': agent.id, 'text': prescribed, 'episode_done': False})
-            if hasattr(agent, 'self_observe'):
-                agent.self_observe(act)
+            made_to_say(agent, act)
         act.force_set(fields.PERSONA, list(self.personas[speaker]))  # for logs of the conversation
         return self.hear(speaker, act)
+
+
+def made_to_say(agent: Agent, act: Message) -> None:
+    """Let an agent remember a message as its own reply."""
+    if hasattr(agent, 'self_observe'):
+        agent.self_observe(act)
 
 
 class Conversation(Speakers):
@@ -129,7 +171,7 @@ class Conversation(Speakers):
         needs_partner = self.context.teacher.opt['persona_side'] in ('other', 'both')
         self.personas[MODEL] = self.context.pick('persona', 'random')
         self.personas[PERSON] = self.context.pick('partner_persona', 'random' if needs_partner else None)
-        return [self.shown(MODEL), self.shown(PERSON), Note('/help lists the commands.'), *self.begin()]
+        return [self.shown(MODEL), self.shown(PERSON), HELP, *self.begin()]
 
     def begin(self) -> list[Event]:
         """Go back to the first turn; return what the person should know before speaking."""
@@ -139,19 +181,21 @@ class Conversation(Speakers):
     def say(self, text: str, **extra: Any) -> list[Event]:
         """Answer what the person typed, a command or a message. `extra` fields go to the agent with a message.
 
-        If the agent fails, the conversation starts again and the error is raised.
+        If the agent fails, the error is raised, and the conversation is where it was before.
         """
         command = text.strip()
-        try:
-            if command.startswith('/'):
-                return self.obey(*command[1:].partition(' ')[::2])
-            text = words_of(text)
-            if not text and not self.EMPTY:
-                return [Note('Say something, or type /help.')]
+        if not command.startswith('/'):
+            return self.answer(text, **extra)
+        with self.intact():
+            return self.obey(*command[1:].partition(' ')[::2])
+
+    def answer(self, text: str, **extra: Any) -> list[Event]:
+        """Answer a message, whatever it begins with."""
+        text = words_of(text)
+        if not text and not self.EMPTY:
+            return [Note('Say something, or type /help.')]
+        with self.intact():
             return self.converse(text or self.EMPTY, extra)
-        except BaseException:
-            self.begin()  # the agent is in the middle of a turn and would refuse the next message
-            raise
 
     def converse(self, text: str, extra: Mapping[str, Any]) -> list[Event]:
         """Send a message to the agent. The conversation ends with it if `extra` has `episode_done`."""

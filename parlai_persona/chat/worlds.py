@@ -134,7 +134,8 @@ class PersonaSelfChatWorld(SelfChatWorld):
     def rank(self) -> None:
         """Note in the last messages which place each speaker's persona has among others, if a receiver judges that."""
         judge = self.speakers.context.perception
-        for act, said, choices in zip(self.acts, self.speakers.said, self.choices, strict=True):
+        for speaker, (act, choices) in enumerate(zip(self.acts, self.choices, strict=True)):
+            said = self.speakers.said(speaker)
             if judge and choices and said:
                 act.force_set(fields.PERCEPTION_RANK, judge.rank(said, choices))
 

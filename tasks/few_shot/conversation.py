@@ -7,7 +7,7 @@ from typing import Any
 from parlai.core.message import Message
 
 from parlai_persona import fields
-from parlai_persona.chat.conversation import Conversation, Event, Note, listed
+from parlai_persona.chat.conversation import HELP, Conversation, Event, Note, listed
 from parlai_persona.data.personas import DIGITS, PersonaError, has_words, numbered
 from parlai_persona.errors import UserError
 from parlai_persona.files import typed_path
@@ -37,7 +37,7 @@ class PersonConversation(Conversation):
     def start(self) -> list[Event]:
         which = self.context.opt['person']
         try:
-            return [*self.become(which), Note('/help lists the commands.')]
+            return [*self.become(which), HELP]
         except UserError as error:
             raise PersonaError(f'--person {which!r}: {error}') from None
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from parlai_persona.chat.context import TaskContext
-from parlai_persona.chat.conversation import PERSON, Conversation, Event, Note
+from parlai_persona.chat.conversation import HELP, PERSON, Conversation, Event, Note
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit
 from parlai_persona.data.personas import Persona
 from parlai_persona.tasks.personalized_babi.build import kb_path
@@ -86,7 +86,7 @@ class BookingConversation(Conversation):
     def start(self) -> list[Event]:
         option = 'partner_persona' if self.context.opt.get('partner_persona') else 'persona'
         self.personas[PERSON] = self.context.pick(option, 'random')
-        return [self.shown(PERSON), Note('/help lists the commands.'), *self.begin()]
+        return [self.shown(PERSON), HELP, *self.begin()]
 
     def begin(self) -> list[Event]:
         """Draw what the dialogue begins with: in tasks 3 and 4 facts are known before the first word is said."""

@@ -1,0 +1,136 @@
+"""`-m persona:endpoint`: a model behind an OpenAI-compatible server, as an agent on any task.
+
+The persona is the system message, and the dialogue so far are the other messages. The agent trains nothing.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from parlai.core.agents import Agent
+from parlai.core.message import Message
+from parlai.core.opt import Opt
+from parlai.core.params import ParlaiParser
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from parlai_persona import fields
+from parlai_persona.errors import UserError, printable
+from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.history import SpokenHistory
+from parlai_persona.models.layout import SELF
+
+PREFIX = 'endpoint'
+KEY = 'PERSONA_ENDPOINT_KEY'  # the environment variable with the key: an option would be saved and logged
+PERSONA = '{persona}'
+RETRIED = Retry(
+    total=5, backoff_factor=1.0, status_forcelist=(429, 502, 503, 504), allowed_methods=None, raise_on_status=False
+)
+
+
+@dataclass(frozen=True)
+class Asking:
+    url: str = flag('http://127.0.0.1:8080/v1', f'base address of the server; a key comes from the environment: {KEY}')
+    model: str | None = flag(None, 'name of the model on the server; default: the first that it lists')
+    system: str = flag(PERSONA, f'the system message; {PERSONA} stands for the sentences, a line each')
+    temperature: float | None = flag(None, "sampling temperature; default: the server's", least=0)
+    tokens: int = flag(64, 'most tokens of a reply', least=1)
+    timeout: float = flag(120.0, 'seconds to wait for a reply', least=1)
+
+
+class EndpointAgent(Agent):
+    """Sends the dialogue to a server and replies with its answer."""
+
+    @classmethod
+    def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
+        add_flags(parser.add_argument_group('Endpoint'), PREFIX, Asking)
+        return parser
+
+    def __init__(self, opt: Opt, shared=None):
+        super().__init__(opt, shared)
+        self.id = 'Endpoint'
+        self.asking = from_opt(Asking, opt, PREFIX)
+        if PERSONA not in self.asking.system:
+            raise UserError(f'--endpoint-system is {self.asking.system!r}; expected {PERSONA} in it')
+        self.session: requests.Session = shared['session'] if shared else new_session()
+        self.model: str = shared['model'] if shared else self.asking.model or self.first_model()
+        self.history = SpokenHistory(opt, size=-1)
+        self.reset()
+
+    def share(self) -> dict[str, Any]:
+        return {**super().share(), 'session': self.session, 'model': self.model}
+
+    def reset(self) -> None:
+        self.history.reset()
+        self.observation = Message({'episode_done': True})
+
+    def observe(self, observation: Message) -> Message:
+        if self.observation.get('episode_done'):
+            self.history.reset()
+        self.observation = Message(observation)
+        self.history.update_history(self.observation)
+        return self.observation
+
+    def act(self) -> Message:
+        """Reply. As ParlAI's agents do in an evaluation, remember the label as the reply if there is one."""
+        reply = Message({'id': self.id, 'text': self.ask(), 'episode_done': False})
+        labels = self.observation.get('eval_labels') or self.observation.get('labels')
+        self.history.add_reply(labels[0] if labels else reply['text'])
+        return reply
+
+    def self_observe(self, message: Message) -> None:
+        """Remember a reply that the agent was made to say."""
+        if self.history.speakers[-1:] != [SELF]:
+            self.history.add_reply(message['text'])
+
+    def messages(self) -> list[dict[str, str]]:
+        system = self.asking.system.replace(PERSONA, '\n'.join(self.history.persona))
+        roles = [('assistant' if who == SELF else 'user', text) for who, text in self.history.turns()]
+        said = [{'role': role, 'content': '' if text == fields.SILENCE else text} for role, text in roles]
+        return [{'role': 'system', 'content': system}, *said] if system.strip() else said
+
+    def ask(self) -> str:
+        asked: dict[str, Any] = {'model': self.model, 'messages': self.messages(), 'max_tokens': self.asking.tokens}
+        if self.asking.temperature is not None:
+            asked['temperature'] = self.asking.temperature
+        answer = self.send('POST', 'chat/completions', json=asked)
+        try:
+            return str(answer['choices'][0]['message']['content'] or '').strip()
+        except (LookupError, TypeError):
+            raise UserError(f'{self.asking.url}: expected a chat completion, saw {str(answer)[:200]!r}') from None
+
+    def first_model(self) -> str:
+        listed = self.send('GET', 'models')
+        try:
+            return listed['data'][0]['id']
+        except (LookupError, TypeError):
+            raise UserError(f'{self.asking.url} lists no model; name one with --endpoint-model') from None
+
+    def send(self, method: str, path: str, **content: Any) -> Any:
+        """Return the JSON that the server answers. An error names the server, never the key."""
+        address = f'{self.asking.url.rstrip("/")}/{path}'
+        try:
+            answer = self.session.request(
+                method, address, timeout=self.asking.timeout, headers=key_header(), allow_redirects=False, **content
+            )
+        except requests.RequestException as error:
+            raise UserError(f'{address} does not answer ({type(error).__name__}); check --endpoint-url') from None
+        if answer.status_code != 200:
+            raise UserError(f'{address} answered {answer.status_code}: {printable(answer.text[:300])}')
+        try:
+            return answer.json()
+        except ValueError:
+            raise UserError(f'{address}: expected JSON, saw {printable(answer.text[:100])!r}') from None
+
+
+def new_session() -> requests.Session:
+    session = requests.Session()
+    for scheme in ('http://', 'https://'):
+        session.mount(scheme, HTTPAdapter(max_retries=RETRIED))
+    return session
+
+
+def key_header() -> dict[str, str]:
+    key = os.environ.get(KEY)
+    return {'Authorization': f'Bearer {key}'} if key else {}

@@ -1,0 +1,1 @@
+"""The browser chat: `parlai persona_web` (docs/web.md). It needs the extra `web`."""
