@@ -225,11 +225,23 @@ def test_a_person_does_not_speak_by_itself(talk):
 def test_tasks_have_conversations_of_their_own():
     kinds = {
         'persona:sample': Conversation,
-        'persona:nothing': Conversation,
+        'integration_tests:multiturn': Conversation,
         'persona:few_shot': PersonConversation,
         'persona:personalized_babi:babi_task=3': BookingConversation,
+        'persona:congeneric': BookingConversation,  # of the task that it is made of
     }
-    assert {task: conversation_class(task) for task in kinds} == kinds
+    other = {'congeneric_of': 'persona:personalized_babi'}
+    assert {task: conversation_class({'task': task, **other}) for task in kinds} == kinds
+
+
+@pytest.mark.parametrize('name', ['dialogues', 'congeneric'])
+def test_people_talk_in_the_task_that_another_one_is_made_of(name, tmp_path):
+    """It prepares nothing, and the options of the other task count."""
+    opt = Interactive.setup_args().parse_kwargs(task='persona:sample', model='repeat_query', datapath=str(tmp_path))
+    task = f'persona:{name}:persona_sample_dialogues=3'
+    context = TaskContext({**opt, 'task': task, f'{name}_of': 'persona:sample'})
+    assert context.opt['task'] == 'persona:sample' and len([*context.dialogues()]) == 3
+    assert not [*tmp_path.iterdir()]
 
 
 # ----------------------------------------------------------------------------------------------- the terminal

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from parlai.core.loader import load_teacher_module, load_world_module
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.teachers import create_task_agent_from_taskname
@@ -14,9 +15,10 @@ from parlai.utils.data import DatatypeHelper
 
 from parlai_persona import fields
 from parlai_persona.data.dialogue import Dialogue
+from parlai_persona.data.other_task import OtherTaskTeacher
 from parlai_persona.data.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
 from parlai_persona.errors import UserError
-from parlai_persona.flags import flag
+from parlai_persona.flags import flag, from_opt
 from parlai_persona.metrics.perception import Perception
 
 
@@ -29,11 +31,26 @@ class PersonaOptions:
     persona_seed: int | None = flag(None, 'seed of the random personas; default: different ones each time')
 
 
+def spoken(opt: Mapping[str, Any]) -> Opt:
+    """Return the options with the task that people talk in.
+
+    A task that is made of another one leaves conversations to it, unless it has a kind of its own.
+    """
+    task = opt['task']
+    if ',' in task:
+        return Opt(opt)
+    teacher, world = load_teacher_module(task), load_world_module(task, interactive_task=True, num_agents=2)
+    if not issubclass(teacher, OtherTaskTeacher) or hasattr(world, 'CONVERSATION'):
+        return Opt(opt)
+    named = dict(part.split('=', 1) for part in task.split(':') if '=' in part)
+    return Opt({**opt, **named, 'task': from_opt(teacher.OPTIONS, {**opt, **named}, teacher.PREFIX).of})
+
+
 class TaskContext:
     """The task that `opt` names. Its data are read when a conversation first needs them."""
 
     def __init__(self, opt: Opt):
-        self.opt = opt
+        self.opt = spoken(opt)
         self.rng = random.Random(opt.get('persona_seed'))
         self.book = PersonaBook(self.dialogues, self.rng)
 

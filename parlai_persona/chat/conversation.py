@@ -15,7 +15,7 @@ from parlai.core.loader import load_world_module
 from parlai.core.message import Message
 
 from parlai_persona import fields
-from parlai_persona.chat.context import PersonaOptions, TaskContext
+from parlai_persona.chat.context import PersonaOptions, TaskContext, spoken
 from parlai_persona.chat.typed import words_of
 from parlai_persona.data.personas import WAYS, Persona
 from parlai_persona.errors import UserError
@@ -253,7 +253,7 @@ def listed(rows: list[str], none: str) -> list[Event]:
     return [Note('\n'.join([*rows[:LISTED], *more]) or none)]
 
 
-def conversation_class(task: str) -> type[Conversation]:
-    """Return the kind of conversation that people hold in a task, such as `persona:few_shot`."""
-    world = load_world_module(task, interactive_task=True, num_agents=2)
+def conversation_class(opt: Mapping[str, Any]) -> type[Conversation]:
+    """Return the kind of conversation that people hold in the task, such as `persona:few_shot`."""
+    world = load_world_module(spoken(opt)['task'], interactive_task=True, num_agents=2)
     return getattr(world, 'CONVERSATION', Conversation)

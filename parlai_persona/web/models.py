@@ -66,7 +66,7 @@ class Model:
             opt = self.agent.opt
             if not opt.get('task'):
                 raise UserError(f'{self.name} does not say which task it was trained on; name one with -t')
-            self.kind = conversation_class(opt['task'])
+            self.kind = conversation_class(opt)
             self.context = self.kind.CONTEXT(opt)
             Pane([self]).begin()  # reads the data
         except Exception as error:  # noqa: BLE001  the page shows it, and the other models go on
