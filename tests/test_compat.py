@@ -646,6 +646,14 @@ def misspelt_zoo_models(tmp_path):
 
 
 @check
+def models_of_our_zoo(tmp_path):
+    from parlai.core.build_data import modelzoo_path
+
+    file = tmp_path / 'models' / 'persona' / 'meta_memnn' / '1' / 'model'
+    assert modelzoo_path(str(tmp_path), 'zoo:persona/meta_memnn@1') == str(file) and file.is_file()
+
+
+@check
 def misspelt_options_in_tasks(tmp_path):
     from parlai.core.teachers import create_task_agent_from_taskname
     from parlai.scripts.display_data import DisplayData

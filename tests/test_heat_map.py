@@ -117,7 +117,7 @@ def test_a_picture_of_it(shows, tmp_path):
         ('', 'nothing to show: name a task with -t, or a file of dialogues with --conversation'),
         ('-t persona:sample --dialogue 101', 'there is no dialogue 101: they are numbered from 1 to 100'),
         ('-t persona:sample --dialogue x', '--dialogue x: saw no such id, expected one like valid-0, or a number'),
-        ('-t persona:dialogues --dialogues-of persona:sample', 'has no dialogues of its own'),
+        ('-t integration_tests:multiturn', 'has no dialogues of its own'),
         ('--conversation talk.txt --dialogue 2 --side other', 'dialogue talk.txt/1: saw no persona of this speaker'),
         ('--conversation nowhere.txt', 'cannot read the file nowhere.txt'),
     ],
