@@ -21,6 +21,8 @@ from parlai_persona.web.models import Model
 from parlai_persona.web.options import Address, Judging, Limits
 from parlai_persona.web.server import Server
 
+NO_DATA = 'persona:sample'  # for models that name no task, such as those of the zoo: it needs no data
+
 
 def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
     """Serve the models of a command line; `parser` makes its parser."""
@@ -30,7 +32,7 @@ def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
     files = [opt.get('model_file'), *(opt.get('other_models') or '').splitlines()]
     if judge and not opt.get('model_file') and not opt.get('model'):
         files = []  # only votes
-    models = [model(options(parser, given, file)) for file in files]
+    models = [model(options(parser, given, file), file) for file in files]
     guard = Guard.of(address.host)
     server = Server(models, from_opt(Limits, opt, 'web'), guard, judge)
     with listen(address) as port:
@@ -48,7 +50,7 @@ def url(host: str, port: int, token: str) -> str:
 
 
 def options(parser: Callable[[], ParlaiParser], given: dict[str, Any], file: str | None) -> Opt:
-    """Return the options for one of the models. Without -t, its task is the one that it was trained on."""
+    """Return the options for one of the models. Without -t, its task is that of its training."""
     named = given if file is None else {**given, 'model_file': file}
     opt = parser().parse_kwargs(**named)
     if opt.get('task') or file is None:
@@ -56,11 +58,11 @@ def options(parser: Callable[[], ParlaiParser], given: dict[str, Any], file: str
     path = Path(f'{modelzoo_path(opt["datapath"], file)}.opt')
     if not path.is_file():
         raise UserError(f'-mf {file}: saw no file {path}; expected the model file of a trained agent')
-    return parser().parse_kwargs(**named, task=Opt.load(str(path)).get('task'))
+    return parser().parse_kwargs(**named, task=Opt.load(str(path)).get('task') or NO_DATA)
 
 
-def model(opt: Opt) -> Model:
-    name = opt.get('model_file') or opt.get('model')
+def model(opt: Opt, file: str | None) -> Model:
+    name = file or opt.get('model')
     if not name:
         raise UserError('nobody to talk to: name a model with -mf FILE, or an agent with -m NAME')
     return Model(short_name(name), lambda: create_agent(opt, requireModelExists=True))
