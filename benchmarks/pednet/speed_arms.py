@@ -20,8 +20,7 @@ from parlai_persona.models.recurrent import Memory, one_text
 BATCH = 128
 BFLOAT16 = ' in bfloat16'
 SIZE = (
-    '-o persona:pednet --congeneric-labels overlap --pednet-dropout 0 --embedding-type random --seed 1 '
-    '--loglevel error'
+    '-o persona:pednet --congeneric-labels overlap --pednet-dropout 0 --embedding-type random --seed 1 --loglevel error'
 )
 
 
