@@ -50,14 +50,14 @@ def test_prior_and_posterior_are_those_of_a_loop(net):
         close(chosen.probabilities[row, : len(k)], torch.stack([x @ one for one in k]).softmax(0))
         close(chosen.posterior[row, : len(k)], torch.stack([query @ one for one in k]))
         best = k[int(torch.stack([x @ one for one in k]).argmax())]
-        close(chosen.memories[1].h[row, 0, 0], best)  # what the decoder reads at each word
+        close(chosen.memories[1].h[row, 0], best)  # what the decoder reads at each word
         close(chosen.bow[row], net.bow.weight @ best + net.bow.bias)
     assert chosen.probabilities[1, 1] == 0
 
 
 def test_the_decoder_reads_the_chosen_sentence_as_a_whole(net):
     encoded = net.encoder(TEXTS, PERSONA, IS_SENTENCE)
-    close(net.attend[1](torch.randn(2, 6), encoded.memories[1]), encoded.memories[1].h[:, 0, 0])
+    close(net.attend[1](torch.randn(2, 6), encoded.memories[1]), encoded.memories[1].h[:, 0])
 
 
 def test_speaking_does_not_read_the_reply(net):
@@ -111,7 +111,7 @@ def test_training_draws_from_the_posterior(net):
         net.query.bias.copy_(1e3 * last_state(net, net.persona_reader, PERSONA[0, 1]))
     chosen = net.train().encoder(TEXTS[:1], PERSONA[:1], IS_SENTENCE[:1], WITHOUT_END[:1])
     assert chosen.posterior[0].argmax() == 1
-    close(chosen.memories[1].h[0, 0, 0], last_state(net, net.persona_reader, PERSONA[0, 1]))
+    close(chosen.memories[1].h[0, 0], last_state(net, net.persona_reader, PERSONA[0, 1]))
 
 
 # ------------------------------------------------------------------------------------------- losses

@@ -81,11 +81,12 @@ def fit(attention: Attention, kind: str, s: Tensor, h: Tensor) -> Tensor:
 @pytest.mark.parametrize('kind', KINDS)
 def test_attention_is_that_of_a_loop(kind):
     attention = Attention(kind, 4, 4)
-    s, h = torch.randn(2, 4), torch.randn(2, 3, 5, 4)
-    is_word = torch.rand(2, 3, 5) < 0.6
-    is_word[0, 0], is_word[0, 1] = True, False  # a full text, and one without words
+    s, texts, places = torch.randn(2, 4), torch.randn(4, 5, 4), torch.tensor([[2, 0, 3], [1, 1, 2]])
+    are_words = torch.rand(4, 5) < 0.6
+    are_words[2], are_words[0] = True, False  # a full text, and one without words
+    h, is_word = texts[places], are_words[places]  # (2, 3, 5, 4), (2, 3, 5)
     share = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
-    found = attention(s[:], attention.memory(h, is_word, share))
+    found = attention(s, attention.memory(texts, are_words, places, share))
     for row in range(2):
         c = torch.zeros(4)
         for text in range(3):

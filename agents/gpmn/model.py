@@ -47,7 +47,7 @@ class Gpmn(RecurrentGenerator):
         latent, _ = self.decoder(words, encoded)
         s = latent[:, :-1, : encoded.start.shape[-1]]  # (B, T - 1, d)
         before = torch.cat([encoded.start[-1][:, None], s], 1)  # s_{t-1} (B, T, d)
-        looks = [self.attend[1].weights(state, encoded.memories[1])[:, 0] for state in before.unbind(1)]  # T x (B, N)
+        looks = [self.attend[1].weights(state, encoded.memories[1]) for state in before.unbind(1)]  # T x (B, N)
         is_word = (words != self.NULL_IDX)[..., None]  # (B, T, 1)
         return (torch.stack(looks, 1) * is_word).sum(1) / is_word.sum(1)
 

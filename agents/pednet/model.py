@@ -95,10 +95,9 @@ class PedNet(RecurrentGenerator):
             z = u[-1]
         scores = self.hops(z, u_p[-1][places], inputs.is_sentence)
         chosen, share = self.read_sentences(scores, inputs.label)
-        read = places.gather(1, chosen)  # (B, 1) or (B, N)
         memories = (
             self.attend[0].memory(*one_text(h, is_word)),
-            self.attend[1].memory(h_p[read], is_p[read] & inputs.is_sentence.gather(1, chosen)[..., None], share),
+            self.attend[1].memory(h_p, is_p, places.gather(1, chosen), share),
         )
         return Chosen(u, memories, scores)
 
@@ -133,7 +132,7 @@ class PedNet(RecurrentGenerator):
         share = is_context / is_context.sum(1, keepdim=True).clamp(min=1)
         start = torch.einsum('lbkd,bk->lbd', u[:, places], share)  # s_0
         memories = (
-            self.attend[0].memory(h[places], is_word[places], share),  # eqs. 16 and 17
+            self.attend[0].memory(h, is_word, places, share),  # eqs. 16 and 17
             self.attend[1].memory(*one_text(*self.read(self.persona_reader, inputs.sentence)[1:])),  # eq. 15
         )
         return Encoded(start, memories)

@@ -1,7 +1,7 @@
 """The parts of recurrent generators: a reader of texts, attention, and a decoder that attends to what was read.
 
 Shapes: B examples; K texts that an example attends to; T words of a text; L layers; d size of a state; e size of an
-embedding; V words of the dictionary.
+embedding; V words of the dictionary; S texts that were read together.
 """
 
 from __future__ import annotations
@@ -46,11 +46,16 @@ class Sizes:
 
 
 class Memory(NamedTuple):
-    """Texts that the decoder attends to: to each by itself, and then to their mean."""
+    """Texts that the decoder attends to: to each by itself, and then to their mean.
 
-    h: Tensor  # (B, K, T, d): states of the words
-    keys: Tensor  # (B, K, T, d): what a state is compared with
-    is_word: Tensor  # (B, K, T)
+    The W words of all K texts of an example stand one after the other: texts differ in length, and most of a K x T
+    table would be padding.
+    """
+
+    h: Tensor  # (B, W, d): states of the words
+    keys: Tensor  # (B, W, d): what a state is compared with
+    is_word: Tensor  # (B, W)
+    text: Tensor  # (B, W): which text a word is of
     share: Tensor  # (B, K): weight of each text in the mean
 
     def rows(self, places: Tensor) -> Memory:
@@ -102,23 +107,40 @@ class Attention(nn.Module):
         self.key: nn.Module = nn.Linear(memory, memory, bias=False) if kind == 'mlp' else nn.Identity()
         self.score = nn.Linear(memory, 1, bias=False) if kind == 'mlp' else None
 
-    def memory(self, h: Tensor, is_word: Tensor, share: Tensor) -> Memory:
-        return Memory(h, self.key(h), is_word, share)
+    def memory(self, h: Tensor, is_word: Tensor, places: Tensor, share: Tensor) -> Memory:
+        """Return the memory of examples with the texts at `places` (B, K) of h (S, T, d) and is_word (S, T)."""
+        length = h.shape[1]
+        there = is_word[places].flatten(1)  # (B, K T)
+        most = max(1, int(there.sum(1).max()))  # W
+        order = (~there).byte().argsort(dim=1, stable=True)[:, :most]  # (B, W): words before padding
+        text = order // length
+        rows = places.gather(1, text) * length + order % length  # in h as a list of words
+        words = h.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, -1)
+        return Memory(words, self.key(words), there.gather(1, order), text, share)
 
     def forward(self, s: Tensor, memory: Memory) -> Tensor:
         """Return the vector c (B, d) of each state s (B, d)."""
-        weights = (self.weights(s, memory) * memory.share[..., None]).flatten(1)  # (B, K T)
-        return (weights[:, None] @ memory.h.flatten(1, 2))[:, 0]
+        weights = self.weights(s, memory) * memory.share.gather(1, memory.text)  # (B, W)
+        return (weights[:, None] @ memory.h)[:, 0]
 
     def weights(self, s: Tensor, memory: Memory) -> Tensor:
-        """Return how much each word of each text weighs for the states (B, K, T)."""
-        batch, texts, length, _ = memory.h.shape
-        query, keys = self.query(s), memory.keys.flatten(1, 2)  # (B, d), (B, K T, d)
+        """Return how much each word weighs in its text for the states (B, W)."""
+        query = self.query(s)  # (B, d)
         if self.score is None:
-            scores = (keys @ query[..., None])[..., 0]
+            scores = (memory.keys @ query[..., None])[..., 0]
         else:
-            scores = self.score(torch.tanh(keys + query[:, None]))[..., 0]
-        return masked_softmax(scores.view(batch, texts, length), memory.is_word)
+            scores = self.score(torch.tanh(memory.keys + query[:, None]))[..., 0]
+        return softmax_in_texts(scores, memory)
+
+
+def softmax_in_texts(scores: Tensor, memory: Memory) -> Tensor:
+    """Return the softmax of the scores of words (B, W) among the words of the same text; 0 for padding."""
+    lowest, texts = torch.finfo(scores.dtype).min, memory.share.shape
+    scores = scores.masked_fill(~memory.is_word, lowest)
+    top = scores.new_full(texts, lowest).scatter_reduce(1, memory.text, scores.detach(), 'amax')  # (B, K)
+    e = (scores - top.gather(1, memory.text)).exp() * memory.is_word
+    total = e.new_zeros(texts).scatter_add(1, memory.text, e)
+    return e / total.gather(1, memory.text).clamp(min=torch.finfo(e.dtype).tiny)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -232,9 +254,9 @@ class RecurrentGenerator(TorchGeneratorModel):
         return incremental_state[:, torch.as_tensor(inds, device=incremental_state.device)]
 
 
-def one_text(h: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def one_text(h: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the arguments of `Attention.memory` for a single text of each example: h (B, T, d), is_word (B, T)."""
-    return h[:, None], is_word[:, None], h.new_ones(len(h), 1)
+    return h, is_word, torch.arange(len(h), device=h.device)[:, None], h.new_ones(len(h), 1)
 
 
 def products(query: Tensor, vectors: Tensor, is_there: Tensor) -> Tensor:
