@@ -110,7 +110,8 @@ def command(tmp_path, monkeypatch, capfd):
         monkeypatch.setattr(sys, 'argv', ['parlai', *arguments])
         monkeypatch.setattr(sys, 'stdin', io.StringIO(input))
         monkeypatch.setattr(logging.logger.streamHandler, 'stream', sys.stdout)
-        monkeypatch.setattr(logging.logger, 'level', logging.logger.level)
+        monkeypatch.setattr(logging.logger, 'level', logging.INFO)  # as in a new process; other tests are quieter
+        monkeypatch.setattr(logging.logger, '_cache', {})  # of what is logged at this level
         capfd.readouterr()
         status = 0
         try:
