@@ -24,16 +24,23 @@ SUM_BYTES = 9  # of the checksum of a chunk
 
 @contextmanager
 def exclusive(finished: Path) -> Iterator[None]:
-    """Keep other processes from making the same folder. The lock of a killed process is free."""
+    """Keep other processes from making the same folder."""
     finished.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(finished.parent, os.W_OK):
         yield  # nobody can make anything here
         return
-    lock = FileLock(finished.parent / f'.{finished.name}.lock')
+    with locked(finished.parent / f'.{finished.name}.lock', f'{finished}: another process is building or opening it'):
+        yield
+
+
+@contextmanager
+def locked(path: Path, reason: str) -> Iterator[None]:
+    """Hold the lock of a file; if another process has it, log the reason and wait. That of a killed process is free."""
+    lock = FileLock(path)
     try:
         held = lock.acquire(timeout=0)
     except Timeout:
-        logging.info(f'{finished}: another process is building or opening it; waiting')
+        logging.info(f'{reason}; waiting')
         held = lock.acquire()
     with held:
         yield

@@ -35,7 +35,7 @@ class About:
     cost: str = ''
     seed: int | None = None
     commit: str = ''
-    evaluate: str = ''  # a command, with {model} for the name
+    evaluate: str = ''  # the command that measured it
     metric: str = ''
     value: float | None = None  # what it measures
     tolerance: float = 0.0

@@ -4,8 +4,6 @@ A model's folder is <datapath>/models/persona/<name>/<version>. It appears when 
 alone.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import parlai.utils.logging as logging
@@ -37,10 +35,13 @@ def model_file(entry: Entry, datapath: str | None, offline: bool = False) -> str
     """Return the path of a model on this machine; fetch it first if it is not there."""
     folder = folder_of(entry, datapath)
     if not folder.is_dir():
-        root = folder.parents[1]
-        with locked(root, entry):
+        from parlai_persona.prepared import locked
+
+        cache = folder.parents[1] / '.downloads'
+        cache.mkdir(parents=True, exist_ok=True)
+        with locked(cache / '.lock', f'{entry}: another process is fetching a model'):
             if not folder.is_dir():
-                make(entry, folder, root / '.downloads', offline)
+                make(entry, folder, cache, offline)
     return str(folder / MODEL)
 
 
@@ -56,19 +57,3 @@ def make(entry: Entry, folder: Path, cache: Path, offline: bool) -> None:
     for path in files.values():
         if path.parent == cache:
             path.unlink(missing_ok=True)  # two files may be the same
-
-
-@contextmanager
-def locked(root: Path, entry: Entry) -> Iterator[None]:
-    """Keep other processes from fetching models here. The lock of a killed process is free."""
-    from filelock import FileLock, Timeout
-
-    (root / '.downloads').mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / '.downloads' / '.lock')
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        logging.info(f'{entry}: another process is fetching a model; waiting')
-        held = lock.acquire()
-    with held:
-        yield

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.specific_words import SpecificOptions, SpecificWords, masked
 from parlai_persona.files import draft, read_json, write_array, write_json
+from parlai_persona.models.checksums import digest
 from parlai_persona.prepared import (
     ChunkedRows,
     Lines,
@@ -190,7 +191,7 @@ class Preparation(PreparedSplit):
             stamp = read_stamp(self.training.folder) or {'made from': {}}
             known['training'] = stamp['made from'].get('examples', '')
         if self.check and any((folder / 'stamp.json').exists() for folder in (self.finished, self.folder)):
-            known['examples'] = digest(self.source())
+            known['examples'] = digest(json.dumps(example).encode() for example in self.source())
         return known
 
     def step(self, write: Callable[[], None], files: Sequence[str]) -> None:
@@ -272,10 +273,3 @@ class Preparation(PreparedSplit):
 
         row = 4 * self.recipe.neighbours
         ChunkedRows(self.folder / NEIGHBOURS, row, CHUNK, 'neighbours.sums').write(len(self), made, 'searching')
-
-
-def digest(examples: Iterator[dict[str, Any]]) -> str:
-    state = blake2b(digest_size=16)
-    while block := list(islice(examples, 1000)):
-        state.update(''.join(map(json.dumps, block)).encode())
-    return state.hexdigest()
