@@ -142,6 +142,11 @@ def made_to_say(agent: Agent, act: Message) -> None:
         agent.self_observe(act)
 
 
+def weighted_sentences(act: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return each sentence of the persona with its weight, if the agent says how much its reply draws on it."""
+    return [*zip(act.get(fields.PERSONA, ()), act.get(fields.PERSONA_WEIGHTS, ()), strict=False)]
+
+
 class Conversation(Speakers):
     """A person talks with an agent. Call `start` first, then `say` for each line that the person types.
 

@@ -13,7 +13,7 @@ from parlai.tasks.self_chat.worlds import SelfChatWorld, load_openers_from_file
 
 from parlai_persona import fields
 from parlai_persona.chat.context import PersonaOptions, TaskContext
-from parlai_persona.chat.conversation import Conversation, Event, Note, Said, Speakers, described
+from parlai_persona.chat.conversation import Conversation, Event, Note, Said, Speakers, described, weighted_sentences
 from parlai_persona.errors import printable
 from parlai_persona.flags import add_flags
 
@@ -163,7 +163,7 @@ def with_reasons(act: Message) -> Message:
 
 def weight_lines(act: Message) -> Iterator[str]:
     """Yield a bar for each sentence of the persona, if the agent says how much its reply draws on each."""
-    for sentence, weight in zip(act.get(fields.PERSONA, ()), act.get(fields.PERSONA_WEIGHTS, ()), strict=False):
+    for sentence, weight in weighted_sentences(act):
         yield f'      {"#" * round(BAR * weight):{BAR}} {weight:.2f} | {printable(sentence)}'
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from parlai_persona.chat.conversation import (
     Said,
     Speakers,
     conversation_class,
+    weighted_sentences,
 )
 from parlai_persona.compat.errors import explanation, first_line
 from parlai_persona.data.dialogue import DataError
@@ -146,8 +148,12 @@ class Pane:
     async def exchange(self, tell: Tell) -> None:
         """Let each agent speak once; after an error, whose turn it was goes on."""
         for speaker in range(len(self.talk.history) % 2, 2):
-            if not await self.step(self.models[speaker], lambda: [self.talk.speak(speaker)], tell):  # noqa: B023
+            if not await self.step(self.models[speaker], partial(self.speak, speaker), tell):
                 return
+
+    def speak(self, speaker: int) -> list[Event]:
+        with self.talk.intact():
+            return [self.talk.speak(speaker)]
 
     async def step(self, model: Model, work: Callable[[], list[Event]], tell: Tell) -> bool:
         """Run a step of the conversation and tell its events; return whether it worked."""
@@ -159,17 +165,13 @@ class Pane:
         self.heard = heard
         start = time.monotonic()
         try:
-            events = await model.run(lambda: self.kept(work))
+            events = await model.run(work)
         except Exception as error:  # noqa: BLE001  an agent may fail in any way, and the visitor is told
             tell({'kind': 'error', 'text': f'{model.name} did not answer: {told(error)}. You can go on.'})
             return False
         for event in self.note(events):
             tell({**event, 'seconds': round(time.monotonic() - start, 2)})
         return True
-
-    def kept(self, work: Callable[[], list[Event]]) -> list[Event]:
-        with self.talk.intact():
-            return work()
 
     def note(self, events: list[Event]) -> list[dict[str, Any]]:
         shown = [as_json(event) for event in events if isinstance(event, Said | Note)]
@@ -260,9 +262,8 @@ def as_json(event: Said | Note) -> dict[str, Any]:
 
 
 def bars(act: Message) -> list[list[Any]]:
-    """Return each sentence of the persona with its weight, if the agent said how much its reply draws on it."""
-    weighted = zip(act.get(fields.PERSONA, ()), act.get(fields.PERSONA_WEIGHTS, ()), strict=False)
-    return [[printable(sentence), float(weight)] for sentence, weight in weighted]
+    """Return the sentences of the persona with their weights, as JSON."""
+    return [[printable(sentence), float(weight)] for sentence, weight in weighted_sentences(act)]
 
 
 def told(error: Exception) -> str:
