@@ -13,7 +13,7 @@ from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.torch_agent import Batch, Output
+from parlai.core.torch_agent import Batch
 from parlai.utils.distributed import is_distributed
 from torch import Tensor
 
@@ -26,10 +26,9 @@ from parlai_persona.errors import UserError
 from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.batches import persona_tensors
-from parlai_persona.models.choice import record_choice, weights_by_sentence
+from parlai_persona.models.choice import ChoosingAgent, record_choice
 from parlai_persona.models.history import PersonaHistory, said_lines
 from parlai_persona.models.recurrent import Sizes
-from parlai_persona.models.recurrent_agent import RecurrentAgent
 
 NONE = 'none'  # what is read for "no sentence of the persona"
 
@@ -42,7 +41,7 @@ class Learning:
     none: bool = flag(False, 'also let CDNet choose no sentence: it reads "none" before the persona')
 
 
-class PednetAgent(RecurrentAgent):
+class PednetAgent(ChoosingAgent):
     """Trains PDNet or CDNet with each batch; speaks with CDNet.
 
     The specific words of a text come with its message, from `persona:congeneric`. For other messages, as in a chat, the
@@ -59,6 +58,7 @@ class PednetAgent(RecurrentAgent):
 
     def __init__(self, opt: Opt, shared=None):
         self.learning = from_opt(Learning, opt, self.PREFIX)
+        self.added = int(self.learning.none)
         self.known_words: SpecificWords | None = shared['known_words'] if shared else None
         super().__init__(opt, shared)
         if self.known_words is None and self._should_initialize_optimizer():
@@ -93,8 +93,8 @@ class PednetAgent(RecurrentAgent):
         specific = self.specific_words(obs, history)
         obs.force_set('specific_vec', [self.dict[word] for word in specific])
         label = obs.get(fields.PERSONA_LABEL)
-        obs.force_set('sentence_place', NO_SENTENCE if label is None else label + self.learning.none)
-        if self.learning.none:
+        obs.force_set('sentence_place', NO_SENTENCE if label is None else label + self.added)
+        if self.added:
             obs.force_set('persona_vecs', [self.sentence_vec(NONE), *obs['persona_vecs']])
         if 'labels' in obs and self.learning.gamma:
             obs.force_set('context_vecs', [self.context_vec(text) for text in contexts_of(obs)])
@@ -157,21 +157,6 @@ class PednetAgent(RecurrentAgent):
         if any(counted):
             self.record_local_metric('choice_loss', AverageMetric.many(losses.tolist(), counted))
         return losses.sum() / max(1, sum(counted))
-
-    # ------------------------------------------------------------------------------------------- replies
-
-    def eval_step(self, batch: Batch) -> Output | None:
-        """Reply, and say how probable each sentence of the persona is as the one to reply with."""
-        output = super().eval_step(batch)
-        if output is not None:
-            weights = self.weights if batch.label_vec is not None else self.weights_of(batch)
-            first = int(self.learning.none)
-            output[fields.PERSONA_WEIGHTS] = weights_by_sentence(weights[:, first:], batch.persona_mask[:, first:])
-        return output
-
-    @torch.no_grad()
-    def weights_of(self, batch: Batch) -> Tensor:
-        return self.net.encoder(*self._model_input(batch)).probabilities
 
 
 def contexts_and_personas(opt: Opt) -> Iterator[tuple[str, Sequence[str]]]:

@@ -11,16 +11,14 @@ import torch
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.torch_agent import Batch, Output
+from parlai.core.torch_agent import Batch
 from torch import Tensor
 
-from parlai_persona import fields
 from parlai_persona.agents.postks.model import Chosen, PostKs, agreement, bow_loss, divergence
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.models.choice import label_of, record_choice, weights_by_sentence
+from parlai_persona.models.choice import ChoosingAgent, label_of, record_choice
 from parlai_persona.models.recurrent import Sizes
-from parlai_persona.models.recurrent_agent import RecurrentAgent
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Learning:
             raise UserError(f'--postks-tau is {self.tau}; it has to be above 0')
 
 
-class PostksAgent(RecurrentAgent):
+class PostksAgent(ChoosingAgent):
     """Learns with a sentence that is drawn from the posterior; speaks with the one that the prior prefers."""
 
     PREFIX = 'postks'
@@ -88,15 +86,3 @@ class PostksAgent(RecurrentAgent):
             self.record_local_metric('prior_agrees', AverageMetric.many(agrees.tolist(), has_persona.int().tolist()))
         record_choice(self, chosen.prior, batch.sentence_place, batch.persona_mask)
         return kl.mean(), bow.mean()
-
-    def eval_step(self, batch: Batch) -> Output | None:
-        """Reply, and say how probable each sentence of the persona is as the one to reply with."""
-        output = super().eval_step(batch)
-        if output is not None:
-            weights = self.weights if batch.label_vec is not None else self.weights_of(batch)
-            output[fields.PERSONA_WEIGHTS] = weights_by_sentence(weights, batch.persona_mask)
-        return output
-
-    @torch.no_grad()
-    def weights_of(self, batch: Batch) -> Tensor:
-        return self.net.encoder(*self._model_input(batch)).probabilities

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 
+import torch
 from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
-from parlai.core.torch_agent import TorchAgent
+from parlai.core.torch_agent import Batch, Output, TorchAgent
 from torch import Tensor
 
 from parlai_persona import fields
 from parlai_persona.fields import NO_SENTENCE
+from parlai_persona.models.recurrent_agent import RecurrentAgent
 
 
 def label_of(message: Message) -> int:
@@ -35,3 +37,27 @@ def weights_by_sentence(weights: Tensor, is_sentence: Tensor) -> list[list[float
     """Return the weights (B, N) of the sentences that there are: what `fields.PERSONA_WEIGHTS` holds."""
     rows: Iterable[tuple[list[float], int]] = zip(weights.tolist(), is_sentence.sum(1).tolist(), strict=True)
     return [row[:count] for row, count in rows]
+
+
+class ChoosingAgent(RecurrentAgent):
+    """Says with each reply how probable each sentence of the persona is as the one to reply with.
+
+    What its network's encoder returns has `probabilities` (B, N). With labels, `compute_loss` notes them in `weights`.
+    """
+
+    weights: Tensor
+    added = 0  # sentences of its own that an agent puts before those of the persona
+
+    def eval_step(self, batch: Batch) -> Output | None:
+        output = super().eval_step(batch)
+        if output is not None:
+            weights = self.weights if batch.label_vec is not None else self.weights_of(batch)
+            sentences = slice(self.added, None)
+            output[fields.PERSONA_WEIGHTS] = weights_by_sentence(
+                weights[:, sentences], batch.persona_mask[:, sentences]
+            )
+        return output
+
+    @torch.no_grad()
+    def weights_of(self, batch: Batch) -> Tensor:
+        return self.net.encoder(*self._model_input(batch)).probabilities
