@@ -16,6 +16,7 @@ import parlai_persona  # noqa: F401  tells ParlAI about persona:
 from benchmarks.common import record
 from benchmarks.common.jobs import claim, execute
 from benchmarks.common.record import hardware
+from benchmarks.suite.nli import PARLAI as NLI
 from parlai_persona.files import draft
 from parlai_persona.zoo import registry
 from parlai_persona.zoo.card import card
@@ -136,6 +137,22 @@ RECIPES = (
         '--paml-amp true',
     ),
     Recipe(
+        'nli',
+        1,
+        About(
+            'Judges whether a reply entails or contradicts a persona sentence: for --persona-nli.',
+            'transformer/classifier',
+            'other',
+            [PERSONA_CHAT, 'Dialogue NLI (Welleck et al. 2019): its triples made the pairs; see its own terms'],
+            data='90,000 pairs of persona:nli',
+            command=f'parlai {NLI} --nli-pairs 90000',
+            seed=1,
+            evaluate='parlai eval_model -t persona:nli -dt test',
+            metric='accuracy',
+            tolerance=0.005,
+        ),
+    ),
+    Recipe(
         'p2bot_receiver',
         1,
         About(
@@ -145,7 +162,7 @@ RECIPES = (
             [PERSONA_CHAT, 'all-MiniLM-L6-v2, Apache 2.0'],
             base='sentence-transformers/all-MiniLM-L6-v2',
             data=DIALOGUES,
-            command='parlai train_model -o persona:p2bot/receiver_cpu --p2bot-receiver-train lora',
+            command='parlai train_model -o persona:p2bot/receiver_cpu --p2bot-receiver-train lora -lr 0.0005',
             seed=1,
             evaluate='parlai eval_model -t persona:perception --persona-form revised -dt valid',
             metric='hits@1',
