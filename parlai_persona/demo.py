@@ -1,4 +1,7 @@
-"""`make demo`: train, evaluate and talk to `persona:memnet` on `persona:sample`, all with ParlAI's own scripts."""
+"""`make demo`: train, evaluate and talk to `persona:memnet` on `persona:sample`, then talk to a model of the zoo.
+
+All of it runs by ParlAI's own scripts.
+"""
 
 import contextlib
 import io
@@ -16,6 +19,8 @@ from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainLoop, TrainModel
 
 import parlai_persona  # noqa: F401  registers persona:, before ParlAI is used
+from parlai_persona.models.packages import SMOLLM2, packaged
+from parlai_persona.models.saved import NotLoaded
 from parlai_persona.progress import ProgressLine
 from parlai_persona.tasks.sample.grammar import SIZES, ceilings
 
@@ -33,6 +38,7 @@ SCRIPT = (
     'i am a nurse . what is your job ?',
     'i live in paris . where do you live ?',
 )
+NEEDS_NOTHING = 'memnet'  # the best of the zoo for a conversation about the persona, without a base model
 
 
 def main() -> None:
@@ -45,6 +51,18 @@ def main() -> None:
     evaluate(model_file)
     say('3. Talking to it, and looking at which persona sentences its memory reads for each reply')
     talk(model_file)
+    name = best_of_zoo()
+    say(f'4. Talking to zoo:persona/{name}, trained on real dialogues (Persona-Chat); it comes with this package')
+    talk(f'zoo:persona/{name}')
+    invite(f'zoo:persona/{name}')
+
+
+def best_of_zoo() -> str:
+    """Return the name of the zoo's P²Bot if its base model is at hand, else of the best model that needs none."""
+    with contextlib.suppress(NotLoaded):
+        packaged(SMOLLM2, '--lm-model')
+        return 'p2bot'
+    return NEEDS_NOTHING
 
 
 def say(text: str) -> None:
@@ -92,21 +110,29 @@ def evaluate(model_file: str) -> None:
     )
 
 
+def chat_options(model_file: str) -> dict[str, str]:
+    return {'task': TASK, 'model_file': model_file, 'persona': '|'.join(PERSONA), 'loglevel': QUIET}
+
+
 def talk(model_file: str) -> None:
-    """Show a scripted conversation, and open a real one where somebody sits at the keyboard."""
-    settings = {'task': TASK, 'model_file': model_file, 'persona': '|'.join(PERSONA), 'loglevel': QUIET}
-    command = f'parlai interactive -mf {model_file} -t {TASK}'
-    opt = Interactive.setup_args().parse_kwargs(**settings)
+    """Show a scripted conversation."""
+    opt = Interactive.setup_args().parse_kwargs(**chat_options(model_file))
     opt['interactive_task'] = True
     agent = create_agent(opt, requireModelExists=True)
     world = create_task(opt, [ScriptedHuman(opt), agent])
     for _ in SCRIPT:
         world.parley()
+
+
+def invite(model_file: str) -> None:
+    """Open a conversation where somebody sits at the keyboard; elsewhere say how."""
+    command = f'parlai interactive -mf {model_file} -t {TASK}'
     if sys.stdin.isatty() and sys.stdout.isatty():
         print(f'\nYour turn. This is `{command}`; ask it what its persona can answer, and try /help.')
-        Interactive.main(**settings)
+        Interactive.main(**chat_options(model_file))
     else:
         print(f'\nTo talk to it yourself: .venv/bin/{command}')
+        print('In the browser: .venv/bin/parlai persona_web -mf ' + model_file)
 
 
 class ScriptedHuman(Agent):

@@ -3,12 +3,15 @@
 import contextlib
 import io
 import re
+from itertools import product
+from unittest.mock import Mock
 
 import pytest
 import torch
 from parlai.core.agents import create_agent_from_model_file
 
 from parlai_persona import demo, fields
+from parlai_persona.models.saved import NotLoaded
 
 
 @pytest.fixture(scope='module')
@@ -20,6 +23,8 @@ def shown(tmp_path_factory):
         (folder / 'brief.opt').write_text('{"num_epochs": 1}')
         patch.setattr(demo, 'PRESET', f'{demo.PRESET},{folder}/brief.opt')
         patch.setattr('sys.stdin', io.StringIO())
+        patch.setattr(demo, 'packaged', Mock(side_effect=NotLoaded('no package')))
+        patch.setenv('PARLAI_DATAPATH', str(folder / 'data'))
         demo.main()
         yield demo.FOLDER.resolve(), out.getvalue()
 
@@ -28,13 +33,20 @@ def test_the_demo_trains_evaluates_and_talks(shown):
     _, text = shown
     assert len(re.findall(r'^train: 100% · 8,000 examples · .* left · loss \d\.\d{3}$', text, re.M)) == 1
     assert re.search(r'replies that need the persona +\d\.\d{3} of 1\.000 +\d\.\d{3} of 0\.100\n', text)
-    chat = text.split('3. Talking to it')[1]
-    for line in demo.SCRIPT:
+    chats = re.split(r'[34]\. Talking to ', text)[1:]
+    assert len(chats) == 2 and chats[1].startswith('zoo:persona/memnet')
+    for chat, line in product(chats, demo.SCRIPT):
         _, reply, *drawn = chat[chat.index(f'   you:   {line}') :].splitlines()[: 2 + len(demo.PERSONA)]
         assert reply.startswith('   model: ') and len(reply) > 12
         assert [bar.split(' | ')[1] for bar in drawn] == list(demo.PERSONA)
         assert sum(float(bar.split(' | ')[0].split()[-1]) for bar in drawn) == pytest.approx(1, abs=0.03)
-    assert 'To talk to it yourself: .venv/bin/parlai interactive -mf runs/demo/model -t persona:sample' in text
+    assert 'To talk to it yourself: .venv/bin/parlai interactive -mf zoo:persona/memnet -t persona:sample' in text
+
+
+@pytest.mark.parametrize('base, expected', [(NotLoaded('no package'), 'memnet'), (None, 'p2bot')])
+def test_the_demo_talks_to_p2bot_where_its_base_is(base, expected, monkeypatch):
+    monkeypatch.setattr(demo, 'packaged', Mock(side_effect=base))
+    assert demo.best_of_zoo() == expected
 
 
 def test_attention_is_the_softmax_of_sentences_and_context(shown):
