@@ -57,6 +57,13 @@ FULL_STEPS = 'Dialogue+Fine-tuning, full steps'
 MODES = ('primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing', 'learned')
 OTHER_RATES = tuple(f' (iterations {n}, alpha 5e-05, gamma 0.01, beta 4e-06, images centred)' for n in (5000, 6000))
 PERCEIVED = {'split': 'valid, first half, (?P<personas>original|revised)(, all sentences)?'}
+FORESEEN = {'method': 'sentence .*'}
+NOT_FORESEEN = {'method': '(?!sentence ).*'}
+CHECKPOINT = {'task': 'persona:congeneric', 'split': 'valid(, .*, (?P<checkpoint>best epoch of each metric))?'}
+PEDNETS = (
+    *('Seq2Seq', 'GPMN', 'PostKS', *(f'PEDNet (K = {k})' for k in (1, 5, 10, 15, 20))),
+    *('PEDNet, labelled sentence while training', 'PEDNet, all sentences while training'),
+)
 RECEIVERS = (
     *('Random', 'IR (ir_baseline)', 'MiniLM as it is'),
     *('Receiver, margin loss (the paper)', 'Receiver, our best'),
@@ -71,6 +78,13 @@ SUMMARY = {
     ),
     'p2bot_receiver': Table(
         'p2bot_receiver', where=PERCEIVED, methods=RECEIVERS, metrics=('hits@1', 'mrr_sentences'), across='personas'
+    ),
+    'pednet': Table(
+        'pednet',
+        ('method', 'checkpoint'),
+        CHECKPOINT,
+        PEDNETS,
+        ('persona_f1', 'persona_cover_train', 'distinct_raw_2', 'ppl_word', 'choice_acc'),
     ),
     'memnet_personachat': Table(
         'memnet',
@@ -129,7 +143,14 @@ PAGES = {
     ),
     'congeneric': page(
         'persona:congeneric beside the released valid files of PEDNet',
-        Table('pednet_released', ('method', 'metric'), title='Specific words and labels of the 7,800 examples'),
+        Table('pednet_released', ('method', 'metric'), NOT_FORESEEN, title='Specific words and labels, 7,800 examples'),
+        Table(
+            'pednet_released', where=FORESEEN, title='How often the sentence nearest to the context is the labelled one'
+        ),
+    ),
+    'pednet': page(
+        'PEDNet and its baselines',
+        Table('pednet', ('method', 'checkpoint'), CHECKPOINT, title='Persona-Chat, valid split'),
     ),
     'memnet': page(
         'persona:memnet',

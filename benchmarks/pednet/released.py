@@ -10,6 +10,8 @@ specific  The specific words: how many, in how many contexts there are none, and
 overlap, encoder, nli
           The labels: how many are the same where the authors' is a sentence; and of all, if as many replies as theirs
           have none (those with the lowest scores). `nli` needs a classifier (`--nli`).
+foreseen  How often the sentence nearest to the *context* is the labelled one, that nearest to the reply: what a rule
+          without training knows of the choice that PEDNet has to learn.
 
 The definition of specific words was chosen by these very files (tasks/congeneric/README.md), so their agreement is no
 test of it. Rows go to results/pednet_released.csv.
@@ -114,10 +116,27 @@ def entailment(report: Report, args: argparse.Namespace) -> None:
         labels(report, args, 'labels by entailment', Entailment(args.nli))
 
 
+def foreseen(report: Report, args: argparse.Namespace) -> None:
+    ones = released(args)
+    overlap = Overlap(*Overlap.count(example['labels'][0] for example in training(args)))
+    rules: dict[str, Labeller] = {'overlap': overlap, MINILM: Encoder(MINILM)}
+    replies = [(one.reply, one.persona) for one in ones]
+    contexts = [(one.context, one.persona) for one in ones]
+    labelled = {f'labelled by {name}': np.array(rule.labels(replies, 0.0)) for name, rule in rules.items()}
+    labelled['labelled by the authors'] = np.array([one.label for one in ones])
+    chance = np.array([1 / len(one.persona) for one in ones])
+    for name, rule in rules.items():
+        chosen = np.array(rule.labels(contexts, -np.inf))
+        shares = {whose: float((chosen == label)[label != -1].mean()) for whose, label in labelled.items()}
+        report.add(f'sentence nearest to the context by {name}', TASK, DATA, 'valid', shares)
+    by_chance = {whose: float(chance[label != -1].mean()) for whose, label in labelled.items()}
+    report.add('sentence by chance', TASK, DATA, 'valid', by_chance)
+
+
 def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument('--nli', help='a classifier, as for --persona-nli')
-    parts = {'specific': specific, 'overlap': overlap, 'encoder': encoder, 'nli': entailment}
+    parts = {'specific': specific, 'overlap': overlap, 'encoder': encoder, 'nli': entailment, 'foreseen': foreseen}
     run_parts(parts, parser, CSV, 'python -m benchmarks.pednet.released')
 
 
