@@ -526,6 +526,14 @@ def test_the_command_takes_several_models(started, tmp_path):
         assert [event['text'] for event in visitor.say('hello') if event['speaker'] == 1] == ['hello', 'hello']
 
 
+@pytest.mark.parametrize('first', [('-t', 'persona:sample'), ()])
+def test_the_command_knows_the_options_of_the_models_task(started, first, tmp_path):
+    (tmp_path / 'a.opt').write_text(json.dumps({'model': 'repeat_query', 'task': 'persona:sample'}))
+    (tmp_path / 'a').touch()
+    done, served = started(*first, '-mf', str(tmp_path / 'a'), '--persona-receiver', listener(tmp_path))
+    assert done.returncode == 0 and served, done.stderr
+
+
 def test_the_command_prints_a_token_for_other_machines(started):
     done, _ = started('-m', 'repeat_query', '-t', 'persona:sample', '--host', '0.0.0.0')
     assert re.search(rf'  http://{socket.gethostname()}:\d+/\?token=\S{{16,}}\n', done.stdout)

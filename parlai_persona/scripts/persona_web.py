@@ -3,24 +3,11 @@
 Every `parlai` command imports this module, so it imports the rest only when it runs.
 """
 
-import argparse
-
 from parlai.core.params import ParlaiParser
 from parlai.core.script import ParlaiScript, register_script
 
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags
-
-
-class FirstAndOthers(argparse._StoreAction):  # ParlAI's `parse_kwargs` knows only argparse's own actions
-    """Keeps the first `-mf` as `model_file`, and those after it as `other_models`, one a line."""
-
-    def __call__(self, parser, namespace, value, option_string=None):
-        first = getattr(namespace, 'model_file', None)
-        if first is None:
-            namespace.model_file = value
-        else:
-            namespace.other_models = '\n'.join(filter(None, [getattr(namespace, 'other_models', None), value]))
 
 
 @register_script('persona_web')
@@ -31,11 +18,12 @@ class PersonaWeb(ParlaiScript):
     def setup_args(cls) -> ParlaiParser:
         from parlai_persona.chat.context import PersonaOptions
         from parlai_persona.web.options import Address, Judging, Limits
+        from parlai_persona.web.parser import Files
 
         parser = ParlaiParser(True, True, 'Talk to models in a browser')
         group = parser.add_argument_group('Browser')
         group.add_argument(
-            '-mf', '--model-file', action=FirstAndOthers, metavar='FILE', help='a model; give it again for more models'
+            '-mf', '--model-file', action=Files, metavar='FILE', help='a model; give it again for more models'
         )
         add_flags(group, '', Address, PersonaOptions)
         add_flags(group, 'web', Limits)

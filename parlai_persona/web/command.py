@@ -4,11 +4,9 @@ import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from parlai.core.agents import create_agent
-from parlai.core.build_data import modelzoo_path
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
@@ -21,18 +19,19 @@ from parlai_persona.web.models import Model
 from parlai_persona.web.options import Address, Judging, Limits
 from parlai_persona.web.server import Server
 
-NO_DATA = 'persona:sample'  # for models that name no task, such as those of the zoo: it needs no data
-
 
 def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
     """Serve the models of a command line; `parser` makes its parser."""
     address = from_opt(Address, opt, '')
-    given = {name: value for name, value in opt['override'].items() if name not in ('model_file', 'other_models')}
+    given = {name: value for name, value in opt['override'].items() if name not in ('model_file', 'model_files')}
     judge = judge_of(from_opt(Judging, opt, 'judge'))
-    files = [opt.get('model_file'), *(opt.get('other_models') or '').splitlines()]
-    if judge and not opt.get('model_file') and not opt.get('model'):
-        files = []  # only votes
-    models = [model(options(parser, given, file), file) for file in files]
+    files = (opt.get('model_files') or '').splitlines()
+    if files:
+        models = [model(parser().parse_kwargs(**given, model_file=file), file) for file in files]
+    elif judge and not opt.get('model'):
+        models = []  # only votes
+    else:
+        models = [model(opt, opt.get('model'))]
     guard = Guard.of(address.host)
     server = Server(models, from_opt(Limits, opt, 'web'), guard, judge)
     with listen(address) as port:
@@ -49,20 +48,7 @@ def url(host: str, port: int, token: str) -> str:
     return f'http://{f"[{name}]" if ":" in name else name}:{port}/{f"?token={token}" if token else ""}'
 
 
-def options(parser: Callable[[], ParlaiParser], given: dict[str, Any], file: str | None) -> Opt:
-    """Return the options for one of the models. Without -t, its task is that of its training."""
-    named = given if file is None else {**given, 'model_file': file}
-    opt = parser().parse_kwargs(**named)
-    if opt.get('task') or file is None:
-        return opt
-    path = Path(f'{modelzoo_path(opt["datapath"], file)}.opt')
-    if not path.is_file():
-        raise UserError(f'-mf {file}: saw no file {path}; expected the model file of a trained agent')
-    return parser().parse_kwargs(**named, task=Opt.load(str(path)).get('task') or NO_DATA)
-
-
-def model(opt: Opt, file: str | None) -> Model:
-    name = file or opt.get('model')
+def model(opt: Opt, name: str | None) -> Model:
     if not name:
         raise UserError('nobody to talk to: name a model with -mf FILE, or an agent with -m NAME')
     return Model(short_name(name), lambda: create_agent(opt, requireModelExists=True))
