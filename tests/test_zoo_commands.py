@@ -10,11 +10,15 @@ from parlai.scripts.train_model import TrainModel
 from real_data import DATAPATH, real
 from small_zoo import NAME, reply
 
-from benchmarks.suite.zoo import RECIPES
+from benchmarks.suite.zoo import RECIPES, list_in_readme
+from parlai_persona.models.packages import MINILM, SMOLLM2, packaged
+from parlai_persona.models.saved import NotLoaded
 from parlai_persona.zoo import registry, sources, store
 from parlai_persona.zoo.card import card
 
 pytest_plugins = ['small_zoo']
+FOLDERS = {'persona:nli': 'dialogue_nli_material', 'persona:personalized_babi': 'personalized-dialog'}  # of the data
+PACKAGES_OF = {'HuggingFaceTB/SmolLM2-135M-Instruct': SMOLLM2, 'sentence-transformers/all-MiniLM-L6-v2': MINILM}
 
 
 def test_list(command, zoo, published, monkeypatch):
@@ -127,12 +131,22 @@ def test_a_chat_with_a_model_of_the_package(command):
     assert done.stdout.count('[MetaMemnn]:') == 2
 
 
+def test_the_readme_lists_the_models(tmp_path):
+    readme = registry.FOLDER / 'README.md'
+    written = readme.read_text()
+    (tmp_path / 'README.md').write_text(written)
+    list_in_readme(registry.entries(), tmp_path / 'README.md')
+    assert (tmp_path / 'README.md').read_text() == written, 'write it by `make zoo`'
+    assert '| [`meta_memnn@1`](meta_memnn/1/README.md) |' in written
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('recipe', RECIPES, ids=lambda recipe: recipe.name)
 def test_recipes_are_commands(recipe):
     """The options of each training and evaluation are known, and the preset is one of the agent on the card."""
-    opt = TrainModel.setup_args().parse_args(shlex.split(recipe.command)[2:])
-    assert opt['model'] == recipe.about.agent and opt['seed'] == recipe.about.seed
+    for command in recipe.trainings:
+        opt = TrainModel.setup_args().parse_args(shlex.split(command)[2:])
+        assert opt['model'] == recipe.about.agent and opt['seed'] == recipe.about.seed
     EvalModel.setup_args().parse_args([*shlex.split(recipe.about.evaluate)[2:], '-m', recipe.about.agent])
 
 
@@ -140,8 +154,13 @@ def test_recipes_are_commands(recipe):
 @pytest.mark.parametrize('entry', registry.entries(), ids=str)
 def test_expected_results(entry, tmp_path):
     """The command of the card measures what the card says, with the published weights."""
-    real('Persona-Chat' if 'persona:personachat' in entry.about.evaluate else 'personalized-dialog')
     words = shlex.split(entry.about.evaluate)[1:]
+    real(FOLDERS.get(words[words.index('-t') + 1], 'Persona-Chat'))
+    if entry.about.base:
+        try:
+            packaged(PACKAGES_OF[entry.about.base], '')
+        except NotLoaded as error:
+            pytest.skip(str(error))
     words = [store.model_file(entry, str(tmp_path)) if word.startswith('zoo:') else word for word in words]
     report = superscript_main([*words, '--datapath', str(DATAPATH), '--loglevel', 'error'])
     assert float(report[entry.about.metric]) == pytest.approx(entry.about.value, abs=entry.about.tolerance)

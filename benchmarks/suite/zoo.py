@@ -247,6 +247,22 @@ def put(published: Path, recipe: Recipe) -> dict[str, registry.File]:
     return {name: described(path) for name, path in files.items()}
 
 
+def list_in_readme(entries: list[Entry], readme: Path = FOLDER / 'README.md') -> None:
+    """Write the table of models into zoo/README.md, between its marks."""
+    lines = ['| model | what | size | needs | measured |', '|---|---|---:|---|---|']
+    for entry in entries:
+        about = entry.about
+        card = f'[`{entry.name}@{entry.version}`]({entry.name}/{entry.version}/README.md)'
+        base = (about.base or 'nothing').rpartition('/')[2]
+        lines.append(
+            f'| {card} | {about.title} | {readable(entry.bytes)} | {base} | {about.metric} {about.value:.4g} |'
+        )
+    before, opening, rest = readme.read_text(encoding='utf-8').partition('<!-- models: written by `make zoo` -->\n')
+    _, closing, after = rest.partition('<!-- end -->')
+    with draft(readme) as part:
+        part.write_text(before + opening + '\n'.join(lines) + '\n' + closing + after, encoding='utf-8')
+
+
 def main() -> None:
     parser = record.parser(__doc__)
     names = [recipe.name for recipe in RECIPES]
@@ -265,6 +281,7 @@ def main() -> None:
         print(
             f'    {readable(entry.bytes)}, {entry.about.metric} {entry.about.value:.4g}, {entry.about.cost}', flush=True
         )
+    list_in_readme(registry.entries())
     total = sum(entry.bytes for entry in registry.entries())
     if total > AT_MOST:
         raise SystemExit(f'zoo/ has {readable(total)}; expected {readable(AT_MOST)} at most, because a clone brings it')
