@@ -62,7 +62,7 @@ NOT_FORESEEN = {'method': '(?!sentence ).*'}
 CHECKPOINT = {'task': 'persona:congeneric', 'split': 'valid(, .*, (?P<checkpoint>best epoch of each metric))?'}
 PEDNETS = (
     *('Seq2Seq', 'GPMN', 'PostKS', *(f'PEDNet (K = {k})' for k in (1, 5, 10, 15, 20))),
-    *('PEDNet, labelled sentence while training', 'PEDNet, all sentences while training'),
+    *('PEDNet, labels by MiniLM', 'PEDNet, labelled sentence while training', 'PEDNet, all sentences while training'),
 )
 RECEIVERS = (
     *('Random', 'IR (ir_baseline)', 'MiniLM as it is'),
