@@ -170,6 +170,7 @@ def test_a_receiver_explains_answers(serve, opt, tmp_path):
     assert status(visitor.ask('map', {})) == 400  # nothing was said yet
     assert visitor.say('i fish daily')[-1]['perception'] == [2.0, 'i fish.']
     (shown,) = visitor.post('map', {})
+    assert shown.pop('model') == visitor.opened['panes'][0]['model']
     assert shown == {'persona': FLY, 'said': ['1 i fish daily'], 'relevance': [[1.0, 2.0]], 'scores': [2.0]}
 
 

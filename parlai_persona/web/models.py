@@ -220,7 +220,9 @@ class Pane:
             if judge is None or not persona or not said:
                 raise UserError('a heat map needs --persona-receiver, a persona and an answer')
             relevance = judge.receiver.relevance(said, persona).tolist()
-            return {'persona': persona, 'said': said, 'relevance': relevance, 'scores': judge.scores(said, persona)}
+            scores = judge.scores(said, persona)
+            model = self.models[-1].name
+            return {'model': model, 'persona': persona, 'said': said, 'relevance': relevance, 'scores': scores}
 
         return await self.models[0].run(look)
 

@@ -48,11 +48,12 @@ function bar(sentence, weight) {
   return row;
 }
 
-export function heat({ persona, said, relevance, scores }) {
+export function heat({ model, persona, said, relevance, scores }) {
   const values = relevance.flat();
   const low = Math.min(...values);
   const high = Math.max(...values);
   const table = made('table');
+  table.append(made('caption', '', model));
   const head = made('tr');
   head.append(...['', ...persona, 'score'].map((text) => made('th', '', text)));
   table.append(head);
