@@ -1,6 +1,9 @@
 """The tables of RESULTS.md and of the pages under results/. `benchmarks/common/tables.py` says what the fields mean."""
 
+import re
+
 from benchmarks.common.tables import Table
+from benchmarks.suite.table import ARMS, EXAMPLES, SPLITS
 
 
 def flags(**names: str) -> str:
@@ -117,6 +120,14 @@ BABI_TABLES = {
     'Accuracy, valid split (chooses the checkpoint)': ('valid', 'accuracy'),
 }
 
+NAMES = tuple(arm.name for arm in ARMS.values())
+COMPARED = {
+    'valid': f'Replies to the first {EXAMPLES} examples; retrievers choose among 20',
+    'reply': 'The same, where retrievers choose among all replies of the train split',
+    'self_chat': 'Self-chats as the people of 20 dialogues, and people there',
+    'train': 'Seconds of training',
+}
+
 
 def page(title: str, *tables: Table) -> tuple[str, tuple[Table, ...]]:
     return title, tables
@@ -219,6 +230,13 @@ PAGES = {
     'startup': page(
         'What the plugin adds to the start of a command',
         Table('startup', ('metric',), across='method', heading='`{}`', title='Interleaved runs, seconds'),
+    ),
+    'table': page(
+        'All agents on the same examples',
+        *(
+            Table('table', where={'split': re.escape(SPLITS[name])}, methods=NAMES, paper=False, title=title)
+            for name, title in COMPARED.items()
+        ),
     ),
     'web_load': page(
         'How long visitors of the browser chat wait for an answer',
