@@ -1,8 +1,8 @@
 """The table of the README, and docs/which_method.md: what results/table.csv says, on a screen.
 
 Bold is the best of what can be compared: the highest (↑), the lowest (↓), or what is nearest to people (≈). Two that
-look alike are both bold. People are the reference, so they are never bold. An agent with a note is in italics and does
-not compete: its figures were measured in another way.
+look alike are both bold. People are the reference, so they are never bold. What cannot be compared is in italics and
+does not compete: all of an agent with a note, and what an agent has `apart`.
 """
 
 import re
@@ -15,7 +15,7 @@ from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, SPLITS, Arm
 
 START, END = '<!-- table -->', '<!-- end -->'
 PEOPLE = 'people'
-UNKNOWN = 'not measured yet'
+UNKNOWN = '–'  # not measured yet
 
 
 class Column(NamedTuple):
@@ -39,11 +39,11 @@ COLUMNS = (
 CAPTION = f"""\
 All agents on the same {EXAMPLES} examples ({CORPUS}, valid split, original personas); what is trained here saw the
 {DATA.partition(', ')[2]} of Persona-Chat. `hits@1`: finds the reply among 20. In the other columns, retrievers choose
-among all replies of the train split, as in a chat. Perplexity is per word; P-F1 and C say how much a reply has of the
-persona, and whether it agrees with it ([metrics](docs/metrics.md)). The last three columns are of self-chats: share of
-speakers whose persona a receiver recognises, share of messages that contradict the persona or what was said before (by
-a classifier that also errs on people), answers a second on one core. **Bold** is best: highest (↑), lowest (↓) or
-nearest to people (≈).
+among all replies of the train split, as in a chat. Perplexity is per word, in italics where all unknown words are one:
+that is easier. P-F1 and C say how much a reply has of the persona, and how well it agrees with it
+([metrics](docs/metrics.md)). The last three columns are of self-chats: share of speakers whose persona a receiver
+recognises; share of messages that contradict the persona or an earlier message, by a classifier that often errs (see
+people); answers a second of CPU time on one core. **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
 """
 GREY = 'Lines in *italics* do not compete:'
 ABSENT = '`persona:meta_memnn` speaks the language of bAbI only ([its results](results/meta_memnn.md)).'
@@ -68,9 +68,13 @@ def mean(rows: Sequence[Row]) -> float:
     return sum(row.value for row in rows) / len(rows)
 
 
+def is_apart(arm: Arm, column: Column) -> bool:
+    return bool(arm.note) or column.metric in arm.apart
+
+
 def winners(column: Column, means: Mapping[str, float], arms: Mapping[str, Arm]) -> set[str]:
     """Return the keys of the best agents of a column, as it is shown."""
-    rivals = {key: value for key, value in means.items() if key != PEOPLE and not arms[key].note}
+    rivals = {key: value for key, value in means.items() if key != PEOPLE and not is_apart(arms[key], column)}
     people = means.get(PEOPLE)
     if len(rivals) < 2 or not column.best or (column.best == '≈' and people is None):
         return set()
@@ -92,7 +96,7 @@ def table(rows: Iterable[Row], arms: Mapping[str, Arm] = ARMS) -> list[str]:
         best = winners(column, {key: mean(measured) for key, measured in own.items()}, arms)
         for key, measured in own.items():
             text = number(mean(measured), 3)
-            text = f'**{text}**' if key in best else f'*{text}*' if arms[key].note else text
+            text = f'**{text}**' if key in best else f'*{text}*' if is_apart(arms[key], column) else text
             body[key][f'{column.heading} {column.best}'.strip()] = text
     for key, arm in shown.items():
         dirty = DAGGER if any(row.dirty for name, own in found.items() if name[0] == arm.name for row in own) else ''
@@ -105,7 +109,7 @@ def notes(rows: Iterable[Row], arms: Mapping[str, Arm] = ARMS) -> str:
     """Return why some lines of the README's table do not compete, and who is not in it."""
     methods = {row.method for row in rows}
     why = [f'{arm.name}: {arm.note}' for arm in arms.values() if arm.front and arm.note and arm.name in methods]
-    return ' '.join([*([f'{GREY} {"; ".join(why)}.'] if why else []), ABSENT, MORE])
+    return '\n'.join([*([f'{GREY} {"; ".join(why)}.'] if why else []), ABSENT, MORE])
 
 
 def with_table(readme: str, rows: Sequence[Row], arms: Mapping[str, Arm] = ARMS) -> str:

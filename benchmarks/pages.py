@@ -3,7 +3,7 @@
 import re
 
 from benchmarks.common.tables import Table
-from benchmarks.suite.table import ARMS, EXAMPLES, SPLITS
+from benchmarks.suite import table as compared
 
 
 def flags(**names: str) -> str:
@@ -120,12 +120,15 @@ BABI_TABLES = {
     'Accuracy, valid split (chooses the checkpoint)': ('valid', 'accuracy'),
 }
 
-NAMES = tuple(arm.name for arm in ARMS.values())
+NAMES = tuple(arm.name for arm in compared.ARMS.values())
 COMPARED = {
-    'valid': f'Replies to the first {EXAMPLES} examples; retrievers choose among 20',
-    'reply': 'The same, where retrievers choose among all replies of the train split',
-    'self_chat': 'Self-chats as the people of 20 dialogues, and people there',
-    'train': 'Seconds of training',
+    'valid': (
+        f'Replies to the first {compared.EXAMPLES} examples; retrievers choose among 20',
+        (*compared.RANKED, *compared.SAID),
+    ),
+    'reply': ('The same, where retrievers choose among all replies of the train split', compared.SAID),
+    'self_chat': ('Self-chats as the people of 20 dialogues, and people there', compared.CHAT),
+    'train': ('Seconds of training', ('train_seconds',)),
 }
 
 
@@ -234,8 +237,16 @@ PAGES = {
     'table': page(
         'All agents on the same examples',
         *(
-            Table('table', where={'split': re.escape(SPLITS[name])}, methods=NAMES, paper=False, title=title)
-            for name, title in COMPARED.items()
+            Table(
+                'table',
+                ('method',),
+                {'split': re.escape(compared.SPLITS[name])},
+                NAMES,
+                metrics,
+                paper=False,
+                title=title,
+            )
+            for name, (title, metrics) in COMPARED.items()
         ),
     ),
     'web_load': page(

@@ -79,7 +79,7 @@ def test_all_agents_see_the_same_examples():
 ARMS = {
     'people': table.ARMS['people'],
     **{key: table.Arm(key.upper(), table.GENERATOR, table.untrained('-m x')) for key in 'abc'},
-    'r': table.Arm('R', table.RETRIEVER, table.untrained('-m x')),
+    'r': table.Arm('R', table.RETRIEVER, table.untrained('-m x'), apart=('ppl_word',)),
     'other': table.Arm('Other', table.TEXTS, table.untrained('-m x'), note='it saw more'),
     'hidden': table.Arm('Hidden', table.TEXTS, table.untrained('-m x'), front=False),
 }
@@ -101,6 +101,7 @@ ROWS = [
     row('b', 'ppl_word', 30),
     row('b', 'persona_f1', 0.15),
     row('r', 'hits@1', 0.4),
+    row('r', 'ppl_word', 10),
     row('r', 'persona_f1', 0.2, 'valid'),  # among 20 candidates, the gold reply too
     row('r', 'persona_f1', 0.3, 'reply'),
     row('r', 'contradiction', 0.3, 'self_chat'),
@@ -117,7 +118,7 @@ def test_the_table_of_the_readme():
         '| People |  |  | 0.200 | 0.100 |',
         '| A | **0.500** | **20.0** | 0.460 |  |',
         '| B | **0.500** | 30.0 | **0.150** |  |',
-        '| R | 0.400 |  | 0.300 | 0.300 |',
+        '| R | 0.400 | *10.0* | 0.300 | 0.300 |',
         '| *Other* |  | *5.00* | *0.200* |  |',
     ]
     assert 'do not compete: Other: it saw more.' in front.notes(ROWS, ARMS)

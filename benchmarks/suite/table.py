@@ -78,6 +78,7 @@ class Arm(NamedTuple):
     flags: str = ''  # of each evaluation
     own_replies: str = ''  # flags with which a retriever chooses among a file's lines
     note: str = ''  # why its figures cannot be compared with the others
+    apart: tuple[str, ...] = ()  # metrics that cannot be compared, if not all of them
     front: bool = True  # stands in the README
     data: str = DATA  # what it learned from
 
@@ -140,6 +141,7 @@ def published(name: str) -> Callable[[int, str], Model]:
     return lambda seed, datapath: Model({}, f'{agent} {shlex.quote(datapath)}/peers/{name}')
 
 
+UNKNOWN_WORDS = ('ppl_word',)  # their dictionaries have one token for all unknown words
 FIXED = f'--eval-candidates fixed --fixed-candidates-path {REPLIES} --ignore-bad-candidates true'
 LISTED = f'--label_candidates_file {REPLIES}'
 WRITES = '--skip-generation false'
@@ -170,14 +172,21 @@ ARMS = {
     'parlai-memnn': Arm('ParlAI memnn', RETRIEVER, baseline('memnn'), flags=RANK, own_replies=FIXED, front=False),
     'biencoder': Arm('ParlAI biencoder', RETRIEVER, baseline('biencoder'), flags=RANK, own_replies=FIXED),
     'memnet': Arm('persona:memnet', RETRIEVER, memnet, own_replies=FIXED),
-    'parlai-seq2seq': Arm('ParlAI seq2seq', GENERATOR, baseline('seq2seq'), flags=BEAM),
-    'parlai-transformer': Arm('ParlAI transformer', GENERATOR, baseline('transformer'), flags=BEAM, front=False),
-    'seq2seq': Arm('persona:seq2seq', GENERATOR, pednet('seq2seq'), flags=WRITES, front=False),
-    'gpmn': Arm('persona:gpmn', GENERATOR, pednet('gpmn'), flags=WRITES, front=False),
-    'postks': Arm('persona:postks', GENERATOR, pednet('postks'), flags=WRITES, front=False),
-    'pednet': Arm('persona:pednet', GENERATOR, pednet('k15'), flags=WRITES),
+    'parlai-seq2seq': Arm('ParlAI seq2seq', GENERATOR, baseline('seq2seq'), apart=UNKNOWN_WORDS, flags=BEAM),
+    'parlai-transformer': Arm(
+        'ParlAI transformer', GENERATOR, baseline('transformer'), apart=UNKNOWN_WORDS, flags=BEAM, front=False
+    ),
+    'seq2seq': Arm('persona:seq2seq', GENERATOR, pednet('seq2seq'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
+    'gpmn': Arm('persona:gpmn', GENERATOR, pednet('gpmn'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
+    'postks': Arm('persona:postks', GENERATOR, pednet('postks'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
+    'pednet': Arm('persona:pednet', GENERATOR, pednet('k15'), apart=UNKNOWN_WORDS, flags=WRITES),
     'paml': Arm(
-        'persona:paml, not adapted', GENERATOR, paml, flags=f'{table1.BEAM} --persona-side none', note=NO_PERSONA
+        'persona:paml, not adapted',
+        GENERATOR,
+        paml,
+        apart=UNKNOWN_WORDS,
+        flags=f'{table1.BEAM} --persona-side none',
+        note=NO_PERSONA,
     ),
     'zero-shot': Arm(
         'SmolLM2, zero-shot',
