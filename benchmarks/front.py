@@ -31,9 +31,9 @@ COLUMNS = (
     Column('F1', 'f1', 'reply', '↑'),
     Column('P-F1', 'persona_f1', 'reply', '≈'),
     Column('C', 'consistency', 'reply', '≈'),
-    Column('Distinct-2', 'distinct_raw_2', 'reply', '≈'),
     Column('recognised', 'persona_perception', 'self_chat', '≈'),
     Column('contradicts', 'contradiction', 'self_chat', '≈'),
+    Column('repeats', 'repetition', 'self_chat', '≈'),
     Column('answers/s', 'answers_per_second', 'self_chat', '↑'),
 )
 CAPTION = f"""\
@@ -41,9 +41,10 @@ All agents on the same {EXAMPLES} examples ({CORPUS}, valid split, original pers
 {DATA.partition(', ')[2]} of Persona-Chat. `hits@1`: finds the reply among 20. In the other columns, retrievers choose
 among all replies of the train split, as in a chat. Perplexity is per word, in italics where all unknown words are one:
 that is easier. P-F1 and C say how much a reply has of the persona, and how well it agrees with it
-([metrics](docs/metrics.md)). The last three columns are of self-chats: share of speakers whose persona a receiver
+([metrics](docs/metrics.md)). The last four columns are of self-chats: share of speakers whose persona a receiver
 recognises; share of messages that contradict the persona or an earlier message, by a classifier that often errs (see
-people); answers a second of CPU time on one core. **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
+people); share of what a speaker says that they have said before; answers a second of CPU time on one core. **Bold** is
+best: highest (↑), lowest (↓) or nearest to people (≈).
 """
 GREY = 'Lines in *italics* do not compete:'
 ABSENT = '`persona:meta_memnn` speaks the language of bAbI only ([its results](results/meta_memnn.md)).'
