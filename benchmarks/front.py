@@ -109,8 +109,8 @@ def table(rows: Iterable[Row], arms: Mapping[str, Arm] = ARMS) -> list[str]:
 def notes(rows: Iterable[Row], arms: Mapping[str, Arm] = ARMS) -> str:
     """Return why some lines of the README's table do not compete, and who is not in it."""
     methods = {row.method for row in rows}
-    why = [f'{arm.name}: {arm.note}' for arm in arms.values() if arm.front and arm.note and arm.name in methods]
-    return '\n'.join([*([f'{GREY} {"; ".join(why)}.'] if why else []), ABSENT, MORE])
+    why = [f'- {arm.name}: {arm.note}.' for arm in arms.values() if arm.front and arm.note and arm.name in methods]
+    return '\n'.join([*([GREY, '', *why, ''] if why else []), ABSENT, MORE])
 
 
 def with_table(readme: str, rows: Sequence[Row], arms: Mapping[str, Arm] = ARMS) -> str:

@@ -121,7 +121,7 @@ def test_the_table_of_the_readme():
         '| R | 0.400 | *10.0* | 0.300 | 0.300 |',
         '| *Other* |  | *5.00* | *0.200* |  |',
     ]
-    assert 'do not compete: Other: it saw more.' in front.notes(ROWS, ARMS)
+    assert 'do not compete:\n\n- Other: it saw more.\n' in front.notes(ROWS, ARMS)
     assert 'do not compete' not in front.notes(ROWS[:-3], ARMS)
 
 

@@ -176,6 +176,10 @@ def main() -> None:
     if judge is None or nli is None:
         raise SystemExit('expected --persona-nli and --persona-receiver, which judge what was said')
     dialogues = chosen(context.dialogues(), opt)
+    if len(dialogues) < 2:
+        raise SystemExit(
+            f'saw {len(dialogues)} dialogues; expected two at least: the first one does not count for speed'
+        )
     figures: Figures = {}
     if opt['people']:
         spoken = [side for one in dialogues for side in people(one, opt['turns'])]
