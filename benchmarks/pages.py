@@ -1,6 +1,9 @@
 """The tables of RESULTS.md and of the pages under results/. `benchmarks/common/tables.py` says what the fields mean."""
 
+import re
+
 from benchmarks.common.tables import Table
+from benchmarks.suite import table as compared
 
 
 def flags(**names: str) -> str:
@@ -131,6 +134,17 @@ BABI_TABLES = {
     'Accuracy, valid split (chooses the checkpoint)': ('valid', 'accuracy'),
 }
 
+NAMES = tuple(arm.name for arm in compared.ARMS.values())
+COMPARED = {
+    'valid': (
+        f'Replies to the first {compared.EXAMPLES} examples; retrievers choose among 20',
+        (*compared.RANKED, *compared.SAID),
+    ),
+    'reply': ('The same, where retrievers choose among all replies of the train split', compared.SAID),
+    'self_chat': ('Self-chats as the people of 20 dialogues, and people there', compared.CHAT),
+    'train': ('Seconds of training', ('train_seconds',)),
+}
+
 
 def page(title: str, *tables: Table) -> tuple[str, tuple[Table, ...]]:
     return title, tables
@@ -240,6 +254,21 @@ PAGES = {
     'startup': page(
         'What the plugin adds to the start of a command',
         Table('startup', ('metric',), across='method', heading='`{}`', title='Interleaved runs, seconds'),
+    ),
+    'table': page(
+        'All agents on the same examples',
+        *(
+            Table(
+                'table',
+                ('method',),
+                {'split': re.escape(compared.SPLITS[name])},
+                NAMES,
+                metrics,
+                paper=False,
+                title=title,
+            )
+            for name, (title, metrics) in COMPARED.items()
+        ),
     ),
     'web_load': page(
         'How long visitors of the browser chat wait for an answer',

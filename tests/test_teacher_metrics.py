@@ -243,6 +243,7 @@ def test_repetition_counts_within_a_dialogue():
     shares = [1 / 5, 1 / 3, 0, 0, 0]
     report = answer(teacher(TwoDialogues), [{'text': reply} for reply in replies])
     assert report['repetition'].value() == pytest.approx(sum(shares) / 5)
+    assert report['reply_words'].value() == pytest.approx((7 + 5 + 3 + 5 + 1) / 5)
 
 
 def test_an_agents_own_mrr_is_left_alone():

@@ -117,7 +117,7 @@ def grid(columns: list[str], body: list[dict[str, str]]) -> list[str]:
     if not body:
         return []
     columns = [name for name in columns if any(cells.get(name) for cells in body)]
-    numeric = [all(re.match(r'[-\d.–]|inf|nan|$', cells.get(name, '')) for cells in body) for name in columns]
+    numeric = [all(re.match(r'\**[-\d.–]|inf|nan|$', cells.get(name, '')) for cells in body) for name in columns]
     marks = ['---:' if is_number else '---' for is_number in numeric]
     rows = [[cells.get(name, '').replace('|', '\\|') for name in columns] for cells in body]
     return [f'| {" | ".join(cells)} |' for cells in (columns, marks, *rows)]

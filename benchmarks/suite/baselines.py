@@ -12,10 +12,6 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from parlai.core.params import ParlaiParser
-from parlai.core.teachers import create_task_agent_from_taskname
-
-import parlai_persona  # noqa: F401  tells ParlAI about persona:
 from benchmarks.common.jobs import Job, arguments, model_file, run_all, training
 from benchmarks.common.record import PUBLISHED, RESULTS, data_label, split_label
 
@@ -129,6 +125,11 @@ def job(baseline: Baseline, evaluation: Evaluation, side: str, seed: int, datapa
 
 def training_dialogues(datapath: str) -> int:
     """Return how many there are: this decides between 'full' and '…-dialogue train subset'."""
+    from parlai.core.params import ParlaiParser  # slow to load, and who only needs the commands can do without
+    from parlai.core.teachers import create_task_agent_from_taskname
+
+    import parlai_persona  # noqa: F401  tells ParlAI about persona:
+
     opt = ParlaiParser(True, False).parse_args(['-t', TASK, '-dt', 'train:evalmode', '--datapath', datapath])
     return create_task_agent_from_taskname(opt)[0].num_episodes()
 

@@ -37,6 +37,12 @@ def examples(datapath: str, fold: str) -> Iterator[dict[str, Any]]:
         yield from ({fields.PERSONA: message[fields.PERSONA], **turn(message)} for message in episode)
 
 
+def fitted(name: str, train: list[dict[str, Any]]) -> TfidfVectorizer:
+    """Return a vectorizer that knows how rare words are in replies and persona sentences."""
+    corpus = [text for one in train for text in (*one['labels'], *one[fields.PERSONA])]
+    return TfidfVectorizer(**VECTORIZERS[name]).fit(corpus)
+
+
 def ranks(vectorizer: TfidfVectorizer, valid: list[dict[str, Any]], persona: bool) -> np.ndarray:
     """Return the place of each reply among its candidates, from 1 on."""
     candidates = [one['label_candidates'] for one in valid]
@@ -59,11 +65,10 @@ def main() -> None:
     parser.add_argument('--datapath', default='data')
     args = record.parse_arguments(parser)
     train, valid = (list(examples(args.datapath, fold)) for fold in ('train', 'valid'))
-    corpus = [text for one in train for text in (*one['labels'], *one[fields.PERSONA])]
     report = Report(RESULTS / 'baselines.csv', 'python -m benchmarks.suite.tfidf --datapath data', args.allow_dirty)
     data, split = data_label(CORPUS, training_dialogues(args.datapath)), split_label(CORPUS, 'valid', len(valid))
-    for name, options in VECTORIZERS.items():
-        vectorizer = TfidfVectorizer(**options).fit(corpus)
+    for name in VECTORIZERS:
+        vectorizer = fitted(name, train)
         for persona in (True, False):
             place = ranks(vectorizer, valid, persona)
             figures = {f'hits@{k}': float((place <= k).mean()) for k in (1, 3, 5, 10)}

@@ -68,6 +68,7 @@ DISPLAY = {
     'persona_perception_gold': ('Persona perceived, gold', "the same from the data's own replies"),
     'persona_perception_score': ('Perception score', 'score of a reply with its persona (P2Bot, eq. 15)'),
     'persona_perception_score_gold': ('Perception score, gold', "the same of the data's own replies"),
+    'reply_words': ('Length', 'whitespace tokens of a reply'),
     'ppl_word': ('Perplexity per word', 'per whitespace token of the label, end included'),
 }
 METRICS_DISPLAY_DATA.update({name: MetricDisplayData(*shown) for name, shown in DISPLAY.items()})
@@ -254,6 +255,7 @@ class PersonaMetrics(FixedDialogTeacher):
 
     def _measure_distinct(self, text: str) -> None:
         raw, normalised = text.split(), normalize_answer(text).split()
+        self.metrics.add('reply_words', AverageMetric(len(raw)))
         reported = self.metrics.report_recent()
         for n in (1, 2):
             self.metrics.add(f'distinct_raw_{n}', DistinctMetric.compute(raw, n))
