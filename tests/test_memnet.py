@@ -15,7 +15,8 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.memnet import memnet
 from parlai_persona.agents.memnet.candidates import ListedCandidates
-from parlai_persona.agents.memnet.model import Shape, losses_and_ranks
+from parlai_persona.agents.memnet.encoders import Shape
+from parlai_persona.agents.memnet.losses import losses_and_ranks
 from parlai_persona.errors import UserError
 
 QUICK = {

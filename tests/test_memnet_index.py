@@ -26,8 +26,9 @@ from test_memnet import QUICK
 from parlai_persona import prepared
 from parlai_persona.agents.memnet import index
 from parlai_persona.agents.memnet.batches import Line
+from parlai_persona.agents.memnet.encoders import Shape
 from parlai_persona.agents.memnet.index import IndexBuilder
-from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
 
 SIZE, WORDS, COUNT = 8, 50, 300

@@ -4,6 +4,7 @@ import gzip
 import math
 import socket
 import struct
+from dataclasses import asdict
 from hashlib import blake2b
 
 import numpy as np
@@ -16,15 +17,9 @@ from torch import nn
 from parlai_persona.agents.memnet import batches
 from parlai_persona.agents.memnet.batches import Line, Texts, batch_personas, batch_texts, cached_lines
 from parlai_persona.agents.memnet.checkpoint import copy_rows
-from parlai_persona.agents.memnet.model import (
-    Encoder,
-    MemNet,
-    Shape,
-    losses_and_ranks,
-    mean_loss,
-    scores_in_batch,
-    waves,
-)
+from parlai_persona.agents.memnet.encoders import Encoder, Shape, waves
+from parlai_persona.agents.memnet.losses import losses_and_ranks, mean_loss, scores_in_batch
+from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
 from parlai_persona.flags import from_opt
 from parlai_persona.models.vectors import read_vectors, vector_size
@@ -104,7 +99,7 @@ def test_neither_padding_nor_batch_mates_change_a_text(kind, monkeypatch):
     assert not together[3].any()  # no words
     wide = nn.functional.pad(batch.words, (0, 5), value=7)  # what stands after the end is never read
     assert torch.allclose(net.joint(Texts(wide, batch.lengths, batch.place), None), together, atol=1e-6)
-    monkeypatch.setattr('parlai_persona.agents.memnet.model.CPU_ROWS', 2)
+    monkeypatch.setattr('parlai_persona.agents.memnet.encoders.CPU_ROWS', 2)
     assert torch.allclose(net.joint(batch, None), together, atol=1e-6)
 
 
@@ -118,7 +113,9 @@ def test_context_and_response_encoder_differ_but_for_the_words():
 
 def test_the_sizes_of_the_paper():
     """§5.1. Two layers of a bag of words are those of §4.2."""
-    assert Shape() == Shape('transformer', 300, 150, 0, 6, 1200, 0.0, True, 'identity')
+    sizes = {'embedding_size': 300, 'hidden_size': 150, 'layers': 0, 'heads': 6, 'ffn_size': 1200}
+    rest = {'dropout': 0.0, 'persona': True, 'persona_start': 'identity', 'lexical': 0.0}
+    assert asdict(Shape()) == {'encoder': 'transformer', **sizes, **rest}
     assert [Shape(encoder=kind).depth() for kind in ('transformer', 'lstm', 'bow')] == [4, 2, 2]
     assert Shape(layers=3).depth() == 3
 
