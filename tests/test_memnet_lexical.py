@@ -1,4 +1,4 @@
-"""The lexical term of `persona:memnet`: by hand, against scikit-learn, and in an index."""
+"""The lexical term of `persona:memnet`: by hand, and against scikit-learn."""
 
 import math
 
