@@ -125,6 +125,11 @@ TABLES: dict[str, list[tuple[str, Network, str]]] = {
             Network('personachat-tfidf-none', PERSONACHAT, TF_IDF + SIDES['none'][1], 1),
             PERSONACHAT,
         ),
+        (
+            'MiniLM as it is',
+            pretrained('minilm-untrained', ' --memnet-lexical 0 -lr 0 --max-train-steps 1'),
+            PERSONACHAT,
+        ),
         ('memnet transformer + TF-IDF', ablated('tfidf', '--memnet-lexical 20'), PERSONACHAT),
         ('memnet MiniLM', pretrained('minilm-alone', ' --memnet-lexical 0'), PERSONACHAT),
         (
