@@ -43,6 +43,16 @@ def test_scores_by_hand():
     assert lexical(10.0, [])(query, responses).abs().sum() == 0  # and nothing is known before the training
 
 
+def test_unknown_words_have_nothing_in_common():
+    """Word 3 stands for all of them. Without it the texts have the directions (ln 4/3, ln 4) and (ln 4/3)."""
+    net = Lexical(6, 1.0, unknown=3)
+    net.count(torch.tensor(SEEN))
+    a, c = math.log(4 / 3), math.log(4)
+    assert net(torch.tensor([[2, 3, 4]]), torch.tensor([[3, 3], [2, 3]]))[0].tolist() == pytest.approx(
+        [0, a / math.hypot(a, c)]
+    )
+
+
 def test_it_is_the_cosine_of_scikit_learn():
     rng = np.random.default_rng(0)
     texts = [rng.integers(0, 30, rng.integers(1, 9)) for _ in range(40)]

@@ -11,15 +11,16 @@ class Lexical(nn.Module):
     """`weight` times the cosine of query and response, whose words weigh their idf.
 
     Each distinct word of a text counts once. The idf is ln((1 + n) / (1 + n_word)): n responses were seen in training,
-    and n_word of them had the word. A word of every response weighs nothing, and nothing does before the training.
+    and n_word of them had the word. A word of every response weighs nothing, and nothing does before the training. Nor
+    does `unknown`, which stands for all words that the dictionary lacks.
     """
 
     seen: Tensor
     having: Tensor
 
-    def __init__(self, words: int, weight: float):
+    def __init__(self, words: int, weight: float, unknown: int | None = None):
         super().__init__()
-        self.weight = weight
+        self.weight, self.unknown = weight, unknown
         self.register_buffer('seen', torch.zeros((), dtype=torch.long))  # n
         self.register_buffer('having', torch.zeros(words, dtype=torch.long))  # n_word
 
@@ -31,7 +32,10 @@ class Lexical(nn.Module):
 
     def idf(self) -> Tensor:
         """Return the idf of all words: (V,)."""
-        return torch.log((1 + self.seen) / (1 + self.having))
+        idf = torch.log((1 + self.seen) / (1 + self.having))
+        if self.unknown is not None:
+            idf[self.unknown] = 0
+        return idf
 
     def forward(self, queries: Tensor, responses: Tensor) -> Tensor:
         """Return what is added to the scores: (B, W) and (R, W) -> (B, R)."""

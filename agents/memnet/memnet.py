@@ -115,10 +115,14 @@ class MemnetAgent(SavesWords, ListsCandidates):
         return self.reading.vectors
 
     def build_model(self) -> PersonaMemory:
-        net = MemNet(self.shape, len(self.dict), self.NULL_IDX)
+        net = MemNet(self.shape, len(self.dict), self.NULL_IDX, self.unknown_word())
         if not self.starts_from:
             self.start_from_file(net, self.words())
         return net
+
+    def unknown_word(self) -> int | None:
+        """Return the number of all words that the dictionary lacks, if it has one."""
+        return self.dict.tok2ind.get(self.dict.unk_token)
 
     def share(self) -> dict[str, Any]:
         return {**super().share(), **{name: getattr(self, name) for name in SHARED}}

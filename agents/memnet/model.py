@@ -73,7 +73,7 @@ class PersonaMemory(nn.Module):
 class MemNet(PersonaMemory):
     """The paper's network: two encoders of word vectors, and persona sentences as sums of word vectors."""
 
-    def __init__(self, shape: Shape, words: int, padding: int = 0):
+    def __init__(self, shape: Shape, words: int, padding: int = 0, unknown: int | None = None):
         super().__init__()
         self.embedding = nn.Embedding(words, shape.embedding_size, padding)
         nn.init.normal_(self.embedding.weight, std=shape.embedding_size**-0.5)
@@ -83,7 +83,7 @@ class MemNet(PersonaMemory):
         self.sharpness = self.size**-0.5  # sums of words are long, and would saturate the softmax
         self.dropout = nn.Dropout(shape.dropout)
         self.persona = persona_layer(shape, shape.embedding_size, self.size)
-        self.lexical = Lexical(words, shape.lexical) if shape.lexical else None
+        self.lexical = Lexical(words, shape.lexical, unknown) if shape.lexical else None
 
     def encode_contexts(self, contexts: Texts) -> Tensor:
         return F.embedding(contexts.place, self.context(self.embedding, contexts.words, contexts.lengths))
@@ -108,12 +108,20 @@ class PretrainedMemNet(PersonaMemory):
     `COSINE` times the cosines that such encoders were trained for.
     """
 
-    def __init__(self, shape: MemoryShape, encoder: Any, words: int, marks: tuple[list[int], list[int]], amp: bool):
+    def __init__(
+        self,
+        shape: MemoryShape,
+        encoder: Any,
+        words: int,
+        unknown: int | None,
+        marks: tuple[list[int], list[int]],  # the tokens before and after a text
+        amp: bool,
+    ):
         super().__init__()
-        self.encoder, self.marks, self.amp = encoder, marks, amp  # marks: the tokens before and after a text
+        self.encoder, self.marks, self.amp = encoder, marks, amp
         self.size, self.sharpness = encoder.config.hidden_size, 1.0
         self.persona = persona_layer(shape, self.size, self.size)
-        self.lexical = Lexical(words, shape.lexical) if shape.lexical else None
+        self.lexical = Lexical(words, shape.lexical, unknown) if shape.lexical else None
 
     def encode_contexts(self, contexts: Texts) -> Tensor:
         return F.embedding(contexts.place, self.encode(contexts.words, contexts.lengths))

@@ -90,8 +90,8 @@ class PretrainedAgent(SavesTrained, MemnetAgent):
             if isinstance(module, nn.Dropout):
                 module.p = self.shape.dropout
         prepare(found.model, self.source, PREFIX.replace('_', '-'))
-        marks = self.dict.begin, self.dict.end
-        return PretrainedMemNet(self.shape, found.model, len(self.dict), marks, self.source.amp)
+        words, marks = (len(self.dict), self.unknown_word()), (self.dict.begin, self.dict.end)
+        return PretrainedMemNet(self.shape, found.model, *words, marks, self.source.amp)
 
     def load_weights(self, path: str, states: dict[str, Any]) -> None:
         """Load what was trained. The words are the encoder's own."""
