@@ -95,6 +95,9 @@ SUMMARY = {
         methods=(
             *('biencoder', 'memnet transformer, no persona', 'memnet transformer'),
             *('memnet trained on Reddit', 'memnet trained on Reddit, then Persona-Chat'),
+            *('TF-IDF of memnet, no persona', 'TF-IDF of memnet', 'memnet transformer + TF-IDF'),
+            *('MiniLM as it is', 'memnet MiniLM, no persona', 'memnet MiniLM'),
+            *('memnet MiniLM + TF-IDF, no persona', 'memnet MiniLM + TF-IDF'),
         ),
         metrics=RANKED,
     ),

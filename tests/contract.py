@@ -152,6 +152,13 @@ AGENTS = [
         shared=('model', 'dict', 'lines', 'response_encodings'),
     ),
     Entry(
+        'persona:memnet/pretrained',
+        'parlai_persona.agents.memnet.pretrained:PretrainedAgent',
+        RANKER,
+        {**TINY, 'memnet_pretrained_model': tiny_bert.folder, 'memnet_pretrained_train': 'all', 'memnet_lexical': 5.0},
+        shared=('model', 'dict', 'lines', 'response_encodings'),
+    ),
+    Entry(
         'minimal_generator:MinimalAgent',  # of CONTRIBUTING.md
         'minimal_generator:MinimalAgent',
         GENERATOR,

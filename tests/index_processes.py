@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from parlai_persona.agents.memnet import index
+from parlai_persona.agents.memnet.encoders import Shape
 from parlai_persona.agents.memnet.index import IndexBuilder
-from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.agents.memnet.model import MemNet
 
 SIZE, WORDS, COUNT = 8, 50, 300
 CHUNK = 16

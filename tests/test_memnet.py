@@ -14,8 +14,10 @@ from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.memnet import memnet
+from parlai_persona.agents.memnet.batches import Line
 from parlai_persona.agents.memnet.candidates import ListedCandidates
-from parlai_persona.agents.memnet.model import Shape, losses_and_ranks
+from parlai_persona.agents.memnet.encoders import Shape
+from parlai_persona.agents.memnet.losses import losses_and_ranks
 from parlai_persona.errors import UserError
 
 QUICK = {
@@ -298,3 +300,10 @@ def test_the_preset_is_the_papers(tmp_path):
     plain = TrainModel.setup_args().parse_args(['-m', 'persona:memnet', *line[2:]])
     for name in ('optimizer', 'learningrate', 'history_size', 'text_truncate', 'label_truncate', 'candidates'):
         assert plain[name] == preset[name], name
+
+
+def test_words_that_the_dictionary_lacks_are_not_in_common(tmp_path):
+    agent = load(train(tmp_path, memnet_encoder='bow', memnet_lexical=5.0)[0])
+    query, replies = (agent.word_rows([Line.of(agent.dict.txt2vec(text))]) for text in ('zebras rule', 'quokkas'))
+    assert set(query[0].tolist()) == set(replies[0].tolist()) == {agent.dict[agent.dict.unk_token]}
+    assert agent.net.lexical(query, replies).item() == 0

@@ -26,8 +26,9 @@ from test_memnet import QUICK
 from parlai_persona import prepared
 from parlai_persona.agents.memnet import index
 from parlai_persona.agents.memnet.batches import Line
+from parlai_persona.agents.memnet.encoders import Shape
 from parlai_persona.agents.memnet.index import IndexBuilder
-from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
 
 SIZE, WORDS, COUNT = 8, 50, 300
@@ -87,13 +88,17 @@ def score_all(one, q):
     return list(lines), vectors @ q
 
 
+def without_compiled_scan(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'parlai_persona.agents.memnet.scan', None)
+    monkeypatch.delattr('parlai_persona.agents.memnet.scan', raising=False)
+
+
 @pytest.mark.parametrize('compiled', [True, False])
 def test_search_finds_the_best_of_all(builder, monkeypatch, compiled):
     if compiled:
         pytest.importorskip('numba', reason='the compiled loop is an extra: pip install parlai-persona[fast]')
     else:
-        monkeypatch.setitem(sys.modules, 'parlai_persona.agents.memnet.scan', None)
-        monkeypatch.delattr('parlai_persona.agents.memnet.scan', raising=False)
+        without_compiled_scan(monkeypatch)
     one = builder()
     made = one.open()
     assert (made.codes is not None) == compiled
@@ -105,6 +110,34 @@ def test_search_finds_the_best_of_all(builder, monkeypatch, compiled):
         assert list(values) == pytest.approx(best.values.tolist(), abs=1e-5)
         assert scores[[lines.index(text) for text in found]].tolist() == pytest.approx(list(values), abs=1e-5)
     assert len({text for text, _ in made.search(q, 10_000)}) == len(made) == len(set(lines))
+
+
+@pytest.mark.parametrize('compiled', [True, False])
+def test_search_adds_the_lexical_term(builder, monkeypatch, compiled):
+    """The lexical term decides: it is as large as the dot products."""
+    if compiled:
+        pytest.importorskip('numba', reason='the compiled loop is an extra: pip install parlai-persona[fast]')
+    else:
+        without_compiled_scan(monkeypatch)
+    torch.manual_seed(0)
+    net = MemNet(Shape(encoder='bow', embedding_size=SIZE, lexical=2.0), WORDS).eval()
+    rows = torch.tensor([[int(word) for word in response(number).split()] for number in range(0, COUNT, 3)])
+    net.lexical.count(rows)
+    one = builder(net=net)
+    made = one.open()
+    assert (made.codes is not None) == compiled
+    texts = list(dict.fromkeys(response(number) for number in range(COUNT)))
+    words = torch.tensor([[int(word) for word in text.split()] for text in texts])
+    for q in torch.randn(10, SIZE):
+        query = torch.randint(0, WORDS, (1, 6))
+        added = net.lexical(query, words)[0]
+        expected = one.encode([Line.of(row.tolist()) for row in words]) @ q + added
+        found = made.search(q, 20, net.lexical.queries(query)[0].numpy())
+        assert [score for _, score in found] == pytest.approx(expected.topk(20).values.tolist(), abs=1e-5)
+        assert expected[[texts.index(text) for text, _ in found]].tolist() == pytest.approx(
+            [s for _, s in found], abs=1e-5
+        )
+        assert added.std() > 0.1
 
 
 def test_bounds_hold():

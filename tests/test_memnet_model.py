@@ -4,6 +4,7 @@ import gzip
 import math
 import socket
 import struct
+from dataclasses import asdict
 from hashlib import blake2b
 
 import numpy as np
@@ -14,19 +15,14 @@ from conftest import PATIENCE
 from torch import nn
 
 from parlai_persona.agents.memnet import batches
-from parlai_persona.agents.memnet.batches import Line, Texts, batch_personas, batch_texts, cached_lines
+from parlai_persona.agents.memnet.batches import Line, Texts, batch_personas, batch_texts, cached_lines, pad_rows
 from parlai_persona.agents.memnet.checkpoint import copy_rows
-from parlai_persona.agents.memnet.model import (
-    Encoder,
-    MemNet,
-    Shape,
-    losses_and_ranks,
-    mean_loss,
-    scores_in_batch,
-    waves,
-)
+from parlai_persona.agents.memnet.encoders import Encoder, Shape, waves
+from parlai_persona.agents.memnet.losses import losses_and_ranks, mean_loss, rows_of_all, scores_in_batch
+from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
 from parlai_persona.flags import from_opt
+from parlai_persona.models.network import unwrapped
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 KINDS = ('bow', 'lstm', 'transformer')
@@ -104,7 +100,7 @@ def test_neither_padding_nor_batch_mates_change_a_text(kind, monkeypatch):
     assert not together[3].any()  # no words
     wide = nn.functional.pad(batch.words, (0, 5), value=7)  # what stands after the end is never read
     assert torch.allclose(net.joint(Texts(wide, batch.lengths, batch.place), None), together, atol=1e-6)
-    monkeypatch.setattr('parlai_persona.agents.memnet.model.CPU_ROWS', 2)
+    monkeypatch.setattr('parlai_persona.agents.memnet.encoders.CPU_ROWS', 2)
     assert torch.allclose(net.joint(batch, None), together, atol=1e-6)
 
 
@@ -118,7 +114,9 @@ def test_context_and_response_encoder_differ_but_for_the_words():
 
 def test_the_sizes_of_the_paper():
     """§5.1. Two layers of a bag of words are those of §4.2."""
-    assert Shape() == Shape('transformer', 300, 150, 0, 6, 1200, 0.0, True, 'identity')
+    sizes = {'embedding_size': 300, 'hidden_size': 150, 'layers': 0, 'heads': 6, 'ffn_size': 1200}
+    rest = {'dropout': 0.0, 'persona': True, 'persona_start': 'identity', 'lexical': 0.0}
+    assert asdict(Shape()) == {'encoder': 'transformer', **sizes, **rest}
     assert [Shape(encoder=kind).depth() for kind in ('transformer', 'lstm', 'bow')] == [4, 2, 2]
     assert Shape(layers=3).depth() == 3
 
@@ -253,7 +251,11 @@ def batch_of(rows):
 def step(net, rows):
     contexts, persona, responses, said = batch_of(rows)
     numbers = torch.tensor([response.number() for response in said])
-    losses, _ = losses_and_ranks(*scores_in_batch(*net(contexts, persona, responses), numbers))
+    words = rows_of_all(pad_rows([response.words for response in said], -1)[0])
+    lexical = unwrapped(net).lexical
+    lexical.count(words)
+    added = lexical(torch.tensor([[n, n % 4 + 1] for n in rows]), words)
+    losses, _ = losses_and_ranks(*scores_in_batch(*net(contexts, persona, responses), numbers, added))
     loss = mean_loss(losses)
     loss.backward()
     return losses.detach(), loss.item()
@@ -262,7 +264,7 @@ def step(net, rows):
 def worker(number, port, results):
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', world_size=2, rank=number)
-    inner = network()
+    inner = network(lexical=2.0)
     losses, loss = step(nn.parallel.DistributedDataParallel(inner), [[1, 2, 3, 4, 5], [6, 7]][number])
     grads = {name: p.grad.numpy() for name, p in inner.named_parameters()}
     results.put((number, losses.numpy(), loss, grads))
@@ -270,7 +272,7 @@ def worker(number, port, results):
 
 
 def test_two_processes_are_one_big_batch():
-    """Losses and gradients, also with batches of different sizes."""
+    """Losses, with what words in common add to the scores, and gradients, also with batches of different sizes."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -282,7 +284,7 @@ def test_two_processes_are_one_big_batch():
     found = sorted((results.get(timeout=PATIENCE) for _ in workers), key=lambda one: one[0])
     for process in workers:
         process.join(600)
-    net = network()
+    net = network(lexical=2.0)
     losses, loss = step(net, [1, 2, 3, 4, 5, 6, 7])
     assert torch.allclose(torch.cat([torch.from_numpy(one[1]) for one in found]), losses, atol=1e-5)
     assert (found[0][2] + found[1][2]) / 2 == pytest.approx(loss, abs=1e-5)

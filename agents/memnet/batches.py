@@ -39,6 +39,10 @@ class Example(NamedTuple):
     label: str | None
     said: frozenset[str]  # all lines of the dialogue so far
 
+    def words(self, persona: bool) -> np.ndarray:
+        """Return the words of the context, with those of the persona or without."""
+        return np.concatenate([line.words for line in (self.context, *(self.persona if persona else ()))])
+
 
 class Texts(NamedTuple):
     """Distinct texts, sorted by length, and the text of each example."""
@@ -78,10 +82,10 @@ def cached_lines(
     return to_line
 
 
-def pad_rows(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Return the rows padded with 0 (T, longest), and their lengths (T,)."""
+def pad_rows(rows: Sequence[np.ndarray], padding: int = 0) -> tuple[Tensor, Tensor]:
+    """Return the padded rows (T, longest), and their lengths (T,)."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    table = np.zeros((len(rows), max(1, lengths.max(initial=0))), np.int64)
+    table = np.full((len(rows), max(1, lengths.max(initial=0))), padding, np.int64)
     if len(rows):
         table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate(rows)
     return torch.from_numpy(table), torch.from_numpy(lengths)

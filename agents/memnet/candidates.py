@@ -1,4 +1,4 @@
-"""Lists of candidates that come with examples.
+"""Lists of candidates: those that come with examples, and fixed ones.
 
 Shapes: B examples, C candidates of an example, D distinct candidates of a batch; d size of an encoding.
 """
@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import parlai.utils.logging as logging
 import torch
+from parlai.core.torch_agent import Batch, TorchAgent
+from parlai.core.torch_ranker_agent import TorchRankerAgent
+from parlai.utils.io import PathManager
 from torch import Tensor
 
 from parlai_persona.agents.memnet.batches import CACHED_TEXTS, Line, batch_texts, pad_rows
-from parlai_persona.agents.memnet.model import MemNet
+from parlai_persona.agents.memnet.model import PersonaMemory
+from parlai_persona.agents.memnet.options import Reading
+from parlai_persona.errors import UserError
 from parlai_persona.models.network import device_of
 from parlai_persona.models.vector_cache import VectorCache
 
@@ -48,9 +54,15 @@ class ListedCandidates:
         own = torch.tensor([-1 if label is None else column.get(label, -1) for label in labels])
         return cls(list(column), places, torch.ones_like(places, dtype=torch.bool), own)
 
-    def scores(self, u: Tensor, y: Tensor) -> Tensor:
-        """Return the scores (B, C) of examples u (B, d) with their candidates; y (D, d) encodes all replies."""
-        scores = (u.float() @ y.float().T).gather(1, self.places.to(u.device))
+    def scores(self, u: Tensor, y: Tensor, lexical: Tensor | None = None) -> Tensor:
+        """Return the scores (B, C) of examples u (B, d) with their candidates.
+
+        y (D, d) encodes all replies; `lexical` (B, D) is added to the scores.
+        """
+        scores = u.float() @ y.float().T  # (B, D)
+        if lexical is not None:
+            scores = scores + lexical
+        scores = scores.gather(1, self.places.to(u.device))
         return scores.masked_fill(~self.mask.to(u.device), -torch.inf)
 
     def best(self, scores: Tensor, count: int) -> list[Ranked]:
@@ -71,10 +83,74 @@ class EncodingCache(VectorCache):
     def __init__(self) -> None:
         super().__init__(CACHED_TEXTS)
 
-    def encode(self, net: MemNet, lines: Sequence[Line]) -> Tensor:
+    def encode(self, net: PersonaMemory, lines: Sequence[Line]) -> Tensor:
         """Return the encodings of responses: (len(lines), d)."""
 
         def encoded(new: list[Line]) -> Tensor:
             return net.encode_responses(batch_texts(new).to(device_of(net)))
 
         return self.vectors(net, lines, encoded, key=lambda line: line.key)
+
+
+class ListsCandidates(TorchRankerAgent):
+    """Lists the candidates of a batch, from any of the sources that ParlAI has names for."""
+
+    reading: Reading
+    fixed_candidates: list[str]
+
+    def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
+        """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
+        labels = [example.label for example in batch.examples]
+        if source == 'batch':
+            return ListedCandidates.of_all([label for label in labels if label is not None], labels)
+        if source != 'fixed' and not all(batch.candidates):
+            raise UserError(
+                f'--{"eval-" * (not batch.is_training)}candidates is {source}, and a message has no label_candidates: '
+                'choose batch or fixed, or give --memnet-candidates'
+            )
+        if source == 'fixed':
+            listed = ListedCandidates.of_all(self.fixed_candidates, labels)
+        elif source == 'batch-all-cands':
+            listed = ListedCandidates.of_all([reply for replies in batch.candidates for reply in replies], labels)
+        else:
+            listed = ListedCandidates.of_each(batch.candidates, labels)
+        missing = [
+            label for label, own in zip(labels, listed.own.tolist(), strict=True) if own < 0 and label is not None
+        ]
+        if missing and (self.is_training or not self.ignore_bad_candidates):
+            where = 'the fixed candidates' if source == 'fixed' else 'its label_candidates'
+            raise UserError(
+                f'the label {missing[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
+                'such an example as wrong'
+            )
+        return listed
+
+    def set_interactive_mode(self, mode, shared=False) -> None:
+        """Do as ParlAI does, but with a file of candidates make no list of all labels of the task."""
+        if mode and self.reading.candidates:
+            TorchAgent.set_interactive_mode(self, mode, shared)
+            self.ignore_bad_candidates = True
+        else:
+            super().set_interactive_mode(mode, shared)
+
+    def get_task_candidates_path(self) -> str:
+        """Prefer the replies that were published with the model to a list of all labels of the task."""
+        published = f'{self.opt["model_file"]}.replies'
+        return published if PathManager.exists(published) else super().get_task_candidates_path()
+
+    def set_fixed_candidates(self, shared) -> None:
+        """Read the lines of `--fixed-candidates-path`, or of the task's file.
+
+        ParlAI would keep their vectors in files, which become wrong when the weights change.
+        """
+        if shared:
+            super().set_fixed_candidates(shared)
+            return
+        self.fixed_candidates, self.fixed_candidate_vecs, self.fixed_candidate_encs = [], None, None
+        self.num_fixed_candidates = 0
+        if 'fixed' in (self.candidates, self.eval_candidates):
+            path = self.fixed_candidates_path or self.get_task_candidates_path()
+            with PathManager.open(path, 'r', encoding='utf-8') as file:
+                self.fixed_candidates = list(dict.fromkeys(line.strip() for line in file if line.strip()))
+            self.num_fixed_candidates = len(self.fixed_candidates)
+            logging.info(f'{self.num_fixed_candidates} candidates in {path}')

@@ -12,19 +12,22 @@ from parlai.core.torch_ranker_agent import TorchRankerAgent
 from parlai.utils.io import PathManager
 from torch import Tensor
 
-from parlai_persona.agents.memnet.model import MemNet, Shape
+from parlai_persona.agents.memnet.encoders import MemoryShape
+from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
 from parlai_persona.models.agent import PersonaAgent
 from parlai_persona.models.saved import read_saved
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 TRAINING_ONLY = ('dropout', 'persona_start')  # fields of Shape that may differ from those of a checkpoint
+BY_WORD = {'embedding.weight', 'lexical.having'}  # tensors with a row for each word
 
 
 class SavesWords(PersonaAgent, TorchRankerAgent):
     """Saves the words and the shape with the weights, and loads word vectors by word."""
 
-    shape: Shape
+    NAME, SAVED = 'persona:memnet', ('model', 'words', 'shape')  # what a checkpoint has to hold
+    shape: MemoryShape
     vectors_file: str | None  # for words that no checkpoint has
     starts_from: str | None  # the checkpoint that was loaded
     is_finetune: bool  # whether that was the one of `--init-model`
@@ -54,20 +57,27 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
         return found, self.is_finetune
 
     def load(self, path: str) -> dict[str, Any]:
-        """Load the weights. After `--init-model`, a dictionary with other words takes the rows of those it knows."""
+        """Load the weights."""
         states = read_saved(path)
-        missing = {'model', 'words', 'shape'} - set(states)
+        missing = {*self.SAVED} - set(states)
         if missing:
-            raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:memnet')
+            raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of {self.NAME}')
         self.check_shape(path, states.pop('shape'))
+        self.load_weights(path, states)
+        return states
+
+    def load_weights(self, path: str, states: dict[str, Any]) -> None:
+        """Load the weights. After `--init-model`, a dictionary with other words takes the rows of those it knows."""
         known, words = states.pop('words'), self.words()
         new: list[str] = []
         if not self.is_finetune:
             self.check_words(path, known)
         if known != words:
-            rows = self.net.embedding.weight.detach().clone()
-            new = copy_rows(states['model']['embedding.weight'], known, rows, words)
-            states['model']['embedding.weight'] = rows
+            own = self.net.state_dict()
+            for name in BY_WORD & set(own):
+                rows = own[name].clone()
+                new = copy_rows(states['model'][name], known, rows, words)
+                states['model'][name] = rows
             self.resized_embeddings = True  # makes ParlAI start with a fresh optimiser
             logging.info(
                 f'{path} has other words than the dictionary: kept the vectors of {len(words) - len(new)} words, '
@@ -75,14 +85,15 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
             )
         self.load_state_dict(states['model'])
         self.start_from_file(self.net, new)
-        return states
 
     def check_shape(self, path: str, saved: dict[str, Any]) -> None:
         """Refuse weights of another shape. With other heads they would load, but mean something else."""
+        defaults = asdict(type(self.shape)())
         for name, wanted in asdict(self.shape).items():
-            if name not in TRAINING_ONLY and saved[name] != wanted:
+            trained = saved.get(name, defaults[name])  # files of before a field existed lack it
+            if name not in TRAINING_ONLY and trained != wanted:
                 raise UserError(
-                    f'{path} was trained with --memnet-{name.replace("_", "-")} {saved[name]}, this is {wanted}: give '
+                    f'{path} was trained with --memnet-{name.replace("_", "-")} {trained}, this is {wanted}: give '
                     'the flags that it was trained with'
                 )
 

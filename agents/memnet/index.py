@@ -1,9 +1,10 @@
 """An index of a file of up to millions of responses, to choose a reply from.
 
-Shapes: K responses of the index; d size of an encoding.
+Shapes: K responses of the index, with at most W distinct words; d size of an encoding, V words of the dictionary.
 
 The folder of an index holds `texts.txt` and `starts.npy` (where each line begins), `vectors.f32` (K, d), `codes.i8` and
-`margins.npy` (see `scan.py`), and `stamp.json`: checksums of everything that the index was made from, and of its files.
+`margins.npy` (see `scan.py`), for a network with a lexical term `words.npy` (K, W), and `stamp.json`: checksums of
+everything that the index was made from, and of its files.
 Every process that opens an index checks the files and builds what is damaged again. This reads all of them once: 0.3 s
 a gigabyte, and the time of the disk.
 """
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from parlai_persona.agents.memnet.batches import Line, batch_texts
+from parlai_persona.agents.memnet.batches import Line, batch_texts, pad_rows
 from parlai_persona.agents.memnet.candidates import Ranked
-from parlai_persona.agents.memnet.model import MemNet
+from parlai_persona.agents.memnet.lexical import Lexical
+from parlai_persona.agents.memnet.model import PersonaMemory
 from parlai_persona.errors import UserError
 from parlai_persona.files import draft, open_text, write_array
 from parlai_persona.models.checksums import digest, file_blocks, fingerprint
@@ -41,6 +43,7 @@ from parlai_persona.prepared import (
 
 CHUNK = 8192  # lines encoded and written at a time; an interruption loses at most these
 TEXTS, VECTORS, CODES = ('texts.txt', 'starts.npy'), ('vectors.f32',), ('codes.i8', 'margins.npy')
+WORDS = ('words.npy',)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class IndexBuilder:
     tokens: int  # longer responses are left out
     look_up: Callable[[str], list[int]]
     words: list[str]  # everything that decides about `look_up`
-    net: MemNet
+    net: PersonaMemory
 
     @property
     def finished(self) -> Path:
@@ -72,20 +75,25 @@ class IndexBuilder:
             raise UserError(f'--memnet-candidates {self.source}: no such file; expected a response a line')
         with exclusive(self.finished):  # until all files are mapped: then they outlive a newer index of the same name
             self.build()
-            return CandidateIndex(self.finished, self.net.size)
+            return CandidateIndex(self.finished, self.net.size, self.net.lexical)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The files that are written before the vectors."""
+        return TEXTS if self.net.lexical is None else TEXTS + WORDS
 
     def build(self) -> None:
         """Build what is missing, out of date or damaged."""
         made_from = self.made_from()
-        reason = fault(self.finished, made_from, TEXTS + VECTORS)
+        reason = fault(self.finished, made_from, self.texts + VECTORS)
         if reason:
             if self.finished.exists():
                 logging.info(f'{self.finished}: {reason}; building it again')
-            if fault(self.part, made_from, TEXTS):
+            if fault(self.part, made_from, self.texts):
                 shutil.rmtree(self.part, ignore_errors=True)
                 self.write_texts()
                 write_stamp(self.part, made_from)
-                add_checksums(self.part, TEXTS)
+                add_checksums(self.part, self.texts)
             self.write_vectors()
             add_checksums(self.part, VECTORS)
             shutil.rmtree(self.finished, ignore_errors=True)
@@ -93,9 +101,8 @@ class IndexBuilder:
         write_codes(self.finished, self.net.size)
 
     def made_from(self) -> dict[str, str | int]:
-        weights = {**self.net.response.state_dict(), 'embedding': self.net.embedding.weight}
         return {
-            'weights': fingerprint(weights),
+            'weights': fingerprint(self.net.response_weights()),
             'words': digest(word.encode() + b'\n' for word in self.words),
             'file': digest(file_blocks(self.source)),
             'tokens': self.tokens,
@@ -104,20 +111,22 @@ class IndexBuilder:
 
     def write_texts(self) -> None:
         """Write the distinct lines that are neither empty nor too long."""
-        kept: dict[str, None] = {}
+        kept: dict[str, np.ndarray] = {}
         count = 0
         with open_text(self.source) as file:
             for text in tqdm(file, f'reading {self.source.name}', unit=' lines', unit_scale=True, disable=None):
                 text = ' '.join(text.split())
                 count += 1
-                if text and text not in kept and 0 < len(self.look_up(text)) <= self.tokens:
-                    kept[text] = None
+                if text and text not in kept and 0 < len(words := self.look_up(text)) <= self.tokens:
+                    kept[text] = np.unique(np.array(words, np.int32))
         if not kept:
             raise UserError(
                 f'{self.source}: saw {count} lines, none of 1 to {self.tokens} words: raise --memnet-candidate-tokens'
             )
         logging.info(f'{self.source}: kept {len(kept)} of {count} lines, distinct and of 1 to {self.tokens} words')
         write_lines(self.part / TEXTS[0], self.part / TEXTS[1], kept)
+        if self.net.lexical is not None:
+            write_array(self.part / WORDS[0], pad_rows([*kept.values()], len(self.net.lexical.having))[0].int().numpy())
 
     def write_vectors(self) -> None:
         """Encode the texts chunk by chunk, after the chunks that are already there."""
@@ -158,7 +167,7 @@ def write_codes(folder: Path, size: int) -> None:
 class CandidateIndex:
     """A finished index. Its files are mapped into memory, and read as needed."""
 
-    def __init__(self, folder: Path, size: int):
+    def __init__(self, folder: Path, size: int, lexical: Lexical | None = None):
         self.texts = Lines(folder / TEXTS[0], folder / TEXTS[1])
         self.vectors = map_matrix(folder / 'vectors.f32', np.float32, len(self), size)
         self.codes = None
@@ -167,32 +176,50 @@ class CandidateIndex:
             self.codes = map_matrix(folder / 'codes.i8', np.int8, len(self), size)
             self.margins = np.load(folder / 'margins.npy')
             self.low, self.high = (np.empty(len(self), np.float32) for _ in range(2))
+        if lexical is not None:
+            self.words = np.load(folder / WORDS[0], mmap_mode='c')  # numbers from V on are padding
+            self.idf = np.append(lexical.idf().cpu().numpy(), np.float32(0))
+            self.lengths = np.sqrt(self.sums(self.idf**2)).clip(np.finfo(np.float32).tiny)  # (K,)
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def search(self, u: Tensor, count: int) -> Ranked:
-        """Return the `count` responses that score highest with u (d,).
+    def search(self, u: Tensor, count: int, query: np.ndarray | None = None) -> Ranked:
+        """Return the `count` responses that score highest with u (d,), and by their words with the query (V,).
 
         The result is that of float32 products with all responses; bounds spare most of these products.
         """
         q, count = u.numpy().astype(np.float32), min(count, len(self))
+        lexical = np.float32(0) if query is None else self.lexical_scores(query)
         if self.codes is None or not np.isfinite(q).all():
-            top = (torch.from_numpy(self.vectors) @ torch.from_numpy(q)).topk(count)
+            products = (torch.from_numpy(self.vectors) @ torch.from_numpy(q)).numpy() + lexical
+            top = torch.from_numpy(products).topk(count)
             numbers, scores = top.indices.numpy(), top.values.numpy()
         else:
-            possible = self.possible(q, count)
-            products = self.vectors[possible] @ q
+            possible = self.possible(q, count, lexical)
+            products = self.vectors[possible] @ q + (lexical if query is None else lexical[possible])
             order = np.argsort(-products, kind='stable')[:count]
             numbers, scores = possible[order], products[order]
         return [(self.texts[number], score) for number, score in zip(numbers, scores.tolist(), strict=True)]
 
-    def possible(self, q: np.ndarray, count: int) -> np.ndarray:
+    def possible(self, q: np.ndarray, count: int, lexical: np.ndarray | np.float32) -> np.ndarray:
         """Return the responses that may be among the best `count`, judged by the bounds on their scores."""
         assert self.scan is not None
         self.scan.bounds(self.codes, self.margins, q, np.float32(np.linalg.norm(q)), self.low, self.high)
+        self.low += lexical
+        self.high += lexical
         least = torch.from_numpy(self.low).topk(count).values[-1].item()
         return np.flatnonzero(self.high >= least)
+
+    def lexical_scores(self, query: np.ndarray) -> np.ndarray:
+        """Return what words in common with the query (V,) add to the scores: (K,)."""
+        return self.sums(np.append(query, np.float32(0)) * self.idf) / self.lengths
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over the words of each response; `values` (V + 1,) ends with that of padding."""
+        if self.scan:
+            return self.scan.sums(self.words, values)
+        return values[self.words].sum(1)
 
 
 def map_matrix(path: Path, kind: type, rows: int, size: int) -> np.ndarray:

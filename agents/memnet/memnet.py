@@ -1,56 +1,42 @@
 """`-m persona:memnet`: picks responses by a persona memory network (Mazaré et al. 2018).
 
-This is the ParlAI side: flags, messages, candidates, metrics. The network and its loss are in `model.py`.
+This is the ParlAI side: flags, messages, candidates, metrics. The network is in `model.py`, its loss in `losses.py`.
 """
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import parlai.utils.logging as logging
 import torch
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
-from parlai.core.torch_agent import Batch, Output, TorchAgent
-from parlai.utils.io import PathManager
+from parlai.core.torch_agent import Batch, Output
 from torch import Tensor
 
 from parlai_persona import fields
-from parlai_persona.agents.memnet.batches import Example, Line, Memory, Texts, batch_personas, batch_texts, cached_lines
-from parlai_persona.agents.memnet.candidates import EncodingCache, ListedCandidates
+from parlai_persona.agents.memnet.batches import (
+    Example,
+    Line,
+    Memory,
+    Texts,
+    batch_personas,
+    batch_texts,
+    cached_lines,
+    pad_rows,
+)
+from parlai_persona.agents.memnet.candidates import EncodingCache, ListedCandidates, ListsCandidates, Ranked
 from parlai_persona.agents.memnet.checkpoint import SavesWords
+from parlai_persona.agents.memnet.encoders import Shape
 from parlai_persona.agents.memnet.index import CandidateIndex, IndexBuilder
-from parlai_persona.agents.memnet.model import MemNet, Shape, losses_and_ranks, mean_loss, scores_in_batch
-from parlai_persona.errors import UserError
-from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.agents.memnet.losses import losses_and_ranks, mean_loss, rows_of_all, scores_in_batch
+from parlai_persona.agents.memnet.model import MemNet, PersonaMemory
+from parlai_persona.agents.memnet.options import PREFIX, WordReading, refuse_flags
+from parlai_persona.flags import add_flags, from_opt
 from parlai_persona.models.history import ContextHistory, TextHistory
 from parlai_persona.models.network import device_of
 
-PREFIX = 'memnet'
 SHARED = ('lines', 'response_encodings', 'index')
-NO_EFFECT = {  # ParlAI's flags that this agent does not read -> what to do instead
-    **dict.fromkeys(['person_tokens', 'split_lines', 'history_reversed', 'dynamic_batching'], 'leave it out'),
-    **dict.fromkeys(['data_parallel', 'model_parallel'], 'use multiprocessing_train'),
-    'embedding_type': 'give --memnet-vectors a file',
-}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options of what the agent reads."""
-
-    sentences: int = flag(100, 'number of persona sentences to read, the first ones (N of Table 3); 0: none', least=0)
-    vectors: str | None = flag(
-        None, 'text file of word vectors to start from (GloVe, fastText; .txt, .vec, .gz)', metavar='FILE'
-    )
-    candidates: str | None = flag(
-        None,
-        'file of responses, one a line, up to millions (.gz works): evaluation and chats choose from these (Table 2)',
-        metavar='FILE',
-    )
-    candidate_tokens: int = flag(10, 'words; longer lines of --memnet-candidates are left out (Table 2)', least=1)
 
 
 class DialogueHistory(TextHistory, ContextHistory):
@@ -69,13 +55,17 @@ class DialogueHistory(TextHistory, ContextHistory):
         self.said.update(text.split('\n'))
 
 
-class MemnetAgent(SavesWords):
+class MemnetAgent(SavesWords, ListsCandidates):
     """Encodes the context with its persona and the responses; dot products rank the responses."""
+
+    OPTIONS: tuple[type, type] = (Shape, WordReading)
+    shape: Any
+    reading: Any
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
-        add_flags(parser.add_argument_group('Persona memory network'), PREFIX, Shape, Reading)
+        add_flags(parser.add_argument_group('Persona memory network'), PREFIX, *cls.OPTIONS)
         parser.set_defaults(
             optimizer='adamax',
             learningrate=8e-4,
@@ -94,29 +84,45 @@ class MemnetAgent(SavesWords):
         return DialogueHistory
 
     def __init__(self, opt: Opt, shared=None):
-        self.shape, self.reading = (from_opt(kind, opt, PREFIX) for kind in (Shape, Reading))
-        self.vectors_file = self.reading.vectors
+        self.shape, self.reading = (from_opt(kind, opt, PREFIX) for kind in self.OPTIONS)
         refuse_flags(opt)
         super().__init__(opt, shared)
         if shared:
             for name in SHARED:
                 setattr(self, name, shared[name])
             return
+        self.prepare_network()
+        text, label = self.most_words(self.text_truncate), self.most_words(self.label_truncate)
         self.lines = {
-            'context': cached_lines(self.dict.txt2vec, self.text_truncate, keep_end=True),
-            'sentence': cached_lines(self.dict.txt2vec, self.text_truncate),
-            'response': cached_lines(self.dict.txt2vec, self.label_truncate),
+            'context': cached_lines(self.dict.txt2vec, text, keep_end=True),
+            'sentence': cached_lines(self.dict.txt2vec, text),
+            'response': cached_lines(self.dict.txt2vec, label),
         }
         self.response_encodings = EncodingCache()
         self.index = None
         if self.reading.candidates and not self._should_initialize_optimizer():
             self.index = self.open_index()
 
-    def build_model(self) -> MemNet:
-        net = MemNet(self.shape, len(self.dict), self.NULL_IDX)
+    def prepare_network(self) -> None:
+        """Do what a network needs before it is used."""
+
+    def most_words(self, truncate: int | None) -> int | None:
+        """Return how many words of a text the network can read, of those that a flag allows."""
+        return truncate
+
+    @property
+    def vectors_file(self) -> str | None:
+        return self.reading.vectors
+
+    def build_model(self) -> PersonaMemory:
+        net = MemNet(self.shape, len(self.dict), self.NULL_IDX, self.unknown_word())
         if not self.starts_from:
             self.start_from_file(net, self.words())
         return net
+
+    def unknown_word(self) -> int | None:
+        """Return the number of all words that the dictionary lacks, if it has one."""
+        return self.dict.tok2ind.get(self.dict.unk_token)
 
     def share(self) -> dict[str, Any]:
         return {**super().share(), **{name: getattr(self, name) for name in SHARED}}
@@ -169,20 +175,44 @@ class MemnetAgent(SavesWords):
         self.zero_grad()
         contexts = self.texts([example.context for example in batch.examples])
         personas = self.personas(batch.examples)
+        labels = self.responses([example.label for example in batch.examples])
+        label_words = self.count_words(labels)
         if self.candidates == 'batch':  # the responses of the batch, from all processes
-            responses = self.responses([example.label for example in batch.examples])
-            u, y = self.model(contexts, personas, self.texts(responses))
-            numbers = torch.tensor([response.number() for response in responses], device=u.device)
-            scores, own = scores_in_batch(u, y, numbers)
+            u, y = self.model(contexts, personas, self.texts(labels))
+            numbers = torch.tensor([label.number() for label in labels], device=u.device)
+            scores, own = scores_in_batch(u, y, numbers, self.lexical_scores(batch.examples, label_words))
         else:
             listed = self.listed_candidates(batch, self.candidates)
-            u, y = self.model(contexts, personas, self.texts(self.responses(listed.replies)))
-            scores, own = listed.scores(u, y), listed.own.to(u.device)
+            replies = self.responses(listed.replies)
+            u, y = self.model(contexts, personas, self.texts(replies))
+            lexical = self.lexical_scores(batch.examples, self.word_rows(replies))
+            scores, own = listed.scores(u, y, lexical), listed.own.to(u.device)
         losses, ranks = losses_and_ranks(scores, own)
         self.backward(mean_loss(losses))
         self.update_params()
         self.record_labels(own, loss=losses, train_accuracy=(ranks == 1).float(), mrr=1 / ranks)
         return None
+
+    def word_rows(self, lines: list[Line]) -> Tensor:
+        """Return the words of some texts, padded with -1: (len(lines), W)."""
+        return pad_rows([line.words for line in lines], -1)[0].to(device_of(self.net))
+
+    def count_words(self, labels: list[Line]) -> Tensor | None:
+        """Count the words of the labels of all processes for the lexical term, if there is one; return them (R, W)."""
+        if self.net.lexical is None:
+            return None
+        words = rows_of_all(self.word_rows(labels))
+        self.net.lexical.count(words)
+        return words
+
+    def lexical_scores(self, examples: list[Example], responses: Tensor | None) -> Tensor | None:
+        """Return what the words in common add to the scores (B, R), if they do."""
+        return None if self.net.lexical is None else self.net.lexical(self.queries(examples), responses)
+
+    def queries(self, examples: list[Example]) -> Tensor:
+        """Return the words of persona and context, padded with -1: (B, W)."""
+        rows = [example.words(self.shape.persona) for example in examples]
+        return pad_rows(rows, -1)[0].to(device_of(self.net))
 
     def record_labels(self, own: Tensor, **metrics: Tensor) -> None:
         """Record a value for each example that has its label among the candidates (`own` is not -1)."""
@@ -200,7 +230,7 @@ class MemnetAgent(SavesWords):
         batch['u'], weights = self.recall(batch)
         count = self.rank_top_k if self.rank_top_k > 0 else self.opt['cap_num_predictions']
         if self.index:
-            ranked = [self.index.search(u, count) for u in batch.u.float().cpu()]
+            ranked = self.search_index(self.index, batch, count)
         else:
             listed = self.listed_candidates(batch, self.eval_candidates)
             scores, own = self.score_candidates(batch, listed), listed.own.to(device_of(self.net))
@@ -229,65 +259,17 @@ class MemnetAgent(SavesWords):
 
     def score_candidates(self, batch: Batch, cand_vecs: ListedCandidates, cand_encs: Tensor | None = None) -> Tensor:
         """Return the scores (B, C) of the listed candidates with `batch.u`."""
-        y = self.response_encodings.encode(self.net, self.responses(cand_vecs.replies))
-        return cand_vecs.scores(batch.u, y)
+        replies = self.responses(cand_vecs.replies)
+        y = self.response_encodings.encode(self.net, replies)
+        return cand_vecs.scores(batch.u, y, self.lexical_scores(batch.examples, self.word_rows(replies)))
 
-    def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
-        """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
-        labels = [example.label for example in batch.examples]
-        if source == 'batch':
-            return ListedCandidates.of_all([label for label in labels if label is not None], labels)
-        if source != 'fixed' and not all(batch.candidates):
-            raise UserError(
-                f'--{"eval-" * (not batch.is_training)}candidates is {source}, and a message has no label_candidates: '
-                'choose batch or fixed, or give --memnet-candidates'
-            )
-        if source == 'fixed':
-            listed = ListedCandidates.of_all(self.fixed_candidates, labels)
-        elif source == 'batch-all-cands':
-            listed = ListedCandidates.of_all([reply for replies in batch.candidates for reply in replies], labels)
-        else:
-            listed = ListedCandidates.of_each(batch.candidates, labels)
-        missing = [
-            label for label, own in zip(labels, listed.own.tolist(), strict=True) if own < 0 and label is not None
-        ]
-        if missing and (self.is_training or not self.ignore_bad_candidates):
-            where = 'the fixed candidates' if source == 'fixed' else 'its label_candidates'
-            raise UserError(
-                f'the label {missing[0]!r} is not among {where}; in an evaluation --ignore-bad-candidates true counts '
-                'such an example as wrong'
-            )
-        return listed
-
-    def set_interactive_mode(self, mode, shared=False) -> None:
-        """Do as ParlAI does, but with a file of candidates make no list of all labels of the task."""
-        if mode and self.reading.candidates:
-            TorchAgent.set_interactive_mode(self, mode, shared)
-            self.ignore_bad_candidates = True
-        else:
-            super().set_interactive_mode(mode, shared)
-
-    def get_task_candidates_path(self) -> str:
-        """Prefer the replies that were published with the model to a list of all labels of the task."""
-        published = f'{self.opt["model_file"]}.replies'
-        return published if PathManager.exists(published) else super().get_task_candidates_path()
-
-    def set_fixed_candidates(self, shared) -> None:
-        """Read the lines of `--fixed-candidates-path`, or of the task's file.
-
-        ParlAI would keep their vectors in files, which become wrong when the weights change.
-        """
-        if shared:
-            super().set_fixed_candidates(shared)
-            return
-        self.fixed_candidates = self.fixed_candidate_vecs = self.fixed_candidate_encs = None
-        self.num_fixed_candidates = 0
-        if 'fixed' in (self.candidates, self.eval_candidates):
-            path = self.fixed_candidates_path or self.get_task_candidates_path()
-            with PathManager.open(path, 'r', encoding='utf-8') as file:
-                self.fixed_candidates = list(dict.fromkeys(line.strip() for line in file if line.strip()))
-            self.num_fixed_candidates = len(self.fixed_candidates)
-            logging.info(f'{self.num_fixed_candidates} candidates in {path}')
+    def search_index(self, index: CandidateIndex, batch: Batch, count: int) -> list[Ranked]:
+        """Return the best `count` responses of the index for each example."""
+        u = batch.u.float().cpu()
+        if self.net.lexical is None:
+            return [index.search(one, count) for one in u]
+        queries = self.net.lexical.queries(self.queries(batch.examples)).cpu()
+        return [index.search(one, count, query.numpy()) for one, query in zip(u, queries, strict=True)]
 
     def open_index(self) -> CandidateIndex:
         """Open the index of `--memnet-candidates`. The first process to come builds it, unless it is up to date."""
@@ -302,12 +284,3 @@ def sentence_weights(persona: list[Line], row: list[float]) -> list[float]:
     first = {line.key: place for place, line in reversed([*enumerate(persona)]) if line.key}
     weights = iter(row)
     return [next(weights) if first.get(line.key) == place else 0.0 for place, line in enumerate(persona)]
-
-
-def refuse_flags(opt: Opt) -> None:
-    """Refuse flags that would have no effect."""
-    for name, instead in NO_EFFECT.items():
-        if opt.get(name) not in (None, False, 'random'):
-            raise UserError(f'--{name.replace("_", "-")} is {opt[name]}; persona:memnet does not know it: {instead}')
-    if 'vocab' in (opt['candidates'], opt['eval_candidates'], opt['interactive_candidates']):
-        raise UserError('candidates are vocab; persona:memnet chooses among responses: batch, inline or fixed')

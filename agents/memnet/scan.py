@@ -38,3 +38,15 @@ def bounds(codes, margins, q, length, low, high):
             middle, width = total * margins[row, 0], margins[row, 1] * length
             low[row] = middle - width
             high[row] = middle + width
+
+
+@njit(cache=True, fastmath=True, nogil=True, parallel=True)
+def sums(words, values):
+    """Return the sum of the values (V,) of the words in each row: (K, W) -> (K,)."""
+    total = np.empty(words.shape[0], np.float32)
+    for i in prange(words.shape[0]):
+        row = np.float32(0)
+        for j in range(words.shape[1]):
+            row += values[words[i, j]]
+        total[i] = row
+    return total

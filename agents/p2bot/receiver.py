@@ -18,7 +18,7 @@ from torch import Tensor
 
 from parlai_persona.agents.p2bot import perception
 from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, numbered, padded
-from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source, encoder_place
+from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.network import unwrapped
 from parlai_persona.models.precision import Precision, autocast, report_gain
@@ -106,7 +106,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         return unwrapped(self.model)
 
     def build_model(self) -> Encoders:
-        where, revision = encoder_place(self.opt)
+        where, revision = SentenceDictionary.place(self.opt)
         found = load('encoder', where, revision, FLAG)
         if getattr(found.model, 'pooler', None) is not None:
             found.model.pooler = None  # it reads the first token alone, and nothing reads it

@@ -1,6 +1,6 @@
 """Measure persona:memnet beside ParlAI's biencoder, and tables 1, 3 and 4 of Mazaré et al. 2018 on the data at hand.
 
-    python -m benchmarks.memnet.quality --datapath data                       # all of it, about two hours on one core
+    python -m benchmarks.memnet.quality --datapath data                       # all of it, about five hours on one core
     python -m benchmarks.memnet.quality --datapath data --only personachat sample
     make results                                                              # RESULTS.md
 
@@ -35,6 +35,12 @@ TINY = (
     '-m persona:memnet --memnet-embedding-size 64 --memnet-layers 1 --memnet-heads 2 --memnet-ffn-size 128 '
     '--optimizer adam -lr 0.002 -bs 32 --dict-tokenizer re -vmt hits@1 -vmm max'
 )
+PRETRAINED = '-o persona:memnet/minilm'  # 222 steps
+# Candidates are ranked by the lexical term: against its weight, the dot products of a network do not count.
+TF_IDF = (
+    '-m persona:memnet --memnet-encoder bow --memnet-embedding-size 2 --memnet-lexical 1e6 --optimizer sgd -lr 0 '
+    '-bs 64 --dict-tokenizer re --dict-lower true'
+)
 COMMENTS = ' --dict-lower true --dict-minfreq 2 -lr 0.001'  # comments write names, and use half of their words once
 ENCODERS = {
     'transformer': '',
@@ -53,6 +59,7 @@ class Network(NamedTuple):
     epochs: int
     selection: str = 'rules'
     start: str = ''  # name of the network that training begins with
+    preset: bool = False  # whether the flags say how long to train, and when to validate
 
 
 # ------------------------------------------------------------------------------------------------ networks
@@ -64,6 +71,10 @@ def personachat(side: str = 'self') -> Network:
 
 def ablated(kind: str, flags: str) -> Network:
     return Network(f'personachat-{kind.replace(" ", "-")}', PERSONACHAT, f'{MEMNET} {flags}', 10)
+
+
+def pretrained(name: str, flags: str) -> Network:
+    return Network(f'personachat-{name}', PERSONACHAT, PRETRAINED + flags, 1, preset=True)
 
 
 def biencoder() -> Network:
@@ -104,6 +115,28 @@ TABLES: dict[str, list[tuple[str, Network, str]]] = {
     'ablation': [  # what helps on little data
         ('memnet transformer, random start', ablated('random start', '--memnet-persona-start random'), PERSONACHAT),
         ('memnet transformer, dropout 0.4', ablated('dropout 0.4', '--memnet-dropout 0.4'), PERSONACHAT),
+    ],
+    'pretrained': [
+        ('memnet MiniLM + TF-IDF', pretrained('minilm-self', ''), PERSONACHAT),
+        ('memnet MiniLM + TF-IDF, no persona', pretrained('minilm-none', SIDES['none'][1]), PERSONACHAT),
+        ('TF-IDF of memnet', Network('personachat-tfidf-self', PERSONACHAT, TF_IDF, 1), PERSONACHAT),
+        (
+            'TF-IDF of memnet, no persona',
+            Network('personachat-tfidf-none', PERSONACHAT, TF_IDF + SIDES['none'][1], 1),
+            PERSONACHAT,
+        ),
+        (
+            'MiniLM as it is',
+            pretrained('minilm-untrained', ' --memnet-lexical 0 -lr 0 --max-train-steps 1'),
+            PERSONACHAT,
+        ),
+        ('memnet transformer + TF-IDF', ablated('tfidf', '--memnet-lexical 20'), PERSONACHAT),
+        ('memnet MiniLM', pretrained('minilm-alone', ' --memnet-lexical 0'), PERSONACHAT),
+        (
+            'memnet MiniLM, no persona',
+            pretrained('minilm-alone-none', f' --memnet-lexical 0{SIDES["none"][1]}'),
+            PERSONACHAT,
+        ),
     ],
     'sample': [
         (f'memnet transformer{", inline candidates" * inline}{end}', sample(side, inline), SAMPLE)
@@ -147,8 +180,11 @@ def columns(task: str, datapath: str) -> tuple[str, str, str]:
 def job(method: str, network: Network, task: str, seed: int, datapath: str) -> Job:
     model = model_file(OUT, network.name, seed)
     start = f' --init-model {model_file(OUT, network.start, seed)}' if network.start else ''
-    flags = f'{network.flags.replace("{start}", start)} --num-epochs {network.epochs}'
-    train = training(task_flags(network.task, network.selection, datapath), flags, seed, model)
+    source, flags = task_flags(network.task, network.selection, datapath), network.flags.replace('{start}', start)
+    if network.preset:
+        train = f'parlai train_model {source} {flags} --seed {seed} -mf {model}'
+    else:
+        train = training(source, f'{flags} --num-epochs {network.epochs}', seed, model)
     where, (_, data, split) = task_flags(task, network.selection, datapath), columns(task, datapath)
     report = model.with_name(f'{task.split(":")[1]}.json')
     evaluate = f'parlai eval_model {where} -dt {split} -mf {model} -bs 64 --report-filename {report}'

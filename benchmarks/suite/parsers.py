@@ -157,7 +157,7 @@ def options() -> Parser:
 def preset() -> Parser:
     from parlai.core.opt import Opt
 
-    from parlai_persona.agents.memnet.model import Shape
+    from parlai_persona.agents.memnet.encoders import Shape
     from parlai_persona.flags import from_opt
     from parlai_persona.tasks.reddit.pipeline.options import Options
 
