@@ -58,7 +58,7 @@ SOME_CASES = {'data': r'[\d,]+ pairs|Dialogue NLI evaluation cases'}
 RANKED = ('hits@1', 'hits@10', 'mrr')
 FULL_STEPS = 'Dialogue+Fine-tuning, full steps'
 MODES = ('primary', 'pretrain', 'joint', 'multitask', 'random_fixed', 'random_changing', 'learned')
-OTHER_RATES = tuple(f' (iterations {n}, alpha 5e-05, gamma 0.01, beta 4e-06, images centred)' for n in (5000, 6000))
+OTHER_RATES = ' (iterations 6000, alpha 5e-05, gamma 0.01, beta 4e-06, images centred)'
 PERCEIVED = {'split': 'valid, first half, (?P<personas>original|revised)(, all sentences)?'}
 FORESEEN = {'method': 'sentence .*'}
 NOT_FORESEEN = {'method': '(?!sentence ).*'}
@@ -101,7 +101,6 @@ SUMMARY = {
         ),
         metrics=RANKED,
     ),
-    'memnet_reddit': Table('memnet', where={'task': 'persona:reddit', 'method': r'(?!.*, N = ).*'}, metrics=RANKED),
     'meta_memnn': Table(
         'meta_memnn',
         MODE,
@@ -121,9 +120,8 @@ SUMMARY = {
         DIGITS,
         (
             *(f'meta_memnn mnist {mode}' for mode in ('ones', 'random_fixed', 'random_changing', 'learned')),
-            *(f'meta_memnn mnist learned{other}' for other in OTHER_RATES),
+            f'meta_memnn mnist learned{OTHER_RATES}',
             'meta_memnn mnist oracle',
-            f'meta_memnn mnist oracle{OTHER_RATES[-1]}',
         ),
         ('accuracy', 'weight_right', 'weight_wrong'),
     ),
