@@ -91,10 +91,12 @@ def untrained(agent: str) -> Callable[[int, str], Model]:
     return lambda seed, datapath: Model({}, agent)
 
 
-def memnet(seed: int, datapath: str) -> Model:
-    network = quality.personachat()
-    job = quality.job('', network, quality.PERSONACHAT, seed, datapath)
-    return trained(job, model_file(quality.OUT, network.name, seed))
+def memnet(network: quality.Network) -> Callable[[int, str], Model]:
+    def model(seed: int, datapath: str) -> Model:
+        job = quality.job('', network, quality.PERSONACHAT, seed, datapath)
+        return trained(job, model_file(quality.OUT, network.name, seed))
+
+    return model
 
 
 def pednet(key: str) -> Callable[[int, str], Model]:
@@ -171,7 +173,10 @@ ARMS = {
     'ir': Arm('ParlAI ir_baseline', RETRIEVER, baseline('ir_baseline'), trained=False, own_replies=LISTED),
     'parlai-memnn': Arm('ParlAI memnn', RETRIEVER, baseline('memnn'), flags=RANK, own_replies=FIXED, front=False),
     'biencoder': Arm('ParlAI biencoder', RETRIEVER, baseline('biencoder'), flags=RANK, own_replies=FIXED),
-    'memnet': Arm('persona:memnet', RETRIEVER, memnet, own_replies=FIXED),
+    'memnet': Arm('persona:memnet', RETRIEVER, memnet(quality.personachat()), own_replies=FIXED),
+    'memnet-minilm': Arm(
+        'persona:memnet/pretrained', RETRIEVER, memnet(quality.pretrained('minilm-self', '')), own_replies=FIXED
+    ),
     'parlai-seq2seq': Arm('ParlAI seq2seq', GENERATOR, baseline('seq2seq'), apart=UNKNOWN_WORDS, flags=BEAM),
     'parlai-transformer': Arm(
         'ParlAI transformer', GENERATOR, baseline('transformer'), apart=UNKNOWN_WORDS, flags=BEAM, front=False

@@ -30,6 +30,7 @@ AT_MOST = 40_000_000  # bytes of all models in the package
 DIALOGUES = '2,072 of the 8,939 training dialogues of Persona-Chat'
 PEOPLE_OF = f'{DIALOGUES}, both sides, by person'
 PERSONA_CHAT = 'Persona-Chat (Zhang et al. 2018; ConvAI2), CC BY 4.0'
+MINILM = 'all-MiniLM-L6-v2, Apache 2.0'
 BABI = 'bAbI dialog tasks (Bordes et al. 2017; Facebook), CC BY 3.0'
 PERSONALIZED = 'personalised bAbI (Joshi et al. 2017), CC BY 3.0'
 
@@ -102,6 +103,24 @@ RECIPES = (
         replies='parlai build_candidates -t persona:personachat',
     ),
     Recipe(
+        'memnet_minilm',
+        1,
+        About(
+            'Picks replies by its persona, and finds far better ones: the memory of memnet on MiniLM, with TF-IDF.',
+            'persona:memnet/pretrained',
+            'cc-by-4.0',
+            [PERSONA_CHAT, MINILM],
+            base='sentence-transformers/all-MiniLM-L6-v2',
+            data=DIALOGUES,
+            command='parlai train_model -o persona:memnet/minilm',
+            seed=1,
+            evaluate='parlai eval_model -t persona:personachat -dt valid',
+            metric='hits@1',
+            tolerance=0.005,
+        ),
+        replies='parlai build_candidates -t persona:personachat',
+    ),
+    Recipe(
         'pednet',
         1,
         About(
@@ -159,7 +178,7 @@ RECIPES = (
             "Perceives a speaker's persona in what they say.",
             'persona:p2bot/receiver',
             'cc-by-4.0',
-            [PERSONA_CHAT, 'all-MiniLM-L6-v2, Apache 2.0'],
+            [PERSONA_CHAT, MINILM],
             base='sentence-transformers/all-MiniLM-L6-v2',
             data=DIALOGUES,
             command='parlai train_model -o persona:p2bot/receiver_cpu --p2bot-receiver-train lora -lr 0.0005',
