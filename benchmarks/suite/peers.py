@@ -6,6 +6,9 @@ python -m benchmarks.suite.peers --datapath data --outfile replies.txt    # the 
 """
 
 import argparse
+import csv
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,6 @@ from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 
-from benchmarks.p2bot import published
 from benchmarks.suite import tfidf
 from parlai_persona import fields
 from parlai_persona.data.other_task import episodes, teacher
@@ -24,6 +26,7 @@ from parlai_persona.files import draft
 
 VECTORIZER = 'TF-IDF, characters'  # the better one of tfidf.py
 RANKED = 100  # candidates that a message lists
+Pair = tuple[Message, str]  # a message, and what a system says to it
 
 
 class TfidfAgent(Agent):
@@ -88,11 +91,35 @@ def replies_of(opt: Opt, path: Path) -> dict[tuple[str, int], str]:
     """Return the published replies to the valid split, by dialogue and turn."""
     plain = Opt({**opt, 'persona_metrics': False})
     messages = [message for turns in episodes(teacher(plain, opt['task'], 'valid')) for message in turns]
-    if path.suffix == '.tsv':
-        pairs = published.lmedr(messages, path)
-    else:
-        pairs = published.zero_shot(messages, path.with_name('prompts.csv'), path)
+    one_each = path.suffix == '.tsv'
+    pairs = lmedr(messages, path) if one_each else zero_shot(messages, path.with_name('prompts.csv'), path)
     return {(message[fields.DIALOGUE_ID], message[fields.TURN]): text for message, text in pairs}
+
+
+def lmedr(messages: list[Message], path: Path) -> Iterator[Pair]:
+    """Yield the replies of LMEDR's file, which has a row for each example of the valid split."""
+    with path.open(encoding='utf-8', newline='') as lines:
+        rows = list(csv.DictReader(lines, delimiter='\t'))
+    if len(rows) != len(messages):
+        raise SystemExit(f'{path}: saw {len(rows)} rows, expected {len(messages)}, one for each valid example')
+    for number, (message, row) in enumerate(zip(messages, rows, strict=True)):
+        if letters(row['query']) != letters(message['text'].rpartition('\n')[2]):
+            raise SystemExit(f'{path}, row {number + 1}: saw {row["query"]!r}, expected {message["text"]!r}')
+        yield message, row['response'].strip()
+
+
+def zero_shot(messages: list[Message], prompts: Path, path: Path) -> Iterator[Pair]:
+    """Yield the replies to the prompts whose last message and reply are in the valid split, compared by letters."""
+    known = {(letters(one['text'].rpartition('\n')[2]), letters(one['eval_labels'][0])): one for one in messages}
+    with prompts.open(encoding='utf-8', newline='') as asked, path.open(encoding='utf-8', newline='') as said:
+        for prompt, reply in zip(csv.DictReader(asked), csv.DictReader(said), strict=True):
+            key = tuple(letters(prompt[name].partition(': ')[2]) for name in ('context', 'act_response'))
+            if key in known:
+                yield known[key], (reply['gen_response'] or '').strip()
+
+
+def letters(text: str) -> str:
+    return re.sub('[^a-z]', '', text.lower())
 
 
 def main() -> None:
