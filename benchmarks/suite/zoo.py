@@ -129,11 +129,12 @@ RECIPES = (
             'cc-by-4.0',
             [PERSONA_CHAT],
             data=DIALOGUES,
-            command='parlai train_model -o persona:pednet/small',
+            command='parlai train_model -o persona:pednet/small --skip-generation false --validation-max-exs 1000 '
+            '--eval-batchsize 64 --short-final-eval true',
             seed=1,
-            evaluate='parlai eval_model -t persona:congeneric -dt valid --skip-generation true',
-            metric='ppl',
-            tolerance=0.2,
+            evaluate='parlai eval_model -t persona:congeneric -dt valid --skip-generation true -bs 64',
+            metric='ppl_word',
+            tolerance=0.3,
         ),
     ),
     Recipe(
