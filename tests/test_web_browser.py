@@ -22,6 +22,8 @@ from parlai.scripts.train_model import TrainModel
 from test_web import OPTIONS, Scripted, running
 
 import parlai_persona  # noqa: F401  registers persona:, before ParlAI is used
+from parlai_persona.models.packages import MINILM, SMOLLM2, packaged
+from parlai_persona.models.saved import NotLoaded
 from parlai_persona.web.guard import Guard
 from parlai_persona.web.models import Model
 from parlai_persona.web.options import Limits
@@ -254,6 +256,33 @@ def test_compare_and_watch(visit):
     page.locator('.said:not(.typing)').nth(5).wait_for()
     page.get_by_role('button', name='Keep going').click()
     picture(page, 'watch')
+
+
+@pytest.mark.slow
+def test_models_of_the_zoo(visit, start):
+    """Two models answer as the same persona, and a receiver says which sentence each answer sounds like."""
+    for package in (SMOLLM2, MINILM):
+        try:
+            packaged(package, '')
+        except NotLoaded as error:
+            pytest.skip(str(error))
+    names = [f'zoo:persona/{name}@1' for name in ('p2bot', 'memnet')]
+    server = start('-mf', names[0], '-mf', names[1], '--persona-receiver', 'zoo:persona/p2bot_receiver@1')
+    page = visit(server.address, viewport={'width': 1100, 'height': 1150})
+    page.get_by_role('button', name='Compare').click()
+    settled(page)
+    assert [page.locator('h2').nth(pane).inner_text() for pane in range(2)] == names
+    page.get_by_label("The model's persona").fill('i own two cats.\ni work as a nurse.\ni love to bake bread.')
+    page.get_by_role('button', name='Use').first.click()
+    settled(page)
+    for line in ('hello ! how are you today ?', 'what do you do for a living ?', 'do you have any pets ?'):
+        say(page, line)
+    page.get_by_role('button', name='Heat map').click()
+    tables = page.locator('#heat table')
+    playwright.expect(tables).to_have_count(2, timeout=PATIENCE * SECOND)
+    picture(page, 'zoo')
+    job = [float(cell) for cell in tables.first.locator('tr').nth(2).locator('td').all_inner_texts()]
+    assert job[1] == max(job[:3])  # of the sentences, the answer about the job sounds most like that of the job
 
 
 @pytest.mark.slow
