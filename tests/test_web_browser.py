@@ -180,9 +180,9 @@ def settled(page) -> None:
     playwright.expect(page.locator('#reset')).to_be_enabled(timeout=PATIENCE * SECOND)
 
 
-def picture(page, name: str) -> None:
+def picture(page, name: str, whole: bool = False) -> None:
     if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f'web-{name}.png')
+        page.screenshot(path=Path(PICTURES) / f'web-{name}.png', full_page=whole)
 
 
 def test_the_page_works_in_a_browser(visit):
@@ -268,7 +268,7 @@ def test_models_of_the_zoo(visit, start):
             pytest.skip(str(error))
     names = [f'zoo:persona/{name}@1' for name in ('p2bot', 'memnet')]
     server = start('-mf', names[0], '-mf', names[1], '--persona-receiver', 'zoo:persona/p2bot_receiver@1')
-    page = visit(server.address, viewport={'width': 1100, 'height': 1150})
+    page = visit(server.address, viewport={'width': 1100, 'height': 800})
     page.get_by_role('button', name='Compare').click()
     settled(page)
     assert [page.locator('h2').nth(pane).inner_text() for pane in range(2)] == names
@@ -280,7 +280,7 @@ def test_models_of_the_zoo(visit, start):
     page.get_by_role('button', name='Heat map').click()
     tables = page.locator('#heat table')
     playwright.expect(tables).to_have_count(2, timeout=PATIENCE * SECOND)
-    picture(page, 'zoo')
+    picture(page, 'zoo', whole=True)
     job = [float(cell) for cell in tables.first.locator('tr').nth(2).locator('td').all_inner_texts()]
     assert job[1] == max(job[:3])  # of the sentences, the answer about the job sounds most like that of the job
 
