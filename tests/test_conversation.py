@@ -244,6 +244,11 @@ def test_people_talk_in_the_task_that_another_one_is_made_of(name, tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_conversation_without_a_receiver_reads_no_data(tmp_path):
+    opt = Interactive.setup_args().parse_kwargs(task='persona:few_shot', model='repeat_query', datapath=str(tmp_path))
+    assert TaskContext(opt).perception is None and not [*tmp_path.iterdir()]
+
+
 # ----------------------------------------------------------------------------------------------- the terminal
 
 

@@ -19,7 +19,7 @@ from parlai_persona.data.other_task import OtherTaskTeacher
 from parlai_persona.data.personas import WAYS, NoPersonas, Persona, PersonaBook, PersonaError
 from parlai_persona.errors import UserError
 from parlai_persona.flags import flag, from_opt
-from parlai_persona.metrics.perception import Perception
+from parlai_persona.metrics.perception import Perception, from_options
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,13 @@ def spoken(opt: Mapping[str, Any]) -> Opt:
     teacher, world = load_teacher_module(task), load_world_module(task, interactive_task=True, num_agents=2)
     if not issubclass(teacher, OtherTaskTeacher) or hasattr(world, 'CONVERSATION'):
         return Opt(opt)
-    named = dict(part.split('=', 1) for part in task.split(':') if '=' in part)
-    return Opt({**opt, **named, 'task': from_opt(teacher.OPTIONS, {**opt, **named}, teacher.PREFIX).of})
+    named = with_named(opt)
+    return Opt({**named, 'task': from_opt(teacher.OPTIONS, named, teacher.PREFIX).of})
+
+
+def with_named(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options, with those in the name of the task (`persona:own:own_file=mine.txt`)."""
+    return {**opt, **dict(part.split('=', 1) for part in opt['task'].split(':') if '=' in part)}
 
 
 class TaskContext:
@@ -62,10 +67,10 @@ class TaskContext:
         plain.update(datatype=f'{fold}:stream' if fold != 'train' else 'train:evalmode:stream', interactive_task=False)
         return create_task_agent_from_taskname(plain)[0]
 
-    @property
+    @cached_property
     def perception(self) -> Perception | None:
-        """Return the judge that --persona-receiver asks for."""
-        return self.teacher.perception
+        """The judge that --persona-receiver asks for."""
+        return from_options(with_named(self.opt), lambda: self.teacher.personas())
 
     def dialogues(self) -> Iterable[Dialogue]:
         """Yield the dialogues of the task and split that the options name."""
