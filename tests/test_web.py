@@ -535,6 +535,19 @@ def test_the_command_knows_the_options_of_the_models_task(started, first, tmp_pa
     assert done.returncode == 0 and served, done.stderr
 
 
+def test_the_zoos_paml_becomes_someone_without_data(started, tmp_path):
+    done, (app,) = started('-mf', 'zoo:persona/paml@1', '--datapath', str(tmp_path))
+    with TestClient(app, base_url=f'http://{HOST}') as client:
+        while client.get('/api/state').json()['models'][0]['state'] not in ('ready', 'failed'):
+            time.sleep(0.01)
+        visitor = Visitor(client)
+        (pane,) = visitor.opened['panes']
+        assert pane['adapts'] and 'No persona was drawn' in pane['events'][0]['text']
+        dialogues = b'them: what do you do ?\nme: i am a baker .\n\nthem: do you have pets ?\nme: i have two cats .\n'
+        (pane,) = visitor.post('dialogues', dialogues)['panes']
+        assert 'Adapted to 2 dialogues' in pane['events'][0]['text']
+
+
 def test_the_command_prints_a_token_for_other_machines(started):
     done, _ = started('-m', 'repeat_query', '-t', 'persona:sample', '--host', '0.0.0.0')
     assert re.search(rf'  http://{socket.gethostname()}:\d+/\?token=\S{{16,}}\n', done.stdout)

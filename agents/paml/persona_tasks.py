@@ -47,6 +47,7 @@ class PersonaTasks(PersonaGenerator):
     """
 
     PREFIX = 'paml'
+    TALKS_IN = 'persona:few_shot'  # the task of a chat with a model that names none
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:

@@ -3,11 +3,13 @@
 import argparse
 from pathlib import Path
 
+from parlai.core.loader import load_agent_module
 from parlai.core.opt import Opt
 
 from parlai_persona.errors import UserError
+from parlai_persona.zoo import registry
 
-NO_DATA = 'persona:sample'  # for models that name no task, such as those of the zoo: it needs no data
+ZOO, ANY = 'zoo:persona/', 'persona:sample'
 
 
 class Files(argparse._StoreAction):  # ParlAI's `parse_kwargs` knows only argparse's own actions
@@ -25,10 +27,17 @@ class Files(argparse._StoreAction):  # ParlAI's `parse_kwargs` knows only argpar
 
 
 def task_of(file: str) -> str:
-    """Return the task that a model was trained on."""
+    """Return the task to talk in: that of the model's training, or one that suits its agent and needs no data."""
+    if file.startswith(ZOO):
+        return suitable_task(registry.find(file.removeprefix(ZOO)).about.agent)
     if file.startswith('zoo:'):
-        return NO_DATA
+        return ANY  # a model of ParlAI's zoo
     path = Path(f'{file}.opt')
     if not path.is_file():
         raise UserError(f'-mf {file}: saw no file {path}; expected the model file of a trained agent')
-    return Opt.load(str(path)).get('task') or NO_DATA
+    opt = Opt.load(str(path))
+    return opt.get('task') or suitable_task(opt['model'])
+
+
+def suitable_task(agent: str) -> str:
+    return getattr(load_agent_module(agent), 'TALKS_IN', ANY)

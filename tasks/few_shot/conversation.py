@@ -8,6 +8,7 @@ from parlai.core.message import Message
 
 from parlai_persona import fields
 from parlai_persona.chat.conversation import HELP, Conversation, Event, Note, listed
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.personas import DIGITS, PersonaError, has_words, numbered
 from parlai_persona.errors import UserError
 from parlai_persona.files import typed_path
@@ -38,6 +39,8 @@ class PersonConversation(Conversation):
         which = self.context.opt['person']
         try:
             return [*self.become(which), HELP]
+        except DataError:
+            raise  # a page goes on without a person, and takes a file
         except UserError as error:
             raise PersonaError(f'--person {which!r}: {error}') from None
 
