@@ -96,8 +96,9 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         command = f'parlai train_model {agent} {where} {arm.flags} --seed {1 if arm.of else seed} -mf {model}'
         train[' '.join(command.split())] = Path(f'{model}.valid')
         agent = f'-mf {model}'
+    program = 'python -m parlai' if 'benchmarks.' in agent else 'parlai'  # Python finds our modules in this folder
     evaluate = (
-        f'parlai eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid -bs 8 '
+        f'{program} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid -bs 8 '
         f'--num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
         f'--report-filename {report}'
     )
