@@ -79,6 +79,14 @@ SUMMARY = {
         (*('Dialogue', 'Dialogue+Fine-tuning', FULL_STEPS, f'{FULL_STEPS}, α = 0.45'), *('PAML', 'PAML, α = 0.45')),
         ('ppl_fold', 'bleu_fold', 'consistency_fold'),
     ),
+    'p2bot': Table(
+        'p2bot',
+        where={'split': r'valid, first 512 of 7,801 examples, (?P<personas>original|revised)'},
+        methods=('SmolLM2, zero-shot', 'S', 'LMEDR', 'Human'),
+        metrics=('hits@1', 'ppl_word', 'f1', 'consistency'),
+        across='personas',
+        paper=False,  # the published C of people is by another judge
+    ),
     'p2bot_receiver': Table(
         'p2bot_receiver', where=PERCEIVED, methods=RECEIVERS, metrics=('hits@1', 'mrr_sentences'), across='personas'
     ),

@@ -98,8 +98,8 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         agent = f'-mf {model}'
     program = 'python -m parlai' if 'benchmarks.' in agent else 'parlai'  # Python finds our modules in this folder
     evaluate = (
-        f'{program} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid -bs 8 '
-        f'--num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
+        f'{program} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid '
+        f'-bs 8 --num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
