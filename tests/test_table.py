@@ -44,6 +44,12 @@ def test_an_arm_loads_an_agent_or_the_model_that_it_trains(key: str):
     assert ('-mf' in words) == table.ARMS[key].trained
 
 
+@pytest.fixture(autouse=True)
+def known_size(monkeypatch):
+    """No test here reads the corpus, whose dialogues the rows of memnet count."""
+    monkeypatch.setattr(quality, 'training_dialogues', lambda datapath: 2072)
+
+
 def test_what_the_benchmarks_trained_is_not_trained_again():
     """A folder of a model belongs to one command, so the commands must be the same to the letter."""
     rankers = [network for _, network, _ in quality.TABLES['personachat'] + quality.TABLES['pretrained']]
