@@ -16,10 +16,9 @@ from parlai_persona.agents.memnet.memnet import MemnetAgent
 from parlai_persona.agents.memnet.model import PretrainedMemNet
 from parlai_persona.agents.memnet.options import Reading
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.models.encoder import WHAT, EncoderDictionary, Place, encoder_place
+from parlai_persona.models.encoder import WHAT, EncoderDictionary, Place, encoder_place, load_encoder
 from parlai_persona.models.packages import MINILM
 from parlai_persona.models.precision import Precision, report_gain, store_frozen
-from parlai_persona.models.pretrained import load
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
 
 PREFIX = 'memnet_pretrained'
@@ -81,10 +80,7 @@ class PretrainedAgent(SavesTrained, MemnetAgent):
         return room if truncate is None else min(truncate, room)
 
     def build_model(self) -> PretrainedMemNet:
-        where, revision = WordPieces.place(self.opt)
-        found = load('encoder', where, revision, FLAG)
-        if getattr(found.model, 'pooler', None) is not None:
-            found.model.pooler = None  # it reads the first token alone, and nothing reads it
+        found = load_encoder(WordPieces.place(self.opt), FLAG)
         self.stand_on(found)
         for module in found.model.modules():
             if isinstance(module, nn.Dropout):

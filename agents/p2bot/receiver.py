@@ -20,9 +20,9 @@ from parlai_persona.agents.p2bot import perception
 from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, numbered, padded
 from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source
 from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.encoder import load_encoder
 from parlai_persona.models.network import unwrapped
 from parlai_persona.models.precision import Precision, autocast, report_gain
-from parlai_persona.models.pretrained import load
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
 from parlai_persona.models.vector_cache import VectorCache
 
@@ -106,10 +106,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         return unwrapped(self.model)
 
     def build_model(self) -> Encoders:
-        where, revision = SentenceDictionary.place(self.opt)
-        found = load('encoder', where, revision, FLAG)
-        if getattr(found.model, 'pooler', None) is not None:
-            found.model.pooler = None  # it reads the first token alone, and nothing reads it
+        found = load_encoder(SentenceDictionary.place(self.opt), FLAG)
         self.stand_on(found)
         net = Encoders(found.model, self.receiver.shared, background=self.receiver.deviations > 0)
         for encoder in (found.model, *([] if self.receiver.shared else [net.persona])):

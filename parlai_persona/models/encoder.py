@@ -5,7 +5,7 @@ from typing import Any
 
 from parlai_persona.errors import UserError
 from parlai_persona.models.packages import MINILM, packaged
-from parlai_persona.models.pretrained import load_tokenizer
+from parlai_persona.models.pretrained import Pretrained, load, load_tokenizer
 from parlai_persona.models.tokenizer import PretrainedDictionary
 
 Place = tuple[str, str | None]
@@ -18,6 +18,14 @@ def encoder_place(encoder: str, revision: str | None, flag: str) -> Place:
         return str(packaged(MINILM, flag).parent), revision
     path = Path(encoder).expanduser()
     return str(path) if path.exists() else encoder, revision
+
+
+def load_encoder(place: Place, flag: str) -> Pretrained:
+    """Load an encoder for the states of all its tokens: without the pooler, which reads the first one alone."""
+    found = load('encoder', *place, flag)
+    if getattr(found.model, 'pooler', None) is not None:
+        found.model.pooler = None
+    return found
 
 
 class EncoderDictionary(PretrainedDictionary):

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,8 +12,7 @@ from torch import Tensor
 from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.formulas import words
-from parlai_persona.models import pretrained
-from parlai_persona.models.packages import MINILM, packaged
+from parlai_persona.models.encoder import encoder_place, load_encoder
 
 ENCODER_FLAG = '--congeneric-encoder'
 BATCH, LONGEST = 64, 128  # texts that are encoded together, and tokens of one
@@ -70,8 +68,7 @@ class Encoder(Labeller):
     """The cosine of two means over words of the second-to-last layer of an encoder (the paper: BERT)."""
 
     def __init__(self, where: str, device: str | None = None):
-        place = str(packaged(MINILM, ENCODER_FLAG).parent) if where == MINILM else where
-        self.model, self.tokenizer, _ = pretrained.load('encoder', folder_or_name(place), flag=ENCODER_FLAG)
+        self.model, self.tokenizer, _ = load_encoder(encoder_place(where, None, ENCODER_FLAG), ENCODER_FLAG)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(self.device)
         self.known: dict[str, Tensor] = {}
@@ -111,8 +108,3 @@ class Entailment(Labeller):
         found = [[next(chances)['entailment'] for _ in persona] for _, persona in pairs]
         self.classifier.known.clear()  # the pairs of a large data set would fill the memory
         return found
-
-
-def folder_or_name(where: str) -> str:
-    path = Path(where).expanduser()
-    return str(path) if path.exists() else where
