@@ -193,21 +193,24 @@ class MemnetAgent(SavesWords, ListsCandidates):
         self.record_labels(own, loss=losses, train_accuracy=(ranks == 1).float(), mrr=1 / ranks)
         return None
 
-    def word_rows(self, lines: list[Line]) -> Tensor:
-        """Return the words of some texts, padded with -1: (len(lines), W)."""
+    def word_rows(self, lines: list[Line]) -> Tensor | None:
+        """Return the words of some texts for the lexical term, if there is one, padded with -1: (len(lines), W)."""
+        if self.net.lexical is None:
+            return None
         return pad_rows([line.words for line in lines], -1)[0].to(device_of(self.net))
 
     def count_words(self, labels: list[Line]) -> Tensor | None:
         """Count the words of the labels of all processes for the lexical term, if there is one; return them (R, W)."""
-        if self.net.lexical is None:
+        own = self.word_rows(labels)
+        if own is None:
             return None
-        words = rows_of_all(self.word_rows(labels))
+        words = rows_of_all(own)
         self.net.lexical.count(words)
         return words
 
     def lexical_scores(self, examples: list[Example], responses: Tensor | None) -> Tensor | None:
         """Return what the words in common add to the scores (B, R), if they do."""
-        return None if self.net.lexical is None else self.net.lexical(self.queries(examples), responses)
+        return None if responses is None else self.net.lexical(self.queries(examples), responses)
 
     def queries(self, examples: list[Example]) -> Tensor:
         """Return the words of persona and context, padded with -1: (B, W)."""
@@ -254,8 +257,9 @@ class MemnetAgent(SavesWords, ListsCandidates):
         memory = self.personas(batch.examples)
         if memory is None:
             return h, None
-        rows = zip(batch.examples, self.net.attention(h, memory)[0].tolist(), strict=True)
-        return self.net.recall(h, memory), [sentence_weights(example.persona, row) for example, row in rows]
+        p, m = self.net.attention(h, memory)
+        rows = zip(batch.examples, p.tolist(), strict=True)
+        return self.net.add(h, p, m), [sentence_weights(example.persona, row) for example, row in rows]
 
     def score_candidates(self, batch: Batch, cand_vecs: ListedCandidates, cand_encs: Tensor | None = None) -> Tensor:
         """Return the scores (B, C) of the listed candidates with `batch.u`."""

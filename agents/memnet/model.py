@@ -43,7 +43,11 @@ class PersonaMemory(nn.Module):
 
     def recall(self, h: Tensor, memory: Memory) -> Tensor:
         """Return h plus the persona sentences, weighted by how well they match h: (B, d). Without sentences it is h."""
-        p, m = self.attention(h, memory)
+        return self.add(h, *self.attention(h, memory))
+
+    @staticmethod
+    def add(h: Tensor, p: Tensor, m: Tensor) -> Tensor:
+        """Add to each h (B, d) its sentences m (B, N, d), weighted by p (B, N)."""
         return h + (p[:, None] @ m).squeeze(1)
 
     def attention(self, h: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
