@@ -7,7 +7,6 @@ from parlai.core.loader import load_agent_module
 from parlai.core.opt import Opt
 
 from parlai_persona.errors import UserError
-from parlai_persona.zoo import registry
 
 ZOO, ANY = 'zoo:persona/', 'persona:sample'
 
@@ -29,6 +28,8 @@ class Files(argparse._StoreAction):  # ParlAI's `parse_kwargs` knows only argpar
 def task_of(file: str) -> str:
     """Return the task to talk in: that of the model's training, or one that suits its agent and needs no data."""
     if file.startswith(ZOO):
+        from parlai_persona.zoo import registry  # here, because every `parlai` command imports this module
+
         return suitable_task(registry.find(file.removeprefix(ZOO)).about.agent)
     if file.startswith('zoo:'):
         return ANY  # a model of ParlAI's zoo
