@@ -5,12 +5,11 @@ look alike are both bold. People are the reference, so they are never bold. What
 does not compete: all of an agent with a note, and what an agent has `apart`.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.common.record import Row
-from benchmarks.common.tables import DAGGER, grid, mean_and_deviation, number
+from benchmarks.common.tables import DAGGER, between, grid, mean_and_deviation, number
 from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, SPLITS, Arm
 
 START, END = '<!-- table -->', '<!-- end -->'
@@ -118,8 +117,7 @@ def with_table(readme: str, rows: Sequence[Row], arms: Mapping[str, Arm] = ARMS)
     lines = table(rows, arms)
     if not lines or START not in readme:
         return readme
-    made = '\n'.join([START, *lines, '', CAPTION, notes(rows, arms), END])
-    return re.sub(f'{START}.*?{END}', lambda _: made, readme, count=1, flags=re.DOTALL)
+    return between(readme, START, END, [*lines, '', CAPTION, notes(rows, arms)])
 
 
 def figure(rows: Iterable[Row], key: str, heading: str) -> str:

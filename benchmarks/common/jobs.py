@@ -112,6 +112,11 @@ def execute(command: str, log: Path) -> None:
         sys.exit(f'{last}\nExit status {process.returncode} of: {command}\nAll of its output: {log}')
 
 
+def program(agent: str) -> str:
+    """Return the program that knows an agent: Python itself finds those of our benchmarks."""
+    return 'python -m parlai' if 'benchmarks.' in agent else 'parlai'
+
+
 def claim(folder: Path, command: str) -> None:
     """Note which command fills a folder; stop if it was another one."""
     folder.mkdir(parents=True, exist_ok=True)

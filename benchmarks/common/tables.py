@@ -112,6 +112,15 @@ def markdown(table: Table, rows: Iterable[Row], published: list[Published], digi
     return [*grid(columns, body), *(['', '  \n'.join(notes)] if notes else [])]
 
 
+def between(text: str, start: str, end: str, lines: Iterable[str]) -> str:
+    """Return a text with these lines between two marks, instead of what was there."""
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f'saw no {start} and {end} after it; expected both marks')
+    return before + '\n'.join([start, *lines, end]) + after
+
+
 def grid(columns: list[str], body: list[dict[str, str]]) -> list[str]:
     """Return a Markdown table; numbers stand to the right, and columns without any cell are left out."""
     if not body:

@@ -20,7 +20,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
 from benchmarks.common.record import RESULTS, data_label, split_label
 
 CSV = RESULTS / 'p2bot.csv'
@@ -96,10 +96,9 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         command = f'parlai train_model {agent} {where} {arm.flags} --seed {1 if arm.of else seed} -mf {model}'
         train[' '.join(command.split())] = Path(f'{model}.valid')
         agent = f'-mf {model}'
-    program = 'python -m parlai' if 'benchmarks.' in agent else 'parlai'  # Python finds our modules in this folder
     evaluate = (
-        f'{program} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} -dt valid '
-        f'-bs 8 --num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
+        f'{program(agent)} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} '
+        f'-dt valid -bs 8 --num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'

@@ -71,9 +71,7 @@ def agreement(found: Sequence[Sequence[str]], theirs: Sequence[Sequence[str]]) -
     pairs = [(set(one), set(other)) for one, other in zip(found, theirs, strict=True)]
     shared = sum(len(one & other) for one, other in pairs)
     return {
-        'agreement': float(
-            np.mean([len(one & other) / len(one | other) if one | other else 1 for one, other in pairs])
-        ),
+        'agreement': float(np.mean([jaccard(one, other) for one, other in pairs])),
         'of ours, theirs too': shared / max(sum(len(one) for one, _ in pairs), 1),
         'of theirs, ours too': shared / max(sum(len(other) for _, other in pairs), 1),
     }

@@ -21,6 +21,7 @@ from platform import python_version
 from typing import Any
 
 from benchmarks.common.record import ROOT
+from benchmarks.common.tables import between
 from benchmarks.suite.compatibility_matrix import ACTIVITIES, AGENTS, OPTIONS, Command, make_fixtures
 from parlai_persona import compat
 
@@ -148,9 +149,7 @@ def write_page() -> None:
     }
     text = PAGE.read_text(encoding='utf-8')
     for name, lines in parts.items():
-        before, rest = text.split(f'<!-- {name} -->', 1)
-        after = rest.split(f'<!-- end of {name} -->', 1)[1]
-        text = '\n'.join([f'{before}<!-- {name} -->', '', *lines, '', f'<!-- end of {name} -->{after}'])
+        text = between(text, f'<!-- {name} -->', f'<!-- end of {name} -->', ['', *lines, ''])
     PAGE.write_text(text, encoding='utf-8')
     print(f'wrote {PAGE.relative_to(ROOT)}')
 

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
 from benchmarks.memnet import quality
 from benchmarks.p2bot import receiver, self_play, transmitter
@@ -233,13 +233,13 @@ def commands(key: str, what: str, seed: int, datapath: str) -> tuple[dict[str, P
         flags.append(arm.own_replies)
         train[f'python -m benchmarks.suite.peers --datapath {shlex.quote(datapath)} --outfile {REPLIES}'] = REPLIES
     if what == 'self_chat':
-        program = 'python -m benchmarks.suite.self_chat'
+        start = 'python -m benchmarks.suite.self_chat'
         flags = ['--people true'] if arm.kind == TEXTS else flags
     else:
-        program = 'python -m parlai eval_model' if 'benchmarks.' in model.agent else 'parlai eval_model'
+        start = f'{program(model.agent)} eval_model'
         where += f' -bs 8 --num-examples {EXAMPLES}'
     judges = '' if arm.kind == RETRIEVER and what == 'valid' else JUDGES
-    command = ' '.join([program, where, *flags, judges, f'--report-filename {report}'])
+    command = ' '.join([start, where, *flags, judges, f'--report-filename {report}'])
     return train, ' '.join(command.split()), report
 
 

@@ -16,6 +16,7 @@ import parlai_persona  # noqa: F401  tells ParlAI about persona:
 from benchmarks.common import record
 from benchmarks.common.jobs import claim, execute
 from benchmarks.common.record import hardware
+from benchmarks.common.tables import between
 from benchmarks.suite.nli import PARLAI as NLI
 from parlai_persona.files import draft
 from parlai_persona.zoo import registry
@@ -277,10 +278,9 @@ def list_in_readme(entries: list[Entry], readme: Path = FOLDER / 'README.md') ->
         lines.append(
             f'| {card} | {about.title} | {readable(entry.bytes)} | {base} | {about.metric} {about.value:.4g} |'
         )
-    before, opening, rest = readme.read_text(encoding='utf-8').partition('<!-- models: written by `make zoo` -->\n')
-    _, closing, after = rest.partition('<!-- end -->')
+    text = between(readme.read_text(encoding='utf-8'), '<!-- models: written by `make zoo` -->', '<!-- end -->', lines)
     with draft(readme) as part:
-        part.write_text(before + opening + '\n'.join(lines) + '\n' + closing + after, encoding='utf-8')
+        part.write_text(text, encoding='utf-8')
 
 
 def main() -> None:
