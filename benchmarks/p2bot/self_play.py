@@ -24,7 +24,7 @@ from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OU
 
 START = model_file(OUT, 's', 1)
 RECEIVER = model_file(receiver.OUT, 'best', 1)
-EXAMPLES = 512
+EXAMPLES = 256
 METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')
 SEEDS = (1, 2, 3)
 

@@ -54,6 +54,7 @@ ARMS = {
         'SmolLM2, zero-shot',
         '-m persona:lm --lm-train nothing',
         seeds=(0,),
+        examples=256,
         trained=False,
         evaluation='--inference beam --beam-size 2 --beam-length-penalty 1 --rank-candidates true',
     ),
