@@ -308,6 +308,19 @@ def test_the_learner_learns_and_its_start_stays(partner):
     assert user is (one.start if partner == 'frozen' else one.net)
 
 
+def test_the_start_computes_what_the_transmitter_computes(tmp_path):
+    """Its adapters are merged into its weights, which saves a third of the matrix products."""
+    path = str(tmp_path / 'model')
+    one = agent()
+    learn(one)
+    one.save(path)
+    other = agent(init_model=path)
+    merged = [module.merged for module in other.start.modules() if hasattr(module, 'lora_A')]
+    assert merged and all(merged)
+    tree = other.tree(rows_of([([1, 2, 3], [4, 5], [])]))
+    torch.testing.assert_close(other.start.states(tree), other.net.states(tree))
+
+
 def test_a_resumed_training_has_the_start_of_the_first(tmp_path):
     """A new one that begins with that model starts from what it had learned."""
     path = str(tmp_path / 'model')
@@ -315,11 +328,12 @@ def test_a_resumed_training_has_the_start_of_the_first(tmp_path):
     learn(one)
     one.save(path)
     learned, start = weights(one.net), weights(one.start)
-    assert any(not torch.equal(p, start[name]) for name, p in learned.items())
+    assert any(not torch.equal(learned[name], p) for name, p in start.items() if 'lora_' in name)
     for expected, options in ((start, {'model_file': path}), (learned, {'init_model': path})):
         other = agent(**options)
         assert all(torch.equal(p, learned[name]) for name, p in other.net.named_parameters())
-        assert all(torch.equal(p, expected[name]) for name, p in other.start.named_parameters())
+        adapters = {name: p for name, p in other.start.named_parameters() if 'lora_' in name}
+        assert adapters and all(torch.equal(p, expected[name]) for name, p in adapters.items())
     assert not hasattr(agent(model_file=path, datatype='valid'), 'start')
 
 

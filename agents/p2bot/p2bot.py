@@ -44,6 +44,7 @@ from parlai_persona.models.base import load_base
 from parlai_persona.models.history import said_lines
 from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.precision import autocast, store_frozen
+from parlai_persona.models.trained import merge_adapters
 from parlai_persona.models.tree import Tokens, Tree, rows_of
 
 SHOWN = 3  # conversations
@@ -106,10 +107,12 @@ class P2botAgent(TransmitterAgent):
         self.perceives = shared['perceives'] if shared else self.perception()
         if not shared and self._should_initialize_optimizer():
             self.check()
-            self.start = self.frozen(copy.deepcopy(self.net))
+            self.start = copy.deepcopy(self.net)
             _, is_new = self._get_init_model(opt, shared)
             if self.saved_start is not None and not is_new:
                 self.start.load_state_dict(self.saved_start, strict=False)
+            merge_adapters(self.start.base)
+            self.frozen(self.start)
             self.prepare_rewards()
 
     def share(self):

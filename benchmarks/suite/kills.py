@@ -1,11 +1,11 @@
 """Kill trainings at random moments, resume them, and compare the weights with those of a training left alone.
 
-    python -m benchmarks.suite.kills --datapath data                      # 20 kills of each agent, four hours
+    python -m benchmarks.suite.kills --datapath data                      # 20 kills of each agent, five hours
     python -m benchmarks.suite.kills --datapath data --only persona:memnet --kills 5
 
 Each training is killed twice (SIGKILL), then it runs to its end. Trainings are short, save every half second, and
-validate on the way. Rows of results/robustness.csv count the kills of an agent (tried), and the trainings whose weights
-differ in any bit (lost).
+validate on the way. Agents on a pretrained model stand on a tiny one, which the tests make. Rows of
+results/robustness.csv count the kills of an agent (tried), and the trainings whose weights differ in any bit (lost).
 """
 
 import os
@@ -24,12 +24,26 @@ from benchmarks.common import record
 from benchmarks.common.arms import Report
 from benchmarks.common.record import RESULTS, ROOT
 
+sys.path.append(str(ROOT / 'tests'))
+import tiny_bert  # noqa: E402
+import tiny_lm  # noqa: E402
+
 OUT = ROOT / 'runs' / 'kills'
 PER_TRAINING = 2  # kills
 ADAM = '--optimizer adam -lr 0.001'
 TINY = '--n-layers 1 --n-heads 2 --embedding-size 32 --ffn-size 32'
 VALID = '--validation-every-n-steps 25 --validation-max-exs 64 --short-final-eval true'
 RANKER = f'-m persona:memnet --memnet-encoder bow --memnet-embedding-size 32 --dict-tokenizer re {ADAM}'
+LM = f'--lm-model {{lm}} --lm-rank 2 --label-truncate 8 -bs 2 {VALID} --validation-max-exs 16'
+DIALOGUES = '-t persona:dialogues --dialogues-of persona:sample -et persona:sample --max-train-steps 60'
+
+
+def recurrent(name: str, task: str) -> str:
+    """Return the command that trains one of the recurrent generators, small."""
+    sizes = f'--{name}-hidden 16 --{name}-embedding 16 --{name}-layers 2 --dict-tokenizer re -bs 8 {ADAM}'
+    return f'train_model -m persona:{name} -t {task} {sizes} --max-train-steps 80 {VALID}'
+
+
 TRAININGS = {
     'persona:memnet': f'train_model -o persona:memnet/small --num-epochs -1 --max-train-steps 60 -bs 32 {VALID}',
     'persona:memnet, two tasks': f'train_model {RANKER} -t persona:personachat,persona:sample -bs 16 '
@@ -44,6 +58,17 @@ TRAININGS = {
     f'--max-train-steps 80 {VALID}',
     'persona:paml/seq2seq': 'train_model -m persona:paml/seq2seq -t persona:sample -hs 32 -esz 32 -bs 8 '
     f'--max-train-steps 60 {ADAM} {VALID}',
+    'persona:seq2seq': recurrent('seq2seq', 'persona:sample'),
+    'persona:gpmn': recurrent('gpmn', 'persona:sample'),
+    'persona:postks': recurrent('postks', 'persona:sample'),
+    'persona:pednet': recurrent('pednet', 'persona:congeneric --congeneric-of persona:sample'),
+    'persona:lm': f'train_model -m persona:lm {DIALOGUES} {LM}',
+    'persona:p2bot/transmitter': f'train_model -m persona:p2bot/transmitter {DIALOGUES} {LM}',
+    'persona:p2bot': f'train_model -m persona:p2bot --p2bot-perception 0 {DIALOGUES} {LM}',
+    'persona:p2bot/receiver': 'train_model -m persona:p2bot/receiver --p2bot-receiver-encoder {bert} '
+    f'-t persona:perception --perception-of persona:sample -bs 4 --max-train-steps 80 {ADAM} {VALID}',
+    'persona:memnet/pretrained': 'train_model -m persona:memnet/pretrained --memnet-pretrained-model {bert} '
+    f'-t persona:sample -bs 8 --max-train-steps 80 {ADAM} {VALID}',
     'transformer/generator, dynamic batches': f'train_model -m transformer/generator -t persona:personachat {TINY} '
     '-bs 16 --max-train-steps 60 --text-truncate 96 --label-truncate 32 --dynamic-batching full '
     f'--skip-generation true -vmt ppl {ADAM} {VALID}',
@@ -106,7 +131,8 @@ def main() -> None:
     for name in args.only:
         out = OUT / name.replace(':', '-').replace('/', '-').replace(', ', '-').replace(' ', '-')
         shutil.rmtree(out, ignore_errors=True)
-        figures = measure(name, f'{TRAININGS[name]} --datapath {shlex.quote(args.datapath)}', args.kills, out)
+        arguments = TRAININGS[name].format(lm=tiny_lm.folder(), bert=tiny_bert.folder())
+        figures = measure(name, f'{arguments} --datapath {shlex.quote(args.datapath)}', args.kills, out)
         report.add(name, 'trainings', 'killed at random moments and resumed', 'train', figures)
         report.expect(not figures['lost'], f'{name}: killed and resumed equals uninterrupted')
     report.exit()
