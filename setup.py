@@ -95,6 +95,7 @@ EXTRAS = {
         'httpx2',
         'mypy',
         'openai',
+        'playwright',
         'pytest>=8',
         'pytest-socket',
         'pytest-xdist',

@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium, driven by Playwright. It runs where both are installed.
+"""The page in a real browser: Chromium, driven by Playwright. It runs where Chromium is installed.
 
 `PERSONA_SCREENSHOTS=docs/images pytest tests/test_web_browser.py` also writes the pictures of docs/web.md.
 """
@@ -19,6 +19,7 @@ import pytest
 from conftest import PATIENCE
 from parlai.scripts.interactive import Interactive
 from parlai.scripts.train_model import TrainModel
+from playwright import sync_api as playwright
 from test_web import OPTIONS, Scripted, running
 
 import parlai_persona  # noqa: F401  registers persona:, before ParlAI is used
@@ -29,7 +30,6 @@ from parlai_persona.web.models import Model
 from parlai_persona.web.options import Limits
 from parlai_persona.web.server import Server
 
-playwright = pytest.importorskip('playwright.sync_api', reason='Playwright is not installed')
 CHROMIUM = shutil.which('chromium')
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason='there is no chromium')
 PICTURES = os.environ.get('PERSONA_SCREENSHOTS')
