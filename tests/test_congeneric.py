@@ -408,15 +408,18 @@ def test_two_processes_train_on_each_example_once(parlai, tmp_path):
 # ------------------------------------------------------------------------------------------------ conversations
 
 
-def test_interactive_and_self_chat_are_those_of_the_other_task(command, tmp_path):
-    talk = 'interactive -m fixed_response --fixed-response fine --persona-seed 1 -t '
-    mine = command(*f'{talk}persona:congeneric --congeneric-of persona:sample'.split(), input='hello\n')
-    theirs = command(*f'{talk}persona:sample'.split(), input='hello\n')
+@pytest.mark.parametrize('task', ['congeneric', 'dialogues', 'perception'])
+def test_interactive_and_self_chat_are_those_of_the_other_task(command, tmp_path, task):
+    of = f'-t persona:{task} --{task}-of persona:sample'
+    talk = 'interactive -m fixed_response --fixed-response fine --persona-seed 1'
+    mine = command(*f'{talk} {of}'.split(), input='hello\n')
+    theirs = command(*f'{talk} -t persona:sample'.split(), input='hello\n')
     assert mine.returncode == theirs.returncode == 0 and 'persona' in mine.stdout
     assert mine.stdout.split('Enter')[-1] == theirs.stdout.split('Enter')[-1]
-    options = {'model': 'fixed_response', 'fixed_response': 'fine', 'num_self_chats': 1, 'persona_seed': 1}
-    shown = SelfChat.main(task='persona:congeneric', congeneric_of='persona:sample', loglevel='error', **options)
-    assert shown is None or shown
+    options = {f'{task}_of': 'persona:sample', 'model': 'fixed_response', 'fixed_response': 'fine', 'persona_seed': 1}
+    log = tmp_path / 'log'
+    SelfChat.main(task=f'persona:{task}', num_self_chats=1, loglevel='error', outfile=str(log), **options)
+    assert 'fine' in Path(f'{log}.jsonl').read_text()
     assert not (tmp_path / 'congeneric').exists()  # nothing needs to be prepared
 
 

@@ -39,11 +39,15 @@ def spoken(opt: Mapping[str, Any]) -> Opt:
     task = opt['task']
     if ',' in task:
         return Opt(opt)
-    teacher, world = load_teacher_module(task), load_world_module(task, interactive_task=True, num_agents=2)
-    if not issubclass(teacher, OtherTaskTeacher) or hasattr(world, 'CONVERSATION'):
+    world = load_world_module(task, interactive_task=True, num_agents=2)
+    if not is_made_of_another(task) or hasattr(world, 'CONVERSATION'):
         return Opt(opt)
-    named = with_named(opt)
+    teacher, named = load_teacher_module(task), with_named(opt)
     return Opt({**named, 'task': from_opt(teacher.OPTIONS, named, teacher.PREFIX).of})
+
+
+def is_made_of_another(task: str) -> bool:
+    return issubclass(load_teacher_module(task), OtherTaskTeacher)
 
 
 def with_named(opt: Mapping[str, Any]) -> dict[str, Any]:
