@@ -30,7 +30,7 @@ from parlai_persona.data.dialogue import Dialogue
 from parlai_persona.metrics.heat_map import HeatMap
 from parlai_persona.metrics.perception import Perception
 
-SEARCH = {'inference': 'beam', 'beam_size': 2, 'skip_generation': False}
+SEARCH = {'inference': 'beam', 'beam_size': 2, 'skip_generation': False, 'lm_amp': False}
 INTRODUCTION = """\
 # Conversations before and after self-play
 
