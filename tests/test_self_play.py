@@ -146,8 +146,8 @@ def test_sampling(top_k, temperature, kinds):
 
 def test_the_rewards_of_single_replies():
     one = agent(datatype='valid')
-    prompt = [{'role': 'user', 'content': 'hello .'}, {'role': 'assistant', 'content': 'hi .'}]
-    prompt += [{'role': 'user', 'content': 'who are you ?'}]
+    prompt = [{'role': 'system', 'content': 'you are a lawyer .'}, {'role': 'user', 'content': 'hello .'}]
+    prompt += [{'role': 'assistant', 'content': 'hi .'}, {'role': 'user', 'content': 'who are you ?'}]
     persona, replies = ['i am a lawyer .'], ['i am a lawyer .', '', 'yes']
     columns = {'prompts': [prompt] * 3, 'persona': [persona] * 3, 'another': [1, 2, 3]}
 
@@ -180,6 +180,15 @@ class Receiver:
             float(len(set(text.split()) & {word for line in persona for word in line.split()} - {'.'}))
             for text, persona in zip(utterances, personas, strict=True)
         ]
+
+
+def test_coherence_needs_a_head(tmp_path):
+    with pytest.raises(UserError, match='saw no file .*nothing.opt; expected .* a persona:p2bot/transmitter'):
+        Coherence.load(str(tmp_path / 'nothing'))
+    path = str(tmp_path / 'model')
+    agent(p2bot_coherence=0, p2bot_distractors=0, model_file=path).save(path)
+    with pytest.raises(UserError, match='saw a model of P2botAgent; expected .* --p2bot-distractors 1 or more'):
+        Coherence.load(path)
 
 
 def test_coherence_in_a_meeting_is_that_of_its_texts():

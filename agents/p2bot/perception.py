@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -47,9 +48,30 @@ def standardised(U: Tensor, W: Tensor, mean: Tensor, covariance: Tensor) -> Tens
 
 
 def moments(H: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean (d,) and the covariance (d, d) of some vectors (N, d)."""
-    mean = H.mean(0)
-    return mean, (H - mean).T @ (H - mean) / len(H)
+    """Return the mean (d,) and the covariance (d, d) of vectors (N, d), and of those of all other processes."""
+    count = summed(H.new_tensor(len(H)))
+    mean = summed(H.sum(0)) / count
+    return mean, summed((H - mean).T @ (H - mean)) / count
+
+
+class SumOfProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def summed(x: Tensor) -> Tensor:
+    return SumOfProcesses.apply(x) if dist.is_available() and dist.is_initialized() else x
 
 
 def aggregate(U: Tensor, tau: float, is_there: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch, Output
 from parlai.core.torch_ranker_agent import TorchRankerAgent
+from parlai.utils.distributed import get_rank, is_distributed, num_workers
 from torch import Tensor
 
 from parlai_persona.agents.p2bot import perception
@@ -130,8 +131,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
             return None
         self.model.train()
         self.zero_grad()
-        _, cand_vecs, own = self._build_candidates(batch, self.candidates, 'train')
-        personas = self.personas(cand_vecs, len(own))
+        personas, own = self.choices(batch)
         truth = [row[place] for row, place in zip(personas, own.tolist(), strict=True)]
         utterances = self.hidden(self.texts(batch.text_vec), truth)
         U, is_utterance, is_sentence = self.relevances(utterances, personas, self.encoded_anew)
@@ -144,6 +144,20 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.backward(losses.mean())
         self.update_params()
         return None
+
+    def choices(self, batch: Batch) -> tuple[list[list[list[Tokens]]], Tensor]:
+        """Return the personas that each row is to be told from, and the place of its own.
+
+        With `--candidates batch`, these are the personas of all processes' batches.
+        """
+        _, cand_vecs, own = self._build_candidates(batch, self.candidates, 'train')
+        personas = self.personas(cand_vecs, len(own))
+        if self.candidates != 'batch' or not is_distributed():
+            return personas, own
+        shares: list = [None] * num_workers()
+        torch.distributed.all_gather_object(shares, personas[0])
+        first = sum(map(len, shares[: get_rank()]))
+        return [[persona for share in shares for persona in share]] * len(own), own + first
 
     def record_training(self, losses: Tensor, c: Tensor, own: Tensor) -> None:
         ranks = (c.detach() >= c.detach().gather(1, own[:, None])).sum(1)  # 1 is the best

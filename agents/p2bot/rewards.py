@@ -1,8 +1,9 @@
 """The rewards of P²Bot's self-play (Liu et al. 2020, sec. 3.3), in the form of TRL's reward functions.
 
 A reward is called as `reward(prompts, completions, **columns)` and returns a number for each completion. A prompt is a
-list of chat messages, in which the speaker is the assistant. The column `persona` holds the sentences of the speaker's
-persona. `load` makes each of them from files, for `GRPOTrainer(reward_funcs=[Perception.load('runs/receiver/model')])`.
+list of chat messages, in which the speaker is the assistant; a system message is not part of the conversation. The
+column `persona` holds the sentences of the speaker's persona. `load` makes each of them from files, for
+`GRPOTrainer(reward_funcs=[Perception.load('runs/receiver/model')])`.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from parlai.core.opt import Opt
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from parlai_persona.errors import UserError
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.perception import Receiver
 from parlai_persona.metrics.perception import load as load_receiver
@@ -28,6 +30,7 @@ from parlai_persona.models.tree import Tokens, plant, rows_of
 
 Chats = Sequence[Any]  # texts, or lists of chat messages
 Personas = Sequence[Sequence[str]]
+SPEAKERS = {'user': PARTNER, 'assistant': SELF}  # by their roles
 QUIET = {'datatype': 'valid', 'loglevel': 'error'}
 
 
@@ -39,7 +42,7 @@ def turns_of(prompt: Any) -> list[tuple[str, str]]:
     """Return speaker and text of what was said, from the assistant's side."""
     if isinstance(prompt, str):
         return [(PARTNER, prompt)]
-    return [(SELF if one['role'] == 'assistant' else PARTNER, one['content']) for one in prompt]
+    return [(SPEAKERS[one['role']], one['content']) for one in prompt if one['role'] in SPEAKERS]
 
 
 def log_next(odds: Tensor) -> Tensor:
@@ -60,7 +63,8 @@ class LanguageStyle:
     def load(cls, model: str, datapath: str = '.') -> 'LanguageStyle':
         """Make it from a language model, named as for `-m persona:lm`."""
         opt = Opt({'lm_model': model, 'datapath': datapath})
-        return cls(LanguageModel(load_base(opt).model), TokenizerDictionary(opt))
+        net = LanguageModel(load_base(opt).model)
+        return cls(net.cuda() if torch.cuda.is_available() else net, TokenizerDictionary(opt))
 
     @torch.no_grad()
     def __call__(self, prompts: Chats, completions: Chats, **columns: Any) -> list[float]:
@@ -86,7 +90,14 @@ class Coherence:
 
     @classmethod
     def load(cls, model_file: str) -> 'Coherence':
+        """Make it from the model file of a transmitter."""
         agent: Any = create_agent_from_model_file(model_file, QUIET)
+        if not hasattr(getattr(agent, 'net', None), 'head'):
+            seen = f'a model of {type(agent).__name__}' if agent else f'no file {model_file}.opt'
+            raise UserError(
+                f'Coherence of {model_file}: saw {seen}; expected the model file of a persona:p2bot/transmitter that '
+                'was trained with --p2bot-distractors 1 or more'
+            )
         return cls(agent.net, agent.dict, agent.text_truncate)
 
     @torch.no_grad()

@@ -1,10 +1,11 @@
 """A heat map of what a receiver perceives (P²Bot, Liu et al. 2020, figure 6): as text for a terminal, and as PNG."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parlai_persona.metrics.perception import Receiver
 from parlai_persona.pictures import pyplot, save
 
 BLOCKS, ASCII = ' ░▒▓█', ' .:+#'  # from the lowest relevance to the highest
@@ -19,6 +20,13 @@ class HeatMap:
     persona: tuple[str, ...]
     relevance: list[list[float]]  # a row for each utterance, a column for each sentence
     scores: list[float]
+
+    @classmethod
+    def of(cls, receiver: Receiver, utterances: Sequence[str], persona: Sequence[str]) -> 'HeatMap':
+        """Return what a receiver perceives of a persona in these utterances."""
+        relevance = receiver.relevance(utterances, persona).tolist()
+        scores = receiver.perception(utterances, [persona] * len(utterances))
+        return cls(tuple(utterances), tuple(persona), relevance, scores)
 
     # ------------------------------------------------------------------------------------------- as text
 

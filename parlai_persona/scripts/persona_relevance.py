@@ -59,8 +59,7 @@ class PersonaPerception(ParlaiScript):
         opt = {**self.opt, 'persona_receiver': self.opt['model_file']}
         judge = from_options(opt, teacher.personas if teacher else tuple)
         assert judge is not None
-        relevance = judge.receiver.relevance(utterances, persona).tolist()
-        heat_map = HeatMap(utterances, persona, relevance, judge.scores(utterances, persona))
+        heat_map = HeatMap.of(judge.receiver, utterances, persona)
         encoding = sys.stdout.encoding or 'ascii'
         lines = [f'Persona in dialogue {dialogue.id}:', heat_map.text(encoding)]
         if teacher:
