@@ -5,9 +5,10 @@
     python -m benchmarks.p2bot.self_play --datapath data                     # a day on one core
     make results                                                             # RESULTS.md
 
-Each arm holds 100 meetings of the train split, six times each, from the same transmitter S; three seeds. `full` holds
-2,000, as in the paper. `choice` learns nothing: the receiver chooses among the replies of a beam of eight. Evaluation:
-the first examples of ConvAI2's valid split, as in `transmitter`, with the perception of whole dialogues.
+Each arm holds 100 meetings of the train split, six times each, from the same transmitter S; three seeds. `short` holds
+25, before replies become lists of the persona; `full` holds 2,000, as in the paper. `choice` learns nothing: the
+receiver chooses among the replies of a beam of eight. Evaluation: the first examples of ConvAI2's valid split, as in
+`transmitter`, with the perception of whole dialogues.
 
 Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
 training from its last checkpoint.
@@ -42,6 +43,7 @@ ARMS = {
     'rs1': Arm('S + RS1', '--p2bot-coherence 0 --p2bot-perception 0'),
     'rs2': Arm('S + RS1 + RS2', '--p2bot-perception 0'),
     'rs3': Arm('S + RS1 + RS2 + RS3 (P²Bot)', ''),
+    'short': Arm('P²Bot, 25 meetings', '', steps=25),
     'own': Arm(
         'P²Bot, our best', f'--p2bot-baseline leave-one-out --p2bot-kl 0.1 --p2bot-consistency 0.5 --p2bot-nli {NLI}'
     ),
