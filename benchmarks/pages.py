@@ -71,6 +71,7 @@ RECEIVERS = (
     *('Random', 'IR (ir_baseline)', 'MiniLM as it is'),
     *('Receiver, margin loss (the paper)', 'Receiver, our best'),
 )
+REWARDS = ('RS1', 'RS1 + RS2', 'RS1 + RS2 + RS3 (P²Bot)')
 SUMMARY = {
     'paml': Table(
         'paml',
@@ -86,6 +87,13 @@ SUMMARY = {
         metrics=('hits@1', 'ppl_word', 'f1', 'consistency'),
         across='personas',
         paper=False,  # the published C of people is by another judge
+    ),
+    'self_play': Table(
+        'p2bot',
+        where={'split': r'valid, first 256 of 7,801 examples, (?P<personas>original|revised)'},
+        methods=('S, with perception', 'P²Bot, 25 meetings', *(f'S + {rewards}' for rewards in REWARDS)),
+        metrics=('f1', 'ppl_word', 'persona_perception_score', 'repetition'),
+        across='personas',
     ),
     'p2bot_receiver': Table(
         'p2bot_receiver', where=PERCEIVED, methods=RECEIVERS, metrics=('hits@1', 'mrr_sentences'), across='personas'

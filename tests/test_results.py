@@ -309,7 +309,7 @@ def test_the_pages_in_the_repository_are_up_to_date():
 
 
 def test_results_fit_on_a_few_screens():
-    assert len((ROOT / 'RESULTS.md').read_text(encoding='utf-8').splitlines()) <= 210
+    assert len((ROOT / 'RESULTS.md').read_text(encoding='utf-8').splitlines()) <= 230
 
 
 def test_every_row_is_in_a_table_of_its_page():
