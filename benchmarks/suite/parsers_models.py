@@ -212,6 +212,17 @@ def pednet_files(damaged: str) -> Parser:
     return whole_file(damaged, {'demo.dev1': first, 'demo.dev2': second}, read)
 
 
+def published_replies() -> Parser:
+    from benchmarks.suite.peers import table
+
+    units = (b'"[\'i sing\', ""i\'m 30""]"\t hi ?\t"hello , you"\n', 'x\té\tso\n'.encode())
+
+    def read(path: Path) -> Iterator[Hashable]:
+        return (frozen(row) for row in table(path, ('query', 'response'), '\t'))
+
+    return Parser('replies.tsv', units, read, b'persona\tquery\tresponse\n')
+
+
 MODELS: dict[str, Callable[[], Parser]] = {
     'zoo: list of models': registry,
     **{
@@ -227,5 +238,6 @@ MODELS: dict[str, Callable[[], Parser]] = {
         for name in ('config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors')
     },
     **{f'prepared files: {name}': partial(prepared_files, name) for name in ('stamp.json', 'a.txt', 'a.npy', 'b.rows')},
+    'published replies': published_replies,
     **{f"PEDNet's {name}": partial(pednet_files, name) for name in ('demo.dev1', 'demo.dev2')},
 }
