@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from parlai_persona.errors import UserError
+
+HALF = re.compile(r'\\ud', re.IGNORECASE)  # how JSON writes half of a character, which is no text alone
 
 
 @contextmanager
@@ -90,10 +93,23 @@ def write_json(path: Path, content: Any) -> None:
         part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of JSON text. A ValueError says why there is none; text that cannot be written is not one."""
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError('it is nested too deeply') from None
+    if HALF.search(text):
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding='utf-8'))
+    except ValueError as error:
         raise UserError(f'{path}: expected JSON ({error}): the file is damaged, or something else') from None
 
 

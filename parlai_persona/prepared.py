@@ -58,7 +58,7 @@ def read_stamp(folder: Path) -> dict[str, dict[str, Any]] | None:
     try:
         stamp = read_json(folder / 'stamp.json')
         return {name: dict(stamp[name]) for name in ('made from', 'files')}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -803,6 +803,24 @@ def dictionary_without_data_loaders(tmp_path):
 
 
 @check
+def missing_second_models(tmp_path):
+    from parlai.core.agents import create_agent_from_model_file
+
+    assert 'm.opt: no such file' in message(create_agent_from_model_file, str(tmp_path / 'm'))
+
+
+@check
+def candidates_in_a_self_chat(tmp_path):
+    from parlai.core.opt import Opt
+    from parlai.scripts import build_candidates
+
+    opt = {'task': 'persona:sample:persona_sample_dialogues=2', 'datatype': 'train:evalmode', 'datapath': str(tmp_path)}
+    asked = {'num_examples': 9, 'outfile': str(tmp_path / 'cands'), 'log_every_n_secs': 9, 'batchsize': 1}
+    build_candidates.build_cands(Opt({**opt, **asked, 'selfchat_task': True}))
+    assert (tmp_path / 'cands').read_text()
+
+
+@check
 def missing_options(tmp_path):
     from parlai.core.agents import create_agent
 

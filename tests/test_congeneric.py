@@ -462,6 +462,13 @@ def test_released_files_that_are_no_pair(tmp_path, number, old, new, expected):
     paths[1].write_text(paths[1].read_text() + 'more\n')
 
 
+def test_released_files_that_are_empty(teacher, tmp_path):
+    for name in ('demo.dev1', 'demo.dev2'):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r'demo\.dev1 and demo\.dev2 are empty'):
+        teacher('valid', task='persona:congeneric:released', released_folder=str(tmp_path))
+
+
 def test_released_files_that_are_missing(teacher, tmp_path):
     with pytest.raises(NoSplit, match=r'has no demo\.test1 and no demo\.test2.*--released-folder'):
         teacher('test', task='persona:congeneric:released', released_folder=str(FIXTURES / 'pednet'))

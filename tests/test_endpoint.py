@@ -1,9 +1,13 @@
 """OpenAI's interface to our agents, asked by the real `openai` package, and `persona:endpoint`, which asks it."""
 
+import io
 import socket
+import time
+from types import SimpleNamespace
 
 import openai
 import pytest
+import requests
 from parlai.core.agents import create_agent
 from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.interactive import Interactive
@@ -90,6 +94,7 @@ def test_a_stream_brings_the_words_one_by_one(client):
         ([], {}, openai.BadRequestError),
         ([('s', 'i fly.')], {}, openai.BadRequestError),
         ([('u', 'hi'), ('a', 'hello')], {}, openai.BadRequestError),
+        ([('u', ' ')], {}, openai.BadRequestError),
         ([('u', 'hi')], {'n': 2}, openai.BadRequestError),
         ([('u', 'x' * 2000)], {}, openai.APIStatusError),
         ([('u', 'crash')], {}, openai.InternalServerError),
@@ -147,6 +152,47 @@ def test_the_system_message_has_a_frame(address, monkeypatch):
     assert agent.act()['text'] == 'be brief . i fly. i fish. / hi'
     with pytest.raises(UserError, match='endpoint-system'):
         ask(address, endpoint_system='be brief')
+
+
+def answering(content: bytes, seconds: float = 0.0):
+    """Return a session whose server answers this, piece by piece."""
+
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            time.sleep(seconds)
+            return super().read(10 if seconds else size)
+
+    answer = requests.Response()
+    answer.status_code, answer.raw = 200, Slow(content)
+    return SimpleNamespace(request=lambda *_, **__: answer)
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (b'{"choices": [{"message": {"content": ["a"]}}]}', 'expected a chat completion'),
+        (b'{"choices": [{"message": {"content": "\\ud800"}}]}', 'expected JSON'),
+        (b'[' * 100_000, 'expected JSON'),
+        (b'{"a": "\x1b[31m', r'expected JSON, saw .*x1b'),
+        (b'"' + b'x' * endpoint.LARGEST + b'"', 'answers more than 10,000,000 bytes'),
+    ],
+)
+def test_an_answer_that_is_something_else(address, content, said):
+    agent = ask(address, endpoint_model='reader')
+    agent.session = answering(content)
+    agent.observe({'text': 'hi', 'episode_done': True})
+    with pytest.raises(UserError, match=said):
+        agent.act()
+
+
+def test_models_without_a_name_and_an_answer_that_does_not_end(address):
+    agent = ask(address, endpoint_model='reader', endpoint_timeout=1.0)
+    agent.session = answering(b'{"data": [{"id": null}]}')
+    with pytest.raises(UserError, match='lists no model; name one with --endpoint-model'):
+        agent.first_model()
+    agent.session = answering(b' ' * 10_000, seconds=0.6)
+    with pytest.raises(UserError, match='does not answer .Timeout'):
+        agent.first_model()
 
 
 def test_an_evaluation_runs_through_an_endpoint(address, monkeypatch):

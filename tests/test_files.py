@@ -6,7 +6,7 @@ import os
 import pytest
 
 from parlai_persona.errors import UserError
-from parlai_persona.files import draft, open_text, read_json, read_text, typed_path, write_json
+from parlai_persona.files import draft, open_text, parse_json, read_json, read_text, typed_path, write_json
 
 
 def test_a_draft_gets_its_name_at_the_end_only(tmp_path):
@@ -66,3 +66,11 @@ def test_json(tmp_path):
         (tmp_path / 'x.json').write_bytes(content)
         with pytest.raises(UserError, match='x.json: expected JSON'):
             read_json(tmp_path / 'x.json')
+
+
+def test_json_is_a_value_that_can_be_written():
+    assert parse_json('{"a": "\\ud83d\\ude00"}') == parse_json(b'{"a": "\xf0\x9f\x98\x80"}') == {'a': '😀'}
+    assert parse_json(r'"a\\ud800"') == r'a\ud800'  # a backslash and letters
+    for damaged in ('{', '[' * 100_000, r'["\ud800"]', r'{"\uDFFF": 1}', b'"\xed\xa0\x80"', b'"\xff"'):
+        with pytest.raises(ValueError, match='.'):
+            parse_json(damaged)

@@ -2,6 +2,7 @@
 
 import contract
 import pytest
+import tiny_bert
 import tiny_lm
 import torch
 from contract import dialogues, hear, load, replies, reply
@@ -194,6 +195,11 @@ def agent(name: str = 'persona:lm', **options):
     opt = {'model': name, 'datatype': 'valid', 'lm_model': tiny_lm.folder(), 'loglevel': 'error', **options}
     parser = TrainModel.setup_args()
     return create_agent(parser.parse_kwargs(task='persona:sample', **opt))
+
+
+def test_a_tokenizer_that_cannot_write_the_end_of_a_reply():
+    with pytest.raises(UserError, match=r"--lm-model .*: its tokenizer has no token for '\\n'"):
+        agent(lm_model=tiny_bert.folder())
 
 
 def test_the_prompt_of_a_turn_goes_on_from_the_turn_before():

@@ -11,6 +11,7 @@ from parlai.core.agents import create_agent, create_agent_from_model_file
 from parlai.core.dict import DictionaryAgent
 from parlai.core.message import Message
 from parlai.scripts.eval_model import EvalModel
+from parlai.scripts.self_chat import SelfChat
 from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.memnet import memnet
@@ -127,6 +128,18 @@ def test_other_candidates_in_training(tmp_path, candidates):
     fixed.write_text('\n'.join(message['labels'][0] for message in messages))
     path, report = train(tmp_path, candidates=candidates, fixed_candidates_path=str(fixed))
     assert report['loss'] > 0 and load(path).candidates == candidates
+
+
+def test_candidates_that_are_no_text_are_named(trained, tmp_path):
+    fixed = tmp_path / 'fixed.txt'
+    fixed.write_bytes(b'hello\n\xff\n')
+    with pytest.raises(UserError, match=r'fixed\.txt, line 2: byte 1 .* is not UTF-8'):
+        load(trained, eval_candidates='fixed', fixed_candidates_path=str(fixed))
+
+
+def test_a_self_chat_builds_the_list_of_candidates(trained, capsys):
+    SelfChat.main(model_file=trained, task='persona:sample', num_self_chats=1, selfchat_max_turns=2, loglevel='error')
+    assert '[Memnet_1]' in capsys.readouterr().out
 
 
 def test_encodings_stay_as_long_as_the_weights(trained):

@@ -76,6 +76,19 @@ def test_options_of_a_model_that_are_missing_are_not_guessed(command, model, age
     assert done.returncode == 0
 
 
+def test_a_model_of_another_agent(command, model):
+    sizes = ['--seq2seq-hidden', '8', '--seq2seq-embedding', '8', '--seq2seq-layers', '1']
+    done = command(*EVALUATE, '-m', 'persona:seq2seq', *sizes)
+    assert_explained(done, 'm: a model of seq2seq, whose weights do not fit persona:seq2seq: leave -m out')
+
+
+def test_weights_of_another_agent_to_start_from(command, model):
+    start = ['--init-model', 'm', '--seq2seq-hidden', '8', '--seq2seq-embedding', '8', '--seq2seq-layers', '1']
+    done = command('train_model', '-m', 'persona:seq2seq', *TINY[10:], *SHORT, *start, '-mf', 'new')
+    assert done.returncode == 1 and 'm: its weights do not fit the options' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_a_folder_that_cannot_be_written(command, model):
     done = command('train_model', *TINY, *SHORT, '-mf', 'm/x/new')
     assert_explained(done, 'm/x: Not a directory')

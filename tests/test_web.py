@@ -392,7 +392,9 @@ def test_numbers_sizes_and_rates_are_limited(serve):
     assert answers == [200] * 4 + [429]  # a new conversation counts too
 
 
-@pytest.mark.parametrize('sent', [[], 'x', {}, {'view': 'chat'}, {'view': 'chat', 'models': [1]}, {'view': 'x'}])
+@pytest.mark.parametrize(
+    'sent', [[], 'x', {}, {'view': 'chat'}, {'view': 'chat', 'models': [1]}, {'view': 'x'}, {'view': [], 'models': []}]
+)
 def test_what_makes_no_sense_is_refused(serve, sent):
     _, client = serve()
     assert status(client.post('/api/open', json=sent)) == 400
@@ -401,6 +403,8 @@ def test_what_makes_no_sense_is_refused(serve, sent):
     visitor = Visitor(client)
     assert status(visitor.ask('say', {'text': 1})) == 400
     assert status(visitor.ask('persona', {'speaker': 2})) == 400
+    assert status(visitor.ask('persona', {'speaker': 1.0, 'sentences': ['i fly.']})) == 400
+    assert status(visitor.ask('persona', b'{"speaker": 1, "sentences": ["\\ud800"]}')) == 400
     assert status(visitor.ask('dialogues', b'them: hi\nme: hello\n')) == 400
     assert status(visitor.ask('map', {})) == 400
 
@@ -487,13 +491,15 @@ def test_the_sign_test_by_hand():
 
 def test_a_log_of_another_form_is_refused(tmp_path):
     good, bad = log(tmp_path / 'a.jsonl', ('hi', 'ho')), tmp_path / 'b.jsonl'
-    for content in ('', '{}', '[1]', 'x', '{"dialog": [[1]]}'):
+    for content in ('', '{}', '[1]', 'x', '{"dialog": [[1]]}', '{"dialog": [[{"text": 1}]]}', '[' * 9999):
         bad.write_text(content)
         with pytest.raises(UserError, match='b.jsonl.*expected conversations'):
             Judge((good, bad), tmp_path / 'votes')
-    (tmp_path / 'votes').write_text('{}\n')
-    with pytest.raises(UserError, match='votes, line 1: expected a vote'):
-        Judge((good, log(bad, ('a', 'b'))), tmp_path / 'votes').results()
+    vote = {'question': 'human', 'chosen': 'x', 'other': 'y'}
+    for content in ('{}', '[' * 9999, *(json.dumps({**vote, name: ['x']}) for name in vote)):
+        (tmp_path / 'votes').write_text(f'{content}\n')
+        with pytest.raises(UserError, match='votes, line 1: expected a vote'):
+            Judge((good, log(bad, ('a', 'b'))), tmp_path / 'votes').results()
 
 
 # ----------------------------------------------------------------------------------------------- the command
@@ -564,4 +570,12 @@ def test_the_command_prints_a_token_for_other_machines(started):
 )
 def test_the_command_says_what_is_wrong(started, arguments, error):
     done, served = started(*arguments)
+    assert done.returncode == 1 and error in done.stderr and 'Traceback' not in done.stderr and not served
+
+
+@pytest.mark.parametrize(('votes', 'error'), [('a.jsonl', 'a.jsonl, line 1: expected a vote'), ('.', 'Is a directory')])
+def test_the_file_of_votes_is_looked_at_before_anybody_votes(started, votes, error, tmp_path):
+    log(tmp_path / 'a.jsonl', ('hi', 'ho'))
+    log(tmp_path / 'b.jsonl', ('hi', 'hey'))
+    done, served = started('--judge-logs', 'a.jsonl,b.jsonl', '--judge-votes', votes)
     assert done.returncode == 1 and error in done.stderr and 'Traceback' not in done.stderr and not served

@@ -2,19 +2,22 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from parlai.core.agents import create_agent_from_model_file
 from safetensors.torch import load_file, save_file
+from small_zoo import NAME
 
 import parlai_persona  # noqa: F401
 from parlai_persona.errors import UserError
 from parlai_persona.metrics import nli
-from parlai_persona.models.saved import read_saved
+from parlai_persona.models.saved import NotLoaded, read_saved
 from parlai_persona.zoo.form import files_of, publish, unpack
 
+pytest_plugins = ['small_zoo']
 OPT = {'model': 'persona:memnet', 'dict_file': '/home/me/words', 'datapath': '/home/me/data', 'starttime': 'Nov26'}
 
 
@@ -131,6 +134,8 @@ def test_what_cannot_be_published(tmp_path):
     (tmp_path / 'full' / 'mine').touch()
     with pytest.raises(UserError, match='full: there are files in it already'):
         publish(saved(tmp_path / 'run', {}), tmp_path / 'full', 'card')
+    with pytest.raises(UserError, match='mine: there is a file of this name'):
+        publish(saved(tmp_path / 'run', {}), tmp_path / 'full' / 'mine', 'card')
     assert not (tmp_path / 'published').exists()
 
 
@@ -207,6 +212,51 @@ def test_damaged_and_hostile_folders(name, content, expected, folder, tmp_path):
     assert not (tmp_path / 'copy').exists() and not (tmp_path / 'copy.opt').exists()
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'memnet_layers': 'three'},
+        {'memnet_layers': 10**30},
+        {'learningrate': [1]},
+        {'learningrate': None},
+        {'betas': [0.9, 'x']},
+        {'fp16': 'perhaps'},
+        {'eval_candidates': 'nosuch'},
+        {'optimizer': {}},
+    ],
+)
+def test_options_with_values_that_they_cannot_have(options, folder, tmp_path):
+    change(folder, options=options)
+    with pytest.raises(NotLoaded, match=f'config.json: saw .* for the option {next(iter(options))}'):
+        unpack(files_of(folder), tmp_path / 'copy')
+    assert not (tmp_path / 'copy').exists()
+
+
+def test_options_with_values_that_they_can_have(folder, tmp_path):
+    options = {'learningrate': 1, 'betas': [0.9, 0.99], 'nus': [0.7], 'fp16': True, 'weight_decay': None}
+    change(folder, options=options)
+    unpack(files_of(folder), tmp_path / 'copy')
+    assert json.loads((tmp_path / 'copy.opt').read_text()).items() >= options.items()
+
+
+@pytest.mark.parametrize('state', [{'words': 3}, {'words': ['a', None]}, {'base': ['x']}])
+def test_values_that_are_something_else(state, folder, tmp_path):
+    (folder / 'state.json').write_text(json.dumps(state))
+    with pytest.raises(NotLoaded, match='state.json: expected a list of words, and a base by names'):
+        unpack(files_of(folder), tmp_path / 'copy')
+
+
+@pytest.mark.parametrize('shape', [None, 'x', ['a'], 3])
+def test_a_part_of_a_checkpoint_that_is_something_else(shape, published, tmp_path):
+    for path in (published / NAME / '1').iterdir():
+        shutil.copy(path, tmp_path)
+    state = json.loads((tmp_path / 'state.json').read_text())
+    (tmp_path / 'state.json').write_text(json.dumps({**state, 'shape': shape}))
+    unpack(files_of(tmp_path), tmp_path / 'unpacked')
+    with pytest.raises(NotLoaded, match='unpacked: damaged, or not a file that torch has saved'):
+        create_agent_from_model_file(str(tmp_path / 'unpacked'), {'datatype': 'valid', 'loglevel': 'error'})
+
+
 def test_arrays_whose_names_lead_into_values(folder, tmp_path):
     save_file({'words/a': torch.ones(1)}, folder / 'model.safetensors')
     with pytest.raises(UserError, match='state.json: expected'):
@@ -257,6 +307,19 @@ def test_a_classifier_of_transformers(tmp_path):
     (tmp_path / 'published' / 'config.json').write_text(json.dumps({**told, 'auto_map': {'AutoModel': 'x.X'}}))
     with pytest.raises(UserError, match='asks for Python code of its own'):
         unpack(files_of(tmp_path / 'published'), tmp_path / 'other')
+    (made / 'config.json').write_text('[]')
+    with pytest.raises(UserError, match='config.json: saw a list, expected entries by name'):
+        publish(made, tmp_path / 'again', 'card')
+    tokenizer = made / 'tokenizer_config.json'
+    told_of_it = json.loads(tokenizer.read_text())
+    (made / 'config.json').write_text(json.dumps(told))
+    tokenizer.write_text(json.dumps({**told_of_it, 'cls_token': '[NEW]'}))
+    with pytest.raises(UserError, match=r'the token .\[NEW\]. .* They do not belong together'):
+        nli.load(str(made) + '/./')
+    tokenizer.write_text(json.dumps(told_of_it))
+    (made / 'config.json').write_text(json.dumps({**told, 'classifier_dropout': []}))
+    with pytest.raises(UserError, match='--persona-nli .*: no sequence classifier .* can be loaded'):
+        nli.load(str(made) + '/.')
 
 
 def test_pednet_keeps_the_words_that_it_counted(tmp_path):

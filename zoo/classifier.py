@@ -36,12 +36,15 @@ def publish(model: Path, folder: Path) -> None:
     for name in (CONFIG, *TOKENIZER):
         if (model / name).is_file():
             if name.endswith('config.json'):
-                write_json(folder / name, without_places(read_json(model / name)))
+                write_json(folder / name, without_places(model / name))
             else:
                 shutil.copyfile(model / name, folder / name)
 
 
-def without_places(entries: dict[str, Any]) -> dict[str, Any]:
+def without_places(path: Path) -> dict[str, Any]:
+    entries = read_json(path)
+    if not isinstance(entries, dict):
+        raise NotLoaded(f'{path}: saw a {type(entries).__name__}, expected entries by name; copy the file again')
     return {name: value for name, value in entries.items() if not name.endswith(PRIVATE)}
 
 

@@ -153,6 +153,9 @@ def plain(value: Any, name: str) -> Any:
 def together(path: Path, arrays: Arrays) -> dict[str, Any]:
     """Read the plain values of a checkpoint, and put arrays back where `separate` took them from."""
     states = read_json(path)
+    words, base = (states.get('words', []), states.get('base', {})) if isinstance(states, dict) else ([], {})
+    if not isinstance(base, dict) or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise NotLoaded(f'{path}: expected a list of words, and a base by names; copy the folder again')
     for name, array in arrays.items():
         *keys, last = name.split('/')
         place = states
@@ -206,6 +209,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f'{folder}: there are files in it already; remove it, or name another folder')
+    if folder.is_file():
+        raise UserError(f'{folder}: there is a file of this name; name another folder')
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.') as outer:
         part = Path(outer) / 'new'
         part.mkdir()

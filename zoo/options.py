@@ -2,7 +2,7 @@
 
 import os
 import re
-from argparse import Action
+from argparse import Action, ArgumentTypeError
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,19 @@ def to_load(config: Mapping[str, Any], where: Path) -> Options:
     agent, given = config.get('agent'), config.get('options')
     if not isinstance(agent, str) or not isinstance(given, dict):
         raise NotLoaded(f'{where}: expected an agent and its options; copy the folder again')
-    known, base = declared(agent, given), base_option(agent)
+    parser = declaring(agent, given)
+    known, base = by_name(parser), base_option(agent)
     kept = {
         name: value
         for name, value in given.items()
         if name in known and name not in MACHINE and (name == base or not is_path(value, known[name].metavar))
     }
+    for name, value in kept.items():
+        if not is_valid(value, known[name], parser):
+            raise NotLoaded(
+                f'{where}: saw {printable(repr(value)[:80])} for the option {name}, which cannot have this value; copy '
+                'the folder again'
+            )
     if base in kept:
         public_base(agent, kept, '', None)
     return {**OF_COMMANDS, **{name: action.default for name, action in known.items()}, **kept, 'model': agent}
@@ -50,11 +57,43 @@ def to_load(config: Mapping[str, Any], where: Path) -> Options:
 
 def declared(agent: str, opt: Mapping[str, Any]) -> dict[str, Action]:
     """Return the options that an agent declares."""
+    return by_name(declaring(agent, opt))
+
+
+def by_name(parser: ParlaiParser) -> dict[str, Action]:
+    return {action.dest: action for action in parser._actions}
+
+
+def is_valid(value: Any, action: Action, parser: ParlaiParser) -> bool:
+    """Tell whether an option can have this value: the one that its parser reads from the value's text."""
+    if value is None or value == action.default:
+        return value == action.default
+    if isinstance(value, list) and action.nargs in ('*', '+'):
+        return all(is_one_valid(one, action, parser) for one in value)
+    return is_one_valid(value, action, parser)
+
+
+def is_one_valid(value: Any, action: Action, parser: ParlaiParser) -> bool:
+    text = ','.join(map(str, value)) if isinstance(value, list) else str(value)
+    kind = parser._registry_get('type', action.type, action.type) or str
+    try:
+        read = kind(text)
+    except (TypeError, ValueError, ArgumentTypeError):
+        return False
+    read = list(read) if isinstance(read, tuple) else read
+    large = isinstance(value, int) and abs(value) >> 63
+    if action.choices and read not in action.choices:
+        return False
+    return read == value and isinstance(value, str) == isinstance(read, str) and not large
+
+
+def declaring(agent: str, opt: Mapping[str, Any]) -> ParlaiParser:
+    """Return a parser with the options of an agent."""
     if not AGENT.fullmatch(agent):
         raise UserError(f'agent {printable(agent)}: expected one of this package or of ParlAI, such as persona:memnet')
     parser = ParlaiParser(False, False)
     load_agent_module(agent).add_cmdline_args(parser, Opt(opt))
-    return {action.dest: action for action in parser._actions}
+    return parser
 
 
 def without_paths(value: Any) -> Any:

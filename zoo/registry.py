@@ -62,7 +62,9 @@ def entries(path: Path | None = None) -> list[Entry]:
     path = path or MODELS
     try:
         found = [entry_of(each) for each in read_json(path)]
-    except (KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f'{path}: expected a list of models, each with name, version, about and files ({error})'
         ) from None
@@ -76,9 +78,9 @@ def entry_of(each: Mapping[str, Any]) -> Entry:
     for name, file in files.items():
         if not HASH.fullmatch(file.sha256):
             raise UserError(f'{name}: saw {printable(file.sha256[:80])!r}, expected a SHA-256 in hexadecimal digits')
-    if not SPEC.fullmatch(f'{each["name"]}@{each["version"]}'):
+    if not isinstance(each['version'], int) or not SPEC.fullmatch(f'{each["name"]}@{each["version"]}'):
         raise UserError(f'{printable(each["name"])}@{printable(each["version"])}: expected a plain name and a version')
-    return Entry(each['name'], int(each['version']), About(**each['about']), files, each.get('hub'))
+    return Entry(str(each['name']), each['version'], About(**each['about']), files, each.get('hub'))
 
 
 def write(found: list[Entry], path: Path | None = None) -> None:

@@ -4,6 +4,7 @@ The persona is the system message, and the dialogue so far are the other message
 """
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from urllib3.util import Retry
 
 from parlai_persona import fields
 from parlai_persona.errors import UserError, printable
+from parlai_persona.files import parse_json
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.history import SpokenHistory
 from parlai_persona.models.layout import SELF
@@ -24,6 +26,7 @@ from parlai_persona.models.layout import SELF
 PREFIX = 'endpoint'
 KEY = 'PERSONA_ENDPOINT_KEY'  # the environment variable with the key: an option would be saved and logged
 PERSONA = '{persona}'
+LARGEST, BLOCK = 10_000_000, 1 << 14  # bytes of an answer, and of what is read at a time
 RETRIED = Retry(
     total=5, backoff_factor=1.0, status_forcelist=(429, 502, 503, 504), allowed_methods=None, raise_on_status=False
 )
@@ -96,32 +99,56 @@ class EndpointAgent(Agent):
             asked['temperature'] = self.asking.temperature
         answer = self.send('POST', 'chat/completions', json=asked)
         try:
-            return str(answer['choices'][0]['message']['content'] or '').strip()
+            return text_of(answer['choices'][0]['message']['content'] or '').strip()
         except (LookupError, TypeError):
             raise UserError(f'{self.asking.url}: expected a chat completion, saw {str(answer)[:200]!r}') from None
 
     def first_model(self) -> str:
         listed = self.send('GET', 'models')
         try:
-            return listed['data'][0]['id']
+            return text_of(listed['data'][0]['id'])
         except (LookupError, TypeError):
             raise UserError(f'{self.asking.url} lists no model; name one with --endpoint-model') from None
 
     def send(self, method: str, path: str, **content: Any) -> Any:
         """Return the JSON that the server answers. An error names the server, never the key."""
         address = f'{self.asking.url.rstrip("/")}/{path}'
+        asked = {'timeout': self.asking.timeout, 'headers': key_header(), 'allow_redirects': False, **content}
         try:
-            answer = self.session.request(
-                method, address, timeout=self.asking.timeout, headers=key_header(), allow_redirects=False, **content
-            )
+            with self.session.request(method, address, stream=True, **asked) as answer:
+                said = body(answer, self.asking.timeout)
         except requests.RequestException as error:
             raise UserError(f'{address} does not answer ({type(error).__name__}); check --endpoint-url') from None
+        if len(said) > LARGEST:
+            raise UserError(f'{address} answers more than {LARGEST:,} bytes; expected a reply of a few words')
         if answer.status_code != 200:
-            raise UserError(f'{address} answered {answer.status_code}: {printable(answer.text[:300])}')
+            raise UserError(f'{address} answered {answer.status_code}: {shown(said[:300])}')
         try:
-            return answer.json()
+            return parse_json(said)
         except ValueError:
-            raise UserError(f'{address}: expected JSON, saw {printable(answer.text[:100])!r}') from None
+            raise UserError(f'{address}: expected JSON, saw {shown(said[:100])!r}') from None
+
+
+def body(answer: requests.Response, seconds: float) -> bytes:
+    """Return what a server sends, until it is too much or takes too long."""
+    read, end = bytearray(), time.monotonic() + seconds
+    for block in answer.iter_content(BLOCK):
+        read += block
+        if len(read) > LARGEST:
+            break
+        if time.monotonic() > end:
+            raise requests.Timeout
+    return bytes(read)
+
+
+def shown(said: bytes) -> str:
+    return printable(said.decode(errors='replace'))
+
+
+def text_of(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def new_session() -> requests.Session:

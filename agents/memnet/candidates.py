@@ -5,6 +5,7 @@ Shapes: B examples, C candidates of an example, D distinct candidates of a batch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import parlai.utils.logging as logging
@@ -18,6 +19,7 @@ from parlai_persona.agents.memnet.batches import CACHED_TEXTS, Line, batch_texts
 from parlai_persona.agents.memnet.model import PersonaMemory
 from parlai_persona.agents.memnet.options import Reading
 from parlai_persona.errors import UserError
+from parlai_persona.files import open_text
 from parlai_persona.models.network import device_of
 from parlai_persona.models.vector_cache import VectorCache
 
@@ -150,7 +152,7 @@ class ListsCandidates(TorchRankerAgent):
         self.num_fixed_candidates = 0
         if 'fixed' in (self.candidates, self.eval_candidates):
             path = self.fixed_candidates_path or self.get_task_candidates_path()
-            with PathManager.open(path, 'r', encoding='utf-8') as file:
+            with open_text(Path(path)) as file:
                 self.fixed_candidates = list(dict.fromkeys(line.strip() for line in file if line.strip()))
             self.num_fixed_candidates = len(self.fixed_candidates)
             logging.info(f'{self.num_fixed_candidates} candidates in {path}')

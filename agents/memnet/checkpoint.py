@@ -16,7 +16,7 @@ from parlai_persona.agents.memnet.encoders import MemoryShape
 from parlai_persona.agents.memnet.model import MemNet
 from parlai_persona.errors import UserError
 from parlai_persona.models.agent import PersonaAgent
-from parlai_persona.models.saved import read_saved
+from parlai_persona.models.saved import expected_parts, read_saved
 from parlai_persona.models.vectors import read_vectors, vector_size
 
 TRAINING_ONLY = ('dropout', 'persona_start')  # fields of Shape that may differ from those of a checkpoint
@@ -59,11 +59,12 @@ class SavesWords(PersonaAgent, TorchRankerAgent):
     def load(self, path: str) -> dict[str, Any]:
         """Load the weights."""
         states = read_saved(path)
-        missing = {*self.SAVED} - set(states)
-        if missing:
-            raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of {self.NAME}')
-        self.check_shape(path, states.pop('shape'))
-        self.load_weights(path, states)
+        with expected_parts(path):
+            missing = {*self.SAVED} - set(states)
+            if missing:
+                raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of {self.NAME}')
+            self.check_shape(path, states.pop('shape'))
+            self.load_weights(path, states)
         return states
 
     def load_weights(self, path: str, states: dict[str, Any]) -> None:

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from parlai_persona.errors import UserError
-from parlai_persona.models.saved import read_saved
+from parlai_persona.models.saved import expected_parts, read_saved
 
 
 def load(path: str, mode: str) -> dict[str, Any]:
     """Return the states in a checkpoint that was trained in this mode."""
     states = read_saved(path)
-    missing = {'model', 'words', 'candidates'} - set(states)
-    if missing:
-        raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
+    with expected_parts(path):
+        check(path, states)
     if states['mode'] != mode:
         raise UserError(
             f'{path} was trained in mode {states["mode"]!r}, with other parameters than {mode!r} has: '
@@ -27,6 +26,18 @@ def load(path: str, mode: str) -> dict[str, Any]:
     if 'rngs' in states.get('learner', ()):
         states['learner'] = learner_of_one_run(states['learner'])
     return states
+
+
+def check(path: str, states: Mapping[str, Any]) -> None:
+    """Raise an error if a checkpoint lacks something, or has something else there."""
+    missing = {'model', 'words', 'candidates'} - set(states)
+    if missing:
+        raise UserError(f'{path}: saw no {", ".join(sorted(missing))}; expected a model of persona:meta_memnn')
+    for name, kind in (('model', dict), ('words', list), ('related_words', int), ('candidates', dict), ('mode', str)):
+        if not isinstance(states[name], kind):
+            raise TypeError(f'{name} is a {type(states[name]).__name__}')
+    for texts in (states['words'], *states['candidates'].values()):
+        ''.join(texts)
 
 
 def learner_of_one_run(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,8 +53,12 @@ def learner_of_one_run(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fitting(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the saved parameters without the dimension of the run."""
-    return {name: p.reshape(own[name].shape) if name in own else p for name, p in saved.items()}
+    """Return the saved parameters without the dimension of the run; those of other sizes as they are."""
+
+    def fits(name: str, p: Any) -> bool:
+        return name in own and isinstance(p, Tensor) and p.numel() == own[name].numel()
+
+    return {name: p.reshape(own[name].shape) if fits(name, p) else p for name, p in saved.items()}
 
 
 def fit_optimizers(states: Mapping[str, Any], theta: Sequence[Tensor], eta: Sequence[Tensor]) -> None:

@@ -123,7 +123,7 @@ class Perception:
 
     @classmethod
     def load(cls, model_file: str) -> 'Perception':
-        return cls(load_receiver(model_file))
+        return cls(load_receiver(model_file, '--p2bot-receiver'))
 
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
         return self.receiver.perception(list(map(text_of, completions)), persona)
@@ -138,7 +138,7 @@ class Consistency:
 
     @classmethod
     def load(cls, where: str) -> 'Consistency':
-        return cls(nli.load(where))
+        return cls(nli.load(where, '--p2bot-nli'))
 
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
         pairs = list(zip(map(text_of, completions), persona, strict=True))

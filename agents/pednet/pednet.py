@@ -29,6 +29,7 @@ from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.choice import ChoosingAgent, record_choice
 from parlai_persona.models.history import PersonaHistory, said_lines
 from parlai_persona.models.recurrent import Sizes
+from parlai_persona.models.saved import expected_parts
 
 NONE = 'none'  # what is read for "no sentence of the persona"
 
@@ -74,7 +75,9 @@ class PednetAgent(ChoosingAgent):
 
     def load(self, path: str) -> dict[str, Any]:
         states = super().load(path)
-        if states.get('known_words'):
+        if not states.get('known_words'):
+            return states
+        with expected_parts(path):
             arrays = {name: tensor.numpy() for name, tensor in states['known_words'].items()}
             self.known_words = SpecificWords.from_arrays(arrays, from_opt(SpecificOptions, self.opt, self.PREFIX))
         return states

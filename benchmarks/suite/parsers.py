@@ -11,7 +11,9 @@ from typing import Any
 
 import parlai_persona  # noqa: F401  arms the fixes of ParlAI
 from benchmarks.suite.mutated_inputs import Parser, frozen, json_lines, of
+from benchmarks.suite.parsers_models import MODELS
 from benchmarks.suite.parsers_reddit import REDDIT
+from benchmarks.suite.parsers_web import WEB
 from parlai_persona.compat.place import NoPlace
 from parlai_persona.compat.saving import read_place
 from parlai_persona.data import dialogue_file, personas
@@ -220,4 +222,6 @@ PARSERS: dict[str, Make] = {
     'places of a training': place,
     'changes of a person': delta,
     **REDDIT,
+    **MODELS,
+    **WEB,
 }

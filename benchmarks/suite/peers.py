@@ -8,7 +8,7 @@ python -m benchmarks.suite.peers --datapath data --outfile replies.txt    # the 
 import argparse
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from parlai.core.params import ParlaiParser
 from benchmarks.suite import tfidf
 from parlai_persona import fields
 from parlai_persona.data.other_task import episodes, teacher
-from parlai_persona.files import draft
+from parlai_persona.errors import UserError
+from parlai_persona.files import draft, open_text
 
 VECTORIZER = 'TF-IDF, characters'  # the better one of tfidf.py
 RANKED = 100  # candidates that a message lists
@@ -98,24 +99,41 @@ def replies_of(opt: Opt, path: Path) -> dict[tuple[str, int], str]:
 
 def lmedr(messages: list[Message], path: Path) -> Iterator[Pair]:
     """Yield the replies of LMEDR's file, which has a row for each example of the valid split."""
-    with path.open(encoding='utf-8', newline='') as lines:
-        rows = list(csv.DictReader(lines, delimiter='\t'))
+    rows = list(table(path, ('query', 'response'), '\t'))
     if len(rows) != len(messages):
-        raise SystemExit(f'{path}: saw {len(rows)} rows, expected {len(messages)}, one for each valid example')
+        raise UserError(f'{path}: saw {len(rows)} rows, expected {len(messages)}, one for each valid example')
     for number, (message, row) in enumerate(zip(messages, rows, strict=True)):
         if letters(row['query']) != letters(message['text'].rpartition('\n')[2]):
-            raise SystemExit(f'{path}, row {number + 1}: saw {row["query"]!r}, expected {message["text"]!r}')
+            raise UserError(f'{path}, row {number + 1}: saw {row["query"]!r}, expected {message["text"]!r}')
         yield message, row['response'].strip()
 
 
 def zero_shot(messages: list[Message], prompts: Path, path: Path) -> Iterator[Pair]:
     """Yield the replies to the prompts whose last message and reply are in the valid split, compared by letters."""
     known = {(letters(one['text'].rpartition('\n')[2]), letters(one['eval_labels'][0])): one for one in messages}
-    with prompts.open(encoding='utf-8', newline='') as asked, path.open(encoding='utf-8', newline='') as said:
-        for prompt, reply in zip(csv.DictReader(asked), csv.DictReader(said), strict=True):
-            key = tuple(letters(prompt[name].partition(': ')[2]) for name in ('context', 'act_response'))
-            if key in known:
-                yield known[key], (reply['gen_response'] or '').strip()
+    asked, said = list(table(prompts, ('context', 'act_response'))), list(table(path, ('gen_response',)))
+    if len(asked) != len(said):
+        raise UserError(f'{path}: saw {len(said)} rows, expected {len(asked)}, one for each of {prompts.name}')
+    for prompt, reply in zip(asked, said, strict=True):
+        key = tuple(letters(prompt[name].partition(': ')[2]) for name in ('context', 'act_response'))
+        if key in known:
+            yield known[key], reply['gen_response'].strip()
+
+
+def table(path: Path, columns: Sequence[str], delimiter: str = ',') -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file; a row that is not one is an error."""
+    with open_text(path) as lines:
+        rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
+        try:
+            missing = [name for name in columns if name not in (rows.fieldnames or ())]
+            if missing:
+                raise UserError(f'{path}: saw no column {" and no ".join(missing)}')
+            for row in rows:
+                if None in row or None in row.values():
+                    raise UserError(f'{path}, line {rows.line_num}: expected {len(rows.fieldnames or ())} columns')
+                yield row
+        except csv.Error as error:
+            raise UserError(f'{path}, line {rows.line_num + 1}: {error}') from None
 
 
 def letters(text: str) -> str:

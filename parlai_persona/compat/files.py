@@ -12,7 +12,7 @@ from parlai_persona.compat.hooks import fixes, replace_everywhere
 from parlai_persona.errors import UserError
 
 DAMAGED = re.compile(r'PytorchStreamReader|zip archive|unexpected EOF|corrupted|storage has wrong byte size')
-OTHER_SHAPES = re.compile(r'size mismatch|loading state_dict')
+OTHER_SHAPES = re.compile(r'size mismatch|loading state_dict|_resize_token_embeddings')
 
 
 @fixes('parlai.core.build_data')
@@ -84,7 +84,7 @@ def damaged_model_files(module: Any) -> bool:
         except UserError:
             raise
         except (EOFError, pickle.UnpicklingError, RuntimeError) as error:
-            raise _about_model(file, error) from error
+            raise _about_agent(opt, error) or _about_model(file, error) from error
         except OSError as error:
             if error.filename is not None:
                 raise
@@ -95,8 +95,46 @@ def damaged_model_files(module: Any) -> bool:
 
 
 @fixes('parlai.core.agents')
+def missing_second_models(module: Any) -> bool:
+    """A model beside the first, such as `--partner-model-file`, is None if its `.opt` is missing: an AttributeError.
+
+    ParlAI 1.7.2 does this on every stack. The error now names the file.
+    """
+    create = module.create_agent_from_model_file
+
+    @functools.wraps(create)
+    def create_or_explain(model_file, opt_overrides=None):
+        agent = create(model_file, opt_overrides)
+        if agent is None:
+            raise UserError(
+                f'{model_file}.opt: no such file; expected the model file of a trained agent, and its options'
+            )
+        return agent
+
+    replace_everywhere(create, create_or_explain)
+    return True
+
+
+@fixes('parlai.scripts.build_candidates')
+def candidates_in_a_self_chat(module: Any) -> bool:
+    """`parlai self_chat` with a ranker that has no list of candidates ends in "must be exactly two agents".
+
+    ParlAI 1.7.2 does this on every stack: it looks for the labels of the task in a world of the self-chat. They now
+    come from the task itself.
+    """
+    build = module.build_cands
+
+    @functools.wraps(build)
+    def build_from_task(opt):
+        return build(type(opt)({**opt, 'selfchat_task': False}))
+
+    replace_everywhere(build, build_from_task)
+    return True
+
+
+@fixes('parlai.core.agents')
 def missing_options(module: Any) -> bool:
-    """If a model's `.opt` is missing, the error asks for the agent, or shows a hundred weights that do not fit.
+    """If a model's `.opt` is missing, or `--init-model` is another agent's, the error shows a hundred weights.
 
     ParlAI 1.7.2 does this on every stack. The error now names the file.
     """
@@ -107,7 +145,9 @@ def missing_options(module: Any) -> bool:
         try:
             return create(opt, requireModelExists)
         except (RuntimeError, UserError, KeyError) as error:
-            file = opt.get('model_file')
+            file, first = opt.get('model_file'), opt.get('init_model')
+            if first and isinstance(error, RuntimeError) and OTHER_SHAPES.search(str(error)):
+                raise _about_model(first, error) from error
             if not file or not os.path.exists(file) or os.path.exists(f'{file}.opt'):
                 raise
             raise UserError(
@@ -135,6 +175,17 @@ def no_advice_to_undo_options(module: Any) -> bool:
 
     module.compare_init_model_opts = compare_with_others
     return True
+
+
+def _about_agent(opt: dict, error: Exception) -> Exception | None:
+    """Return the error that says so if the weights do not fit because the options ask for another agent."""
+    from parlai.core.opt import Opt
+
+    file, asked = opt['model_file'], (opt.get('override') or {}).get('model')
+    saved = Opt.load(f'{file}.opt').get('model')
+    if not asked or asked == saved or not OTHER_SHAPES.search(str(error)):
+        return None
+    return UserError(f'{file}: a model of {saved}, whose weights do not fit {asked}: leave -m out')
 
 
 def _about_model(file: str, error: Exception) -> Exception:

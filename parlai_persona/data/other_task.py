@@ -101,6 +101,19 @@ def turn(message: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def check_end(kind: type, opt: Mapping[str, Any]) -> None:
+    """Refuse a task that is made of itself, perhaps by way of others."""
+    seen: list[type] = []
+    while issubclass(kind, OtherTaskTeacher):
+        task = opt.get(f'{kind.PREFIX}_of') or kind.OPTIONS().of
+        if kind in seen:
+            raise UserError(
+                f'--{kind.PREFIX.replace("_", "-")}-of {task}: it is made of itself; name a task with dialogues'
+            )
+        seen.append(kind)
+        kind = load_teacher_module(task)
+
+
 class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
     """The base of a task that is made of another one, which its option `of` names."""
 
@@ -110,12 +123,14 @@ class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
+        check_end(cls, partial_opt or {})
         add_flags(parser.add_argument_group(cls.OPTIONS.__doc__), cls.PREFIX, cls.OPTIONS)
         add_task_flags(parser, partial_opt, (partial_opt or {}).get(f'{cls.PREFIX}_of') or cls.OPTIONS().of)
         return parser
 
     def __init__(self, opt: Opt, shared=None):
         opt = copy.deepcopy(opt)
+        check_end(type(self), opt)
         self.options: Any = from_opt(self.OPTIONS, opt, self.PREFIX)
         self.fold = opt['datafile'] = DatatypeHelper.fold(opt['datatype'])
         super().__init__(opt, shared)

@@ -29,18 +29,19 @@ NAMES = {
     'contradicts': 'contradiction',
     'negative': 'contradiction',
 }
+FLAG = '--persona-nli'
 BATCH, LONGEST = 64, 128  # pairs in a batch; tokens in a pair, as in the authors' code
 
 
 class Nli(ABC):
     """A classifier that scores the consistency C of replies. Each distinct pair is classified once."""
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, where: str, flag: str = FLAG) -> None:
+        self.where, self.flag = where, flag
         self.known: dict[Pair, Probabilities] = {}
 
     def __reduce__(self):
-        return load, (self.where,)
+        return load, (self.where,) if self.flag == FLAG else (self.where, self.flag)  # as `load` was called
 
     def consistency(self, reply: str, persona: Iterable[str]) -> int:
         """Return C(u), eq. 7: +1 for each sentence that the reply entails, -1 for each that it contradicts."""
@@ -65,17 +66,17 @@ class Nli(ABC):
 class TransformersNli(Nli):
     """A sequence classifier of the transformers library, loaded from a folder or by its name on the hub."""
 
-    def __init__(self, name: str):
-        super().__init__(name)
+    def __init__(self, name: str, flag: str = FLAG):
+        super().__init__(name, flag)
         try:
-            self.model, self.tokenizer, _ = pretrained.load('classifier', name, flag='--persona-nli')
+            self.model, self.tokenizer, _ = pretrained.load('classifier', name, flag=flag)
         except pretrained.NotLoaded as error:
             raise UserError(
                 f'{error}\n{name} is neither a ParlAI model file nor a classifier that transformers can load'
             ) from None
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self.model.to(self.device)
-        self.labels = class_names([name for _, name in sorted(self.model.config.id2label.items())], name)
+        self.labels = class_names([name for _, name in sorted(self.model.config.id2label.items())], name, flag)
 
     def probabilities(self, pairs: list[Pair]) -> list[Probabilities]:
         premises, hypotheses = map(list, zip(*pairs, strict=True))
@@ -90,11 +91,11 @@ class TransformersNli(Nli):
 class ParlaiNli(Nli):
     """A classifier that ParlAI trained on a task with the two texts on two lines, such as `persona:nli`."""
 
-    def __init__(self, model_file: str):
-        super().__init__(model_file)
+    def __init__(self, model_file: str, flag: str = FLAG):
+        super().__init__(model_file, flag)
         options = {'datatype': 'valid', 'loglevel': 'error', 'print_scores': True}
         self.agent = create_agent_from_model_file(model_file, options)
-        self.labels = class_names(getattr(self.agent, 'class_list', [self.agent.id]), model_file)
+        self.labels = class_names(getattr(self.agent, 'class_list', [self.agent.id]), model_file, flag)
         plain = self.agent.opt.get('dialog_format')  # ParlAI's NLI tasks then leave out "Premise:" and "Hypothesis:"
         self.form = '{}\n{}' if plain else f'{PREMISE}{{}}\n{HYPOTHESIS}{{}}'
 
@@ -110,17 +111,17 @@ class ParlaiNli(Nli):
 
 
 @lru_cache(maxsize=4)
-def load(where: str) -> Nli:
-    """Load a classifier from a ParlAI model file, a folder, or a name on the hub."""
-    return ParlaiNli(where) if os.path.isfile(f'{where}.opt') else TransformersNli(where)
+def load(where: str, flag: str = FLAG) -> Nli:
+    """Load a classifier from a ParlAI model file, a folder, or a name on the hub; `flag` is for error messages."""
+    return ParlaiNli(where, flag) if os.path.isfile(f'{where}.opt') else TransformersNli(where, flag)
 
 
-def class_names(names: Sequence[str], where: str) -> list[str]:
+def class_names(names: Sequence[str], where: str, flag: str = FLAG) -> list[str]:
     """Return our class for each output of a model, found by the model's own names."""
-    classes = [NAMES.get(name.lower(), '') for name in names]
+    classes = [NAMES.get(str(name).lower(), '') for name in names]
     if sorted(classes) != sorted(SCORES):
         raise UserError(
-            f'--persona-nli {where}: its classes are called {", ".join(names)}; expected {", ".join(SCORES)}, each '
+            f'{flag} {where}: its classes are called {", ".join(map(str, names))}; expected {", ".join(SCORES)}, each '
             'once. If you know which is which, write these names into id2label of its config.json'
         )
     return classes

@@ -97,13 +97,13 @@ def from_options(opt: Mapping[str, Any], personas: Callable[[], Iterable[Sequenc
 
 
 @lru_cache(maxsize=4)
-def load(model_file: str) -> Receiver:
-    """Load a receiver from its model file."""
+def load(model_file: str, flag: str = FLAG) -> Receiver:
+    """Load a receiver from its model file; `flag` names the option in error messages."""
     if not model_file.startswith('zoo:') and not os.path.isfile(f'{model_file}.opt'):
-        raise UserError(f'{FLAG} {model_file}: saw no file {model_file}.opt; expected a model file of a receiver')
+        raise UserError(f'{flag} {model_file}: saw no file {model_file}.opt; expected a model file of a receiver')
     agent = create_agent_from_model_file(model_file, {'datatype': 'valid', 'loglevel': 'error'})
     if not all(hasattr(agent, name) for name in METHODS):
         raise UserError(
-            f'{FLAG} {model_file}: saw a model of {type(agent).__name__}; expected one of persona:p2bot/receiver'
+            f'{flag} {model_file}: saw a model of {type(agent).__name__}; expected one of persona:p2bot/receiver'
         )
     return agent

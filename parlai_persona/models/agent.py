@@ -12,7 +12,7 @@ from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.dictionary import PersonaDictionary
 from parlai_persona.models.history import PersonaHistory
 from parlai_persona.models.network import unwrapped
-from parlai_persona.models.saved import saved_words
+from parlai_persona.models.saved import expected_parts, saved_words
 
 REMEMBERED = 100_000  # persona sentences
 
@@ -53,7 +53,8 @@ class PersonaAgent(TorchAgent):
 
     def load(self, path: str) -> dict[str, Any]:
         self.check_words(path, saved_words(path))
-        return super().load(path)
+        with expected_parts(path):
+            return super().load(path)
 
     def check_words(self, path: str, known: list[str] | None) -> None:
         """Refuse a dictionary with other words than the checkpoint knows; new special tokens may follow them."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from parlai_persona.models.saved import NotLoaded
@@ -64,6 +63,12 @@ def load(
             f'{label}: {len(missing)} weights of {KINDS[kind][0]} are not in its files and would be random '
             f'({", ".join(missing[:3])}{", …" * (len(missing) > 3)}). Expected a model that was trained as such'
         )
+    last, size = max(tokenizer.all_special_ids, default=0), model.get_input_embeddings().num_embeddings
+    if last >= size:
+        raise NotLoaded(
+            f'{label}: the tokenizer has the token {tokenizer.convert_ids_to_tokens(last)!r} with the number {last}, '
+            f'and the model has vectors of {size} tokens. They do not belong together; get both anew'
+        )
     if path.is_file():
         model = savable(model)
     return Pretrained(model.eval(), tokenizer, str(where) if path.exists() else f'{where}@{commit(where, revision)}')
@@ -98,7 +103,9 @@ def explained(kind: str, where: str | Path, revision: str | None, label: str) ->
             f'{label}: its weights are a pickle with more than tensors in it, which could run code and is not loaded '
             f'({first_line(error)}). Ask for the model as safetensors'
         ) from None
-    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  files that are damaged or hostile make transformers fail in any way
         raise NotLoaded(f'{label}: {explanation(kind, path, revision, error)}') from None
 
 

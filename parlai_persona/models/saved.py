@@ -58,7 +58,7 @@ def saved_words(path: str) -> list[str] | None:
     with plain_only(path):
         states = torch.load(path, map_location='cpu', mmap=True, weights_only=not trusted())
     words = states.get('words') if isinstance(states, dict) else None
-    return words if isinstance(words, list) else None
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
 
 def read_open(file: IO[bytes], *args: Any, **options: Any) -> Any:
@@ -114,6 +114,17 @@ def plain_only(path: str) -> Iterator[None]:
         raise broken(path, error) from None
 
 
+@contextmanager
+def expected_parts(path: str) -> Iterator[None]:
+    """Say that a checkpoint is damaged if a part of it is missing, or something else than the agent reads there."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise broken(path, error) from error
+
+
 def plain_objects() -> list[Any]:
     """Return what checkpoints have beside tensors: arrays and numbers of numpy, options of ParlAI, frozen sets."""
     rebuild, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
@@ -135,7 +146,7 @@ def refusal(path: str, asked: str) -> NotLoaded:
 
 
 def broken(path: str, error: Exception) -> NotLoaded:
-    reason = str(error).rpartition('WeightsUnpickler error: ')[2].strip().split('\n')[0]
+    reason = str(error).rpartition('WeightsUnpickler error: ')[2].strip().split('\n')[0][:200]
     return NotLoaded(
         f'{path}: damaged, or not a file that torch has saved ({reason}); copy the file again, or train the model again'
     )

@@ -81,7 +81,13 @@ class TokenizerDictionary(PretrainedDictionary):
         self.space = '' if self.hf_tokenizer.tokenize('a')[0].startswith('▁') else ' '  # before a word in a sentence
         begin = self.hf_tokenizer.encode('a')[:1]
         begin = begin if begin == [self.hf_tokenizer.bos_token_id] else []
-        persona, partner, own, (*_, end) = (self.mark(mark) for mark in marks)
+        persona, partner, own, last = (self.mark(mark) for mark in marks)
+        if not last:
+            raise UserError(
+                f'--lm-model {base_of(opt).model}: its tokenizer has no token for {marks[-1]!r}, which ends a reply in '
+                f'--lm-layout {base_of(opt).layout}; choose a language model with a tokenizer of its own'
+            )
+        end = last[-1]
         self.layout = Layout(self.txt2vec, begin, persona, partner, own, end)
         special = [*self.hf_tokenizer.all_special_ids, *(self.tok2ind[token] for token in self.fresh)]
         self.unsaid = [one for one in special if one != end]  # never in a reply

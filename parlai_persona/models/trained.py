@@ -10,7 +10,7 @@ from parlai_persona.flags import flag
 from parlai_persona.models.checksums import fingerprint
 from parlai_persona.models.network import give_back_memory, unwrapped
 from parlai_persona.models.pretrained import Pretrained
-from parlai_persona.models.saved import NotLoaded
+from parlai_persona.models.saved import NotLoaded, expected_parts
 
 ALL_LINEAR = 'all-linear'
 TIDY = 10  # training updates on a CPU; after each it would take a fifth of the time
@@ -111,8 +111,10 @@ class SavesTrained(TorchAgent):
         return learned | {name for name in net.state_dict() if name.startswith(self.HEAD)}
 
     def load(self, path: str) -> dict[str, Any]:
-        states = super().load(path)
-        base = states.get('base') or {}
+        with expected_parts(path):
+            states = super().load(path)
+        base = states.get('base')
+        base = base if isinstance(base, dict) else {}
         if base.get('checksum') != self.base['checksum']:
             raise NotLoaded(
                 f'{path} was trained on other weights than those of {self.base["source"]}: it needs '

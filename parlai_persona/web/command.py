@@ -60,7 +60,10 @@ def judge_of(judging: Judging) -> Judge | None:
         return None
     if len(logs) != 2:
         raise UserError(f'--judge-logs names {len(logs)} files; expected two, with a comma between them')
-    return Judge((logs[0], logs[1]), judging.votes)
+    judge = Judge((logs[0], logs[1]), judging.votes)
+    with judging.votes.open('a'):
+        judge.results()  # a file of something else, or one that cannot be written, is refused before anybody votes
+    return judge
 
 
 def short_name(name: str) -> str:

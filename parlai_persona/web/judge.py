@@ -16,7 +16,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from parlai_persona.errors import UserError, printable
-from parlai_persona.files import open_text
+from parlai_persona.files import open_text, parse_json
 
 QUESTIONS = {
     'engaging': 'With which second speaker would you rather go on talking for a long time?',
@@ -91,8 +91,10 @@ class Judge:
         with open_text(self.votes) as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    vote = json.loads(line)
+                    vote = parse_json(line)
                     question, chosen, other = vote['question'], vote['chosen'], vote['other']
+                    if question not in QUESTIONS or not isinstance(chosen, str) or not isinstance(other, str):
+                        raise ValueError
                 except (ValueError, KeyError, TypeError):
                     raise UserError(
                         f'{self.votes}, line {number}: expected a vote; choose another --judge-votes'
@@ -112,8 +114,11 @@ def read_log(path: Path) -> list[list[str]]:
     with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             try:
-                acts = [act for pair in json.loads(line)['dialog'] for act in pair]
-                found.append([printable(act['text']) for act in acts])
+                acts = [act for pair in parse_json(line)['dialog'] for act in pair]
+                texts = [act['text'] for act in acts]
+                if not all(isinstance(text, str) for text in texts):
+                    raise TypeError
+                found.append([printable(text) for text in texts])
             except (ValueError, KeyError, TypeError):
                 raise UserError(f'{path}, line {number}: {EXPECTED}, a line for each') from None
     if not any(found):

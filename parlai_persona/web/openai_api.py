@@ -69,8 +69,8 @@ def read(messages: Any, short: Callable[[Any], str]) -> tuple[Persona, Spoken]:
             spoken[-1] = (ROLES[role], f'{spoken[-1][1]} {text}')
         else:
             spoken.append((ROLES[role], text))
-    if not spoken or spoken[-1][0] != PERSON:
-        raise HTTPException(400, 'expected a message of the user at the end')
+    if not spoken or spoken[-1][0] != PERSON or not words_of(spoken[-1][1]):
+        raise HTTPException(400, 'expected a message of the user at the end, with words in it')
     if spoken[0][0] == MODEL:
         spoken.insert(0, (PERSON, ''))
     return sentences(persona, 'the system message') if persona else (), spoken

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from parlai_persona.data.personas import Persona, sentences
 from parlai_persona.errors import UserError
+from parlai_persona.files import parse_json
 from parlai_persona.web import openai_api
 from parlai_persona.web.guard import OPENAI, Guard, GuardMiddleware, refused
 from parlai_persona.web.judge import SIDES, Judge
@@ -90,7 +91,7 @@ class Server:
         """Begin a conversation: `view` is one of `VIEWS`, `models` are numbers of models."""
         asked = await self.content(request)
         view, numbers = asked.get('view'), asked.get('models')
-        if view not in VIEWS or not isinstance(numbers, list) or len(numbers) != VIEWS[view]:
+        if not isinstance(numbers, list) or len(numbers) != VIEWS.get(str(view)):
             raise HTTPException(400, f'expected a view ({", ".join(VIEWS)}) and its models, saw {view!r}')
         if not all(type(number) is int and 0 <= number < len(self.models) for number in numbers):
             raise HTTPException(400, f'models are numbers from 0 to {len(self.models) - 1}')
@@ -131,7 +132,7 @@ class Server:
         """Give a speaker these sentences as persona; without sentences, a random persona of the data."""
         session, asked = self.session(request), await self.content(request)
         speaker, persona = asked.get('speaker'), self.sentences(asked.get('sentences'))
-        if speaker not in (0, 1):
+        if type(speaker) is not int or speaker not in (0, 1):
             raise HTTPException(400, f'the speaker is 0 or 1, saw {speaker!r}')
         with session.turn():
             first, *others = session.panes
@@ -236,8 +237,8 @@ class Server:
     async def content(self, request: Request) -> dict[str, Any]:
         """Return the JSON object that was sent."""
         try:
-            asked = json.loads(await self.body(request))
-        except (ValueError, RecursionError):
+            asked = parse_json(await self.body(request))
+        except ValueError:
             raise HTTPException(400, 'expected JSON') from None
         if not isinstance(asked, dict):
             raise HTTPException(400, f'expected a JSON object, saw {type(asked).__name__}')

@@ -14,7 +14,7 @@ from parlai.utils.data import DatatypeHelper
 from parlai.utils.distributed import get_rank, num_workers
 
 from parlai_persona import fields
-from parlai_persona.data.dialogue import NoSplit
+from parlai_persona.data.dialogue import DataError, NoSplit
 from parlai_persona.data.epochs import SeededEpochs
 from parlai_persona.data.other_task import OtherTaskTeacher
 from parlai_persona.data.specific_words import SpecificOptions, masked
@@ -123,7 +123,10 @@ class ReleasedTeacher(OwnShare, SeededEpochs, PersonaMetrics, FixedDialogTeacher
                 f"{folder} has no {' and no '.join(missing)}: expected the files of the {fold} split that PEDNet's "
                 'authors released; name their folder with --released-folder'
             )
-        return list(read_released(*paths))
+        records = list(read_released(*paths))
+        if not records:
+            raise DataError(f'{paths[0]} and {paths[1].name} are empty; copy the files again')
+        return records
 
     def num_episodes(self) -> int:
         return self.own_count(len(self.records))

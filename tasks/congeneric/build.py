@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from parlai.core.build_data import modelzoo_path
 from parlai.core.loader import load_teacher_module
 from parlai.core.opt import Opt
 from parlai.utils.distributed import is_distributed
@@ -110,16 +111,16 @@ def recipe(opt: Mapping[str, Any], options: Congeneric) -> Recipe:
         options.pool,
         options.seed,
         options.none,
-        lambda training: labeller(options, training),
+        lambda training: labeller(options, training, opt.get('datapath')),
         json.dumps(description),
     )
 
 
-def labeller(options: Congeneric, training: PreparedSplit) -> Labeller:
+def labeller(options: Congeneric, training: PreparedSplit, datapath: str | None) -> Labeller:
     if options.labels == 'overlap':
         return Overlap(*training.replies)
     if options.labels == 'encoder':
         return Encoder(options.encoder)
     if not options.nli:
         raise UserError('--congeneric-labels nli: name the classifier with --congeneric-nli MODEL')
-    return Entailment(options.nli)
+    return Entailment(modelzoo_path(datapath, options.nli))

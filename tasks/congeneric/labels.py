@@ -14,7 +14,7 @@ from parlai_persona.metrics import nli
 from parlai_persona.metrics.formulas import words
 from parlai_persona.models.encoder import encoder_place, load_encoder
 
-ENCODER_FLAG = '--congeneric-encoder'
+ENCODER_FLAG, NLI_FLAG = '--congeneric-encoder', '--congeneric-nli'
 BATCH, LONGEST = 64, 128  # texts that are encoded together, and tokens of one
 CACHED = 50_000  # texts whose vectors are kept
 Pair = tuple[str, Sequence[str]]  # a reply and a persona
@@ -101,7 +101,7 @@ class Entailment(Labeller):
     """The probability that the reply entails the sentence, by a classifier as for --persona-nli."""
 
     def __init__(self, where: str):
-        self.classifier = nli.load(where)
+        self.classifier = nli.load(where, NLI_FLAG)
 
     def scores(self, pairs: Sequence[Pair]) -> list[list[float]]:
         chances = iter(self.classifier([(reply, sentence) for reply, persona in pairs for sentence in persona]))

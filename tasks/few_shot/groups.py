@@ -5,14 +5,13 @@ Crowd workers on Persona-Chat often got nearly the same description, with a sent
 people.
 """
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.files import read_text
+from parlai_persona.files import parse_json, read_text
 
 Persona = frozenset[str]
 WORDS = re.compile(r'[^\W_]+')
@@ -84,9 +83,9 @@ def numbered(keys: Iterable[Hashable]) -> list[int]:
 def read_map(path: Path) -> dict[Persona, str]:
     """Read a map as the authors released it, {"cluster": [[sentence, …], …], …}, into description -> cluster."""
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
         clusters = {persona(sentences): cluster for cluster, members in content.items() for sentences in members}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f'{path}: expected JSON of the form {{"cluster": [["sentence", …], …], …}}; {type(error).__name__}: {error}'
         ) from None

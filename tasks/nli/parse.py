@@ -1,12 +1,12 @@
 """Reads files of sentences with (subject, relation, object) triples. Pure: paths in, records out."""
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from parlai_persona.data.dialogue import DataError
+from parlai_persona.files import parse_json
 
 COLUMNS = ('ground_sentence', 'ground_head', 'ground_reln', 'ground_tail')
 Record = TypeVar('Record')
@@ -87,10 +87,9 @@ def read_cases(path: Path) -> Iterator[Case]:
 
 
 def strings(value: list[str]) -> list[str]:
-    """Return a list of texts as it is; raise a TypeError or a ValueError if it is anything else."""
-    if not isinstance(value, list):
+    """Return a list of texts as it is; raise a TypeError if it is anything else."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise TypeError
-    ''.join(value).encode()  # JSON's "\ud800" is no text
     return value
 
 
@@ -98,8 +97,8 @@ def read_lines(path: Path, record: Callable[[dict], Record], expected: str) -> I
     """Yield the record of each JSON line; `expected` describes a line in the error message."""
     for number, line in numbered(path):
         try:
-            made = record(json.loads(line))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            made = record(parse_json(line))
+        except (ValueError, KeyError, TypeError):
             raise DataError(f'{path}, line {number}: saw {line[:80]!r}; expected {expected}') from None
         yield made
 

@@ -1,6 +1,5 @@
 """A built data set, or JSON lines -> dialogues of one turn."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from parlai_persona.data.dialogue import DataError, Dialogue, NoSplit, Turn
-from parlai_persona.files import read_json
+from parlai_persona.files import parse_json, read_json
 from parlai_persona.models.checksums import file_checksum
 
 Row = tuple[tuple[str, ...], str, str, str]  # persona, context, response, who responds
@@ -158,15 +157,14 @@ def lines(chunk: Chunk) -> Iterator[Row]:
 
 def from_line(line: bytes, chunk: Chunk, number: int) -> Row:
     try:
-        found = json.loads(line)
+        found = parse_json(line)
         persona, context, response = (found[name] for name in ('persona', 'context', 'response'))
         speaker = found.get('speaker', '')
         if not isinstance(persona, list) or not all(
             isinstance(text, str) for text in (*persona, context, response, speaker)
         ):
             raise ValueError('persona has to be a list of strings, context, response and speaker strings')
-        ''.join((*persona, context, response, speaker)).encode()  # JSON's "\ud800" is no text
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f'{chunk.path}, line {number:,} after byte {chunk.offset:,}: saw {line[:80]!r} ({error!r}); expected '
             '{"persona": [sentence, …], "context": text, "response": text}, perhaps with "speaker": text'

@@ -1,13 +1,12 @@
 """Which sentences may stand in a persona (sec. 3.2)."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.files import write_json
+from parlai_persona.files import parse_json, write_json
 from parlai_persona.tasks.reddit.pipeline.tagger import Tagger
 from parlai_persona.tasks.reddit.pipeline.tokens import Tokens
 
@@ -36,9 +35,9 @@ class Classifier:
     @classmethod
     def load(cls, path: Path) -> 'Classifier':
         try:
-            read = json.loads(path.read_text(encoding='utf-8'))
+            read = parse_json(path.read_text(encoding='utf-8'))
             return cls({str(word): float(weight) for word, weight in read['weights'].items()}, float(read['bias']))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
             raise DataError(f'--classifier {path}: {error!r}; expected a file that an earlier build wrote') from None
 
 
