@@ -93,10 +93,9 @@ class Coherence:
         """Make it from the model file of a transmitter."""
         agent: Any = create_agent_from_model_file(model_file, QUIET)
         if not hasattr(getattr(agent, 'net', None), 'head'):
-            seen = f'a model of {type(agent).__name__}' if agent else f'no file {model_file}.opt'
             raise UserError(
-                f'Coherence of {model_file}: saw {seen}; expected the model file of a persona:p2bot/transmitter that '
-                'was trained with --p2bot-distractors 1 or more'
+                f'Coherence of {model_file}: saw a model of {type(agent).__name__}; expected the model file of a '
+                'persona:p2bot/transmitter that was trained with --p2bot-distractors 1 or more'
             )
         return cls(agent.net, agent.dict, agent.text_truncate)
 
