@@ -82,7 +82,7 @@ SUMMARY = {
     ),
     'p2bot': Table(
         'p2bot',
-        where={'split': r'valid, first 512 of 7,801 examples, (?P<personas>original|revised)'},
+        where={'split': r'valid, first (512|256) of 7,801 examples, (?P<personas>original|revised)'},
         methods=('SmolLM2, zero-shot', 'S', 'LMEDR', 'Human'),
         metrics=('hits@1', 'ppl_word', 'f1', 'consistency'),
         across='personas',
@@ -91,7 +91,7 @@ SUMMARY = {
     'self_play': Table(
         'p2bot',
         where={'split': r'valid, first 256 of 7,801 examples, (?P<personas>original|revised)'},
-        methods=('S, with perception', 'P²Bot, 25 meetings', *(f'S + {rewards}' for rewards in REWARDS)),
+        methods=(*('S, with perception', 'S, best of eight', 'P²Bot, 25 meetings'), *(f'S + {one}' for one in REWARDS)),
         metrics=('f1', 'ppl_word', 'persona_perception_score', 'repetition'),
         across='personas',
     ),

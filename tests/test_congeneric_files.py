@@ -34,6 +34,12 @@ def test_a_smaller_k_uses_the_same_files(teacher, tmp_path):
     assert {len(one['congeneric']) for one in fifteen} == {15}
 
 
+def times(folder: Path) -> dict[Path, int]:
+    """Return when the prepared files were written; a lock may be touched at any time."""
+    paths = [path for path in (folder / 'congeneric').rglob('*') if path.is_file() and path.suffix != '.lock']
+    return {path: path.stat().st_mtime_ns for path in paths}
+
+
 def test_files_are_made_once_and_again_when_the_data_change(teacher, tmp_path):
     source = tmp_path / 'own'
     source.mkdir()
@@ -42,16 +48,16 @@ def test_files_are_made_once_and_again_when_the_data_change(teacher, tmp_path):
     options = {**BEES, 'persona_folder': str(source)}
     opened = teacher(**options)
     before = messages(opened)
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'congeneric').rglob('*') if path.is_file()}
+    made = times(tmp_path)
     assert messages(teacher(**options)) == before
-    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert times(tmp_path) == made
     for path in source.glob('train_*'):
         path.write_text(path.read_text().replace('long ! i came home', 'long ! i walked home'))
     assert messages(teacher(**options, congeneric_check=False)) == before  # nobody looked
     after = messages(teacher(**options))
     assert after[0]['labels'] == ['long ! i walked home from the ward at seven .'] and len(after) == len(before)
     assert messages(opened) == before  # a teacher that is at work keeps its files
-    assert set(made) == {path for path in (tmp_path / 'congeneric').rglob('*') if path.is_file()}
+    assert set(times(tmp_path)) == set(made)
 
 
 def test_another_training_split_makes_the_valid_split_again(teacher, tmp_path):

@@ -307,7 +307,7 @@ def type_into(command: list[str], *steps: tuple[str, bytes]) -> tuple[str, int]:
             if todo and todo[0][0] in shown[start:]:
                 start, typed, last = len(shown), time.monotonic(), todo.pop(0)[1]
                 os.write(terminal, last)
-            elif not todo and time.monotonic() > typed + 10:
+            elif not todo and 'CHAT DONE' not in shown and time.monotonic() > typed + 10:
                 # A Ctrl-C just before Python begins to wait is noticed at the next key.
                 typed = time.monotonic()
                 os.write(terminal, last)
