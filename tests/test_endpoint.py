@@ -106,6 +106,12 @@ def test_refusals(client, messages, more, error):
     assert chat(client, [('u', 'hi')]).choices[0].message.content == ' / hi'
 
 
+def test_a_role_that_is_no_name(address):
+    asked = {'model': 'reader', 'messages': [{'role': [], 'content': 'hi'}]}
+    answer = requests.post(f'{address}/chat/completions', json=asked, headers={'Authorization': f'Bearer {TOKEN}'})
+    assert answer.status_code == 400 and 'a role is system' in answer.json()['error']['message']
+
+
 def test_a_failure_in_the_middle_of_a_stream(client):
     with pytest.raises(openai.APIError, match='out of memory'):
         list(chat(client, [('u', 'do crash')], stream=True))

@@ -310,6 +310,9 @@ def test_a_classifier_of_transformers(tmp_path):
     (made / 'config.json').write_text('[]')
     with pytest.raises(UserError, match='config.json: saw a list, expected entries by name'):
         publish(made, tmp_path / 'again', 'card')
+    (made / 'config.json').write_text(json.dumps({**told, 'attention_probs_dropout_prob': float('nan')}))
+    with pytest.raises(UserError, match='config.json has NaN for attention_probs_dropout_prob'):
+        nli.load(str(made) + '/.//')
     tokenizer = made / 'tokenizer_config.json'
     told_of_it = json.loads(tokenizer.read_text())
     (made / 'config.json').write_text(json.dumps(told))

@@ -7,6 +7,7 @@ arrive in single precision.
 """
 
 import inspect
+import math
 import pickle
 import re
 from collections.abc import Iterator
@@ -122,6 +123,9 @@ def read_model(kind: str, files: dict[str, Any], config: dict[str, Any]) -> tupl
     model, report = getattr(transformers, KINDS[kind][0]).from_pretrained(
         **files, **config, **safe_and_precise(), output_loading_info=True
     )
+    odd = [name for name, value in model.config.to_dict().items() if isinstance(value, float) and math.isnan(value)]
+    if odd:
+        raise ValueError(f'config.json has NaN for {", ".join(odd)}')
     missing = [name for name in report['missing_keys'] if not name.startswith(MAY_LACK.get(kind, ()))]
     return model, sorted(missing)
 

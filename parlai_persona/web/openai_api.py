@@ -60,11 +60,11 @@ def read(messages: Any, short: Callable[[Any], str]) -> tuple[Persona, Spoken]:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise HTTPException(400, 'expected a list of messages')
     for message in messages:
-        role, text = message.get('role'), short(content(message.get('content')))
+        role, text = str(message.get('role')), short(content(message.get('content')))
         if role in SYSTEM:
             persona += [line for line in text.splitlines() if line.strip()]
         elif role not in ROLES:
-            raise HTTPException(400, f'a role is system, user or assistant, saw {str(role)[:80]!r}')
+            raise HTTPException(400, f'a role is system, user or assistant, saw {role[:80]!r}')
         elif spoken and spoken[-1][0] == ROLES[role]:
             spoken[-1] = (ROLES[role], f'{spoken[-1][1]} {text}')
         else:
