@@ -112,6 +112,12 @@ def frozen(value: Any) -> Any:
     return tuple(map(frozen, value)) if isinstance(value, tuple | list | set | frozenset) else value
 
 
+def whole_file(name: str, files: dict[str, bytes], read: Callable[[Path], Any], **options: Any) -> Parser:
+    """Return the parser of one of these files, which is a single unit; the others lie beside it."""
+    beside = {other: content for other, content in files.items() if other != name}
+    return Parser(name, (files[name],), read, before=rb'\A', after=rb'\Z', beside=beside, **options)
+
+
 def json_lines(*rows: dict) -> tuple[bytes, ...]:
     return tuple(json.dumps(row).encode() + b'\n' for row in rows)
 

@@ -5,13 +5,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Hashable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.suite.mutated_inputs import Parser, frozen
+from benchmarks.suite.mutated_inputs import Parser, frozen, whole_file
 from parlai_persona.compat.errors import explanation
 from parlai_persona.errors import UserError
 
@@ -39,12 +39,6 @@ def explained() -> Iterator[None]:
         raise UserError(said) from None
 
 
-def whole_file(name: str, files: dict[str, bytes], read: Callable[[Path], Any], **options: Any) -> Parser:
-    """Return the parser of one of these files; the others lie beside it."""
-    beside = {other: content for other, content in files.items() if other != name}
-    return Parser(name, (files[name],), read, before=rb'\A', after=rb'\Z', beside=beside, **options)
-
-
 # ------------------------------------------------------------------------------------------------------ the zoo
 
 
@@ -56,13 +50,13 @@ def registry() -> Parser:
     models = [{'name': 'one', 'version': version, 'about': about, 'files': {'a.json': file}} for version in (1, 2)]
 
     def read(path: Path) -> Iterator[Hashable]:
-
         for entry in registry.entries(path):
             yield str(entry), entry.bytes
 
     return whole_file('models.json', {'models.json': json.dumps(models, indent=1).encode()}, read)
 
 
+@cache
 def published(agent: str) -> dict[str, bytes]:
     """Return the files of a small model as `parlai persona_zoo push` writes them."""
     from parlai.core.agents import create_agent
@@ -123,6 +117,7 @@ def published_agent(agent: str, name: str) -> Parser:
 # -------------------------------------------------------------------------------------- models of transformers
 
 
+@cache
 def classifier_files() -> dict[str, bytes]:
     """Return the files of a tiny classifier of entailment, as transformers saves it."""
     import transformers as hf

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.suite.mutated_inputs import Parser, frozen, json_lines, of
+from benchmarks.suite.mutated_inputs import Parser, frozen, json_lines, of, whole_file
 from parlai_persona.tasks.reddit import parse as reddit
 
 
@@ -37,13 +37,12 @@ def reddit_shard(personas: bool) -> Parser:
         'personas-00000-of-00001.parquet': written(pa.table(known)),
     }
     name = [*files][personas]
-    content = files.pop(name)
 
     def read(path: Path) -> Iterator[tuple]:
         for chunk in reddit.chunks(path.parent, 'train'):
             yield from of(reddit.read(chunk))
 
-    return Parser(name, (content,), read, before=rb'\A', after=rb'\Z', beside={**files, 'manifest.json': b'{}'})
+    return whole_file(name, {**files, 'manifest.json': b'{}'}, read)
 
 
 COMMENTS = json_lines(

@@ -16,7 +16,7 @@ from parlai.core.opt import Opt
 from parlai.scripts.interactive import Interactive
 from starlette.testclient import TestClient
 
-from benchmarks.suite.mutated_inputs import Parser, json_lines
+from benchmarks.suite.mutated_inputs import Parser, json_lines, whole_file
 from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.web.guard import Guard
@@ -84,7 +84,7 @@ def request(address: str, content: bytes, task: str = 'persona:sample', **option
     def read(path: Path) -> list[str]:
         return sent(client(task, **options), address, path.read_bytes())
 
-    return Parser('request.json', (content,), read, before=rb'\A', after=rb'\Z')
+    return whole_file('request.json', {'request.json': content}, read)
 
 
 def upload() -> Parser:
@@ -104,7 +104,7 @@ def headers() -> Parser:
             raise AssertionError(str(status))
         return [str(status)]
 
-    return Parser('headers', (b''.join(lines),), read, before=rb'\A', after=rb'\Z')
+    return whole_file('headers', {'headers': b''.join(lines)}, read)
 
 
 async def status_of(app: Any, headers: list[tuple[bytes, bytes]]) -> int:

@@ -105,7 +105,7 @@ def check_end(kind: type, opt: Mapping[str, Any]) -> None:
     """Refuse a task that is made of itself, perhaps by way of others."""
     seen: list[type] = []
     while issubclass(kind, OtherTaskTeacher):
-        task = opt.get(f'{kind.PREFIX}_of') or kind.OPTIONS().of
+        task = kind.other(opt)
         if kind in seen:
             raise UserError(
                 f'--{kind.PREFIX.replace("_", "-")}-of {task}: it is made of itself; name a task with dialogues'
@@ -125,8 +125,13 @@ class OtherTaskTeacher(SeededEpochs, PersonaMetrics, FixedDialogTeacher):
         super().add_cmdline_args(parser, partial_opt)
         check_end(cls, partial_opt or {})
         add_flags(parser.add_argument_group(cls.OPTIONS.__doc__), cls.PREFIX, cls.OPTIONS)
-        add_task_flags(parser, partial_opt, (partial_opt or {}).get(f'{cls.PREFIX}_of') or cls.OPTIONS().of)
+        add_task_flags(parser, partial_opt, cls.other(partial_opt or {}))
         return parser
+
+    @classmethod
+    def other(cls, opt: Mapping[str, Any]) -> str:
+        """Return the task that this one is made of."""
+        return opt.get(f'{cls.PREFIX}_of') or cls.OPTIONS().of
 
     def __init__(self, opt: Opt, shared=None):
         opt = copy.deepcopy(opt)
