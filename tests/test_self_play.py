@@ -295,6 +295,22 @@ def test_baselines():
     assert torch.equal(self_play.advantages(rewards, 'none'), rewards)
 
 
+def test_activations_are_computed_again_where_dropout_is_off():
+    calls, moved = [], []
+    for checkpointing in (False, True):
+        torch.manual_seed(1)
+        one = agent(p2bot_coherence=0, lm_checkpointing=checkpointing)
+        layer = one.net.base.model.layers[0].self_attn
+        seen = []
+        layer.register_forward_hook(lambda *_, seen=seen: seen.append(torch.is_grad_enabled()))
+        learn(one)
+        calls.append(seen.count(True))
+        moved.append(weights(one.net))
+    assert calls == [1, 2]
+    for name, plain_weight in moved[0].items():
+        torch.testing.assert_close(plain_weight, moved[1][name])
+
+
 def test_a_constant_reward_moves_nothing():
     one = agent(p2bot_coherence=0)
     one.rewards = {'style': lambda prompts, completions, persona: [-7.0] * len(completions)}

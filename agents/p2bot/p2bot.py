@@ -44,7 +44,7 @@ from parlai_persona.models.base import load_base
 from parlai_persona.models.history import said_lines
 from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.precision import autocast, store_frozen
-from parlai_persona.models.trained import merge_adapters
+from parlai_persona.models.trained import merge_adapters, recompute
 from parlai_persona.models.tree import Tokens, Tree, rows_of
 
 SHOWN = 3  # conversations
@@ -224,6 +224,7 @@ class P2botAgent(TransmitterAgent):
             start, odds = self.scored(self.start, tree)
         rewards = self.rewarded(actions, own, odds)
         self.record(own, rewards)
+        recompute(self.net.base)
         loss = self.policy_loss(tree, rewards['whole'], start)
         if self.game.show and self._number_training_updates % self.game.show == 0:
             logging.info('\n\n'.join(['Self-play:', *map(shown, copies[:SHOWN])]))

@@ -248,10 +248,22 @@ def git(*arguments: str) -> str:
 
 
 def hardware(threads: int | None = None) -> str:
-    """Return e.g. 'Intel Xeon …, 1 thread on 2 cores'; without `threads` all cores were used."""
+    """Return e.g. 'NVIDIA H100 80GB HBM3, Intel Xeon …, 1 thread on 2 cores'; without `threads` all cores were used.
+
+    A graphics card that is there is used, unless CUDA_VISIBLE_DEVICES hides it.
+    """
     cores = os.cpu_count() or 1
     used = threads or cores
-    return f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
+    processor = (
+        f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
+    )
+    return ', '.join([*gpu_names(), processor])
+
+
+def gpu_names() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def cpu_name() -> str:

@@ -2,13 +2,15 @@
 
     python -m benchmarks.p2bot.transmitter --datapath data --only s          # the transmitter that all begin with
     python -m benchmarks.p2bot.receiver --datapath data --only best          # the receiver
-    python -m benchmarks.p2bot.self_play --datapath data                     # a day on one core
+    python -m benchmarks.p2bot.self_play --datapath data                     # use a GPU: a day on one core
+    python -m benchmarks.p2bot.self_play --datapath data --only own          # what chose our best
     make results                                                             # RESULTS.md
 
-Each arm holds 100 meetings of the train split, six times each, from the same transmitter S; three seeds. `short` holds
-25, before replies become lists of the persona; `full` holds 2,000, as in the paper. `choice` learns nothing: the
-receiver chooses among the replies of a beam of eight. Evaluation: the first examples of ConvAI2's valid split, as in
-`transmitter`, with the perception of whole dialogues.
+Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once, from the same transmitter S;
+three seeds. `full` holds 2,000, as in the paper, at a third of the rate. `choice` learns nothing: the receiver chooses
+among the replies of a beam of eight. `single` and `short` hold 100 and 25 meetings, one at a time. The arms `kl…` look
+for a weight of the KL penalty and a rate; `own` has the ones that were chosen. Evaluation: the first examples of
+ConvAI2's valid split, as in `transmitter`, with the perception of each reply.
 
 Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
 training from its last checkpoint.
@@ -25,7 +27,9 @@ from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OU
 
 START = model_file(OUT, 's', 1)
 RECEIVER = model_file(receiver.OUT, 'best', 1)
-EXAMPLES = 256
+EXAMPLES = 512
+TOGETHER = '--batchsize 16 --lm-checkpointing true'
+OWN = f'--p2bot-baseline leave-one-out --p2bot-consistency 0.5 --p2bot-nli {NLI}'
 METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')
 SEEDS = (1, 2, 3)
 
@@ -35,22 +39,29 @@ class Arm(NamedTuple):
     flags: str | None = None  # of the training; None: nothing is trained
     evaluation: str = ''
     seeds: tuple[int, ...] = SEEDS
-    steps: int = 100
+    steps: int = 25
+    examples: int = EXAMPLES
+    forms: tuple[str, ...] = FORMS
+
+
+def trial(kl: float, rate: float) -> Arm:
+    name = f'P²Bot, leave-one-out, NLI reward, KL {kl:g}, rate {rate:g}'
+    return Arm(name, f'{TOGETHER} {OWN} --p2bot-kl {kl} --learningrate {rate}', seeds=(1,), forms=('original',))
 
 
 ARMS = {
     's': Arm('S, with perception', seeds=(1,)),
-    'rs1': Arm('S + RS1', '--p2bot-coherence 0 --p2bot-perception 0'),
-    'rs2': Arm('S + RS1 + RS2', '--p2bot-perception 0'),
-    'rs3': Arm('S + RS1 + RS2 + RS3 (P²Bot)', ''),
-    'short': Arm('P²Bot, 25 meetings', '', steps=25),
-    'own': Arm(
-        'P²Bot, our best', f'--p2bot-baseline leave-one-out --p2bot-kl 0.1 --p2bot-consistency 0.5 --p2bot-nli {NLI}'
-    ),
+    'rs1': Arm('S + RS1', f'{TOGETHER} --p2bot-coherence 0 --p2bot-perception 0'),
+    'rs2': Arm('S + RS1 + RS2', f'{TOGETHER} --p2bot-perception 0'),
+    'rs3': Arm('S + RS1 + RS2 + RS3 (P²Bot)', TOGETHER),
+    'own': Arm('P²Bot, our best', f'{TOGETHER} {OWN} --p2bot-kl 10.0'),
     'choice': Arm(
         'S, best of eight', None, f'-m persona:p2bot --p2bot-receiver {RECEIVER} --p2bot-choice 1 --beam-size 8', (1,)
     ),
-    'full': Arm('P²Bot, 2,000 meetings', '', seeds=(1,), steps=2000),
+    'full': Arm('P²Bot, 2,000 meetings', f'{TOGETHER} --learningrate 0.00001', seeds=(1,), steps=125),
+    **{f'kl{kl:g}-{rate:g}': trial(kl, rate) for kl in (3.0, 10.0, 30.0) for rate in (3e-5, 1e-4)},
+    'single': Arm('P²Bot, 100 meetings, one at a time', '', seeds=(1,), steps=100, examples=256),
+    'short': Arm('P²Bot, 25 meetings, one at a time', '', seeds=(1,), examples=256),
 }
 
 
@@ -58,7 +69,7 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
     """Return what trains an arm and evaluates it with one form of the personas."""
     arm, where = ARMS[key], f'--datapath {shlex.quote(datapath)}'
     model = START if arm.flags is None else model_file(OUT, key, seed)
-    report = model_file(OUT, key, seed).with_name(f'{form}-{EXAMPLES}-perception.json')
+    report = model_file(OUT, key, seed).with_name(f'{form}-{arm.examples}-perception.json')
     train = {}
     if arm.flags is not None:
         command = (
@@ -69,11 +80,11 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         train[' '.join(command.split())] = Path(f'{model}.valid')
     evaluate = (
         f'parlai eval_model -mf {model} {arm.evaluation} -t {TASK} {where} --persona-source convai2 --persona-form '
-        f'{form} -dt valid -bs 8 --num-examples {EXAMPLES} --lm-amp true --persona-nli {NLI} '
+        f'{form} -dt valid -bs 32 --num-examples {arm.examples} --lm-amp true --persona-nli {NLI} '
         f'--persona-receiver {RECEIVER} --skip-generation false --report-filename {report}'
     )
-    split = f'{split_label(CORPUS, "valid", EXAMPLES)}, {form}'
-    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, EXAMPLES)
+    split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
+    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, arm.examples)
 
 
 def main() -> None:
@@ -83,7 +94,7 @@ def main() -> None:
         for key in args.only
         for seed in ARMS[key].seeds
         if seed in args.seeds
-        for form in FORMS
+        for form in ARMS[key].forms
     ]
     run_all(jobs, CSV, args.allow_dirty)
 

