@@ -143,12 +143,13 @@ def test_a_context_that_grows_equals_one_that_is_read_at_once(network):
 def test_rows_that_are_taken_apart_and_joined_are_the_same_context(network):
     texts = [TURNS[2][0], TURNS[3][0]]
     with torch.no_grad():
-        whole = read(network, texts)
-        past, seen = joined([whole.row(1), [], whole.row(0)], torch.device('cpu'))
-        assert seen.sum(1).tolist() == [len(texts[1]), 0, len(texts[0])]
-        again = Context(past, seen, whole.last[[1, 1, 0]])
-        grown = read(network, [[8], [*texts[1], 8], [8]], again)
-        for row, text in enumerate((texts[1], texts[1], texts[0])):
+        whole, other = read(network, texts), read(network, [texts[1]])
+        parts = [(whole, 1, len(texts[1])), (None, 0, 0), (whole, 0, len(texts[0])), (other, 0, 2), (whole, 1, 3)]
+        past, seen = joined(parts, torch.device('cpu'))
+        assert seen.sum(1).tolist() == [len(texts[1]), 0, len(texts[0]), 2, 3]
+        again = Context(past, seen, whole.last[[1, 1, 0, 0, 0]])
+        grown = read(network, [[8], [*texts[1], 8], [8], [8], [8]], again)
+        for row, text in enumerate((texts[1], texts[1], texts[0], texts[1][:2], texts[1][:3])):
             expected = plain_scores(network, [*text, 8])[-1]
             torch.testing.assert_close(network.output(grown.last[row]).log_softmax(-1), expected, atol=1e-5, rtol=1e-5)
 

@@ -142,8 +142,10 @@ def without(scores: Tensor, tokens: Sequence[int]) -> Tensor:
 
 def log_probabilities(scores: Tensor, targets: Tensor, pad: int, never: Sequence[int]) -> Tensor:
     """Return log p of the target tokens (R, L) from scores (R, L, V): 0 where there is padding."""
-    chosen = log_softmax(without(precise(scores), never), -1).gather(-1, targets[..., None]).squeeze(-1)
-    return chosen.masked_fill(targets == pad, 0)
+    real = targets != pad
+    logs = log_softmax(without(precise(scores[real]), never), -1)
+    chosen = logs.gather(-1, targets[real][:, None]).squeeze(-1)
+    return chosen.new_zeros(targets.shape).masked_scatter(real, chosen)
 
 
 def discounted(scores: Sequence[float], gamma: float) -> list[float]:

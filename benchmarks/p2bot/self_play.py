@@ -7,7 +7,7 @@
     make results                                                             # RESULTS.md
 
 Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once, from the same transmitter S;
-three seeds. `full` holds 2,000, as in the paper, at a third of the rate. `choice` learns nothing: the receiver chooses
+three seeds. `full` holds 2,000, as in the paper. `choice` learns nothing: the receiver chooses
 among the replies of a beam of eight. `single` and `short` hold 100 and 25 meetings, one at a time. The arms `kl…` look
 for a weight of the KL penalty and a rate; `own` has the ones that were chosen. Evaluation: the first examples of
 ConvAI2's valid split, as in `transmitter`, with the perception of each reply.
@@ -58,7 +58,7 @@ ARMS = {
     'choice': Arm(
         'S, best of eight', None, f'-m persona:p2bot --p2bot-receiver {RECEIVER} --p2bot-choice 1 --beam-size 8', (1,)
     ),
-    'full': Arm('P²Bot, 2,000 meetings', f'{TOGETHER} --learningrate 0.00001', seeds=(1,), steps=125),
+    'full': Arm('P²Bot, 2,000 meetings', TOGETHER, seeds=(1,), steps=125),
     **{f'kl{kl:g}-{rate:g}': trial(kl, rate) for kl in (3.0, 10.0, 30.0) for rate in (3e-5, 1e-4)},
     'single': Arm('P²Bot, 100 meetings, one at a time', '', seeds=(1,), steps=100, examples=256),
     'short': Arm('P²Bot, 25 meetings, one at a time', '', seeds=(1,), examples=256),

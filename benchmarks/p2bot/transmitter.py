@@ -65,6 +65,7 @@ ARMS = {
         'S, personas in another order',
         seeds=tuple(range(10)),
         evaluation='--skip-generation false --persona-order {seed}',
+        examples=256,
         forms=('original',),
         of='s',
     ),

@@ -41,7 +41,7 @@ def training(name: str, datapath: str) -> dict[str, Path]:
     if name == 'paml':
         model = model_file(OUT, name, SEED)
         meta = (
-            f'parlai train_model -o persona:paml/lm {where} {MODEL} --max-train-steps 120 --paml-inner-lr {CHOSEN} '
+            f'parlai train_model -o persona:paml/lm {where} {MODEL} --max-train-steps 60 --paml-inner-lr {CHOSEN} '
             f'--validation-max-exs 4 --seed {SEED} --init-model {start} -mf {model}'
         )
         commands[meta] = Path(f'{model}.valid')

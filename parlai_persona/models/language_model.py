@@ -34,11 +34,6 @@ class Context:
         past = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.past]
         return Context(past, self.seen[rows], self.last[rows])
 
-    def row(self, number: int) -> Past:
-        """Return the keys and values of a row without padding, each (heads, n, size)."""
-        seen = self.seen[number]
-        return [(k[number][:, seen], v[number][:, seen]) for k, v in self.past]
-
 
 class LanguageModel(nn.Module):
     """A base model with what is trained: adapters, rows for new tokens, and a head that judges replies.
@@ -177,25 +172,30 @@ def cache_of(past: Past) -> Any:
     return cache
 
 
-def joined(rows: Sequence[Past], device: torch.device) -> tuple[Past, Tensor]:
-    """Return the pasts of rows, padded on the left, and where there is no padding (B, C)."""
-    lengths = [row[0][0].shape[1] if row else 0 for row in rows]
-    width = max(lengths)
-    seen = torch.zeros(len(rows), width, dtype=torch.bool, device=device)
-    for number, length in enumerate(lengths):
-        seen[number, width - length :] = True
-    if not width:
-        return [], seen
-    model = next(row for row in rows if row)
+def joined(parts: Sequence[tuple[Context | None, int, int]], device: torch.device) -> tuple[Past, Tensor]:
+    """Return the past of parts of contexts, padded on the left, and where there is no padding (R, C).
+
+    A part is a context, a row of it, and how many of the row's tokens: the first ones.
+    """
+    width = max(length for *_, length in parts)
+    seen = torch.tensor([[place >= width - length for place in range(width)] for *_, length in parts], dtype=torch.bool)
     past: Past = []
-    for layer in range(len(model)):
-        pair = []
-        for part in range(2):
-            heads, _, size = model[layer][part].shape
-            whole = model[layer][part].new_zeros(len(rows), heads, width, size)
-            for number, row in enumerate(rows):
-                if row:
-                    whole[number, :, width - lengths[number] :] = row[layer][part]
-            pair.append(whole)
-        past.append((pair[0], pair[1]))
-    return past, seen
+    for context in {id(one): one for one, _, length in parts if one and length}.values():
+        own = [place for place, (one, _, length) in enumerate(parts) if one is context and length]
+        rows = [parts[place][1] for place in own]
+        real = context.seen.cpu()
+        columns = torch.zeros(len(own), width, dtype=torch.long)
+        columns[seen[own]] = torch.cat([real[parts[at][1]].nonzero().flatten()[: parts[at][2]] for at in own])
+        index = torch.tensor(rows, device=device)[:, None], slice(None), columns.to(device)
+        if not past:
+            past = [(filled(k, len(parts), width), filled(v, len(parts), width)) for k, v in context.past]
+        for whole, some in zip(past, context.past, strict=True):
+            for target, source in zip(whole, some, strict=True):
+                target[own] = source[index].transpose(1, 2)
+    return past, seen.view(len(parts), width).to(device)
+
+
+def filled(tensor: Tensor, rows: int, width: int) -> Tensor:
+    """Return zeros for so many rows and tokens of a layer (B, heads, C, size)."""
+    _, heads, _, size = tensor.shape
+    return tensor.new_zeros(rows, heads, width, size)

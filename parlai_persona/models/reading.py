@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from parlai_persona.models.language_model import Context, LanguageModel, Past, joined, padded
+from parlai_persona.models.language_model import Context, LanguageModel, joined, padded
 from parlai_persona.models.network import device_of
 from parlai_persona.models.tree import Tokens
 
@@ -26,11 +26,6 @@ class Kept:
         pairs = zip(self.tokens, prompt[:-1], strict=False)
         return next((n for n, (old, new) in enumerate(pairs) if old != new), min(len(self.tokens), len(prompt) - 1))
 
-    def first(self, length: int) -> Past:
-        if not length or self.context is None:
-            return []
-        return [(keys[:, :length], values[:, :length]) for keys, values in self.context.row(self.number)]
-
 
 def read(net: LanguageModel, prompts: Sequence[Tokens], kept: Sequence[Kept], version: object, pad: int) -> Context:
     """Return the context of each prompt; read equal prompts once, and keep what was read."""
@@ -38,7 +33,8 @@ def read(net: LanguageModel, prompts: Sequence[Tokens], kept: Sequence[Kept], ve
     places = {tuple(prompt): number for number, prompt in reversed(list(enumerate(prompts)))}
     firsts = sorted(places.values())
     known = [kept[number].common(prompts[number], version) for number in firsts]
-    past, seen = joined([kept[number].first(length) for number, length in zip(firsts, known, strict=True)], device)
+    parts = [(kept[place].context, kept[place].number, length) for place, length in zip(firsts, known, strict=True)]
+    past, seen = joined(parts, device)
     new = [prompts[number][length:] for number, length in zip(firsts, known, strict=True)]
     before = Context(past, seen, net.empty(len(new)).last)
     context = net.extend(before, *padded(new, pad, device))
