@@ -72,7 +72,10 @@ class LanguageStyle:
         before = [*self.dictionary.layout.begin, *line]
         texts = [self.dictionary.txt2vec(text_of(completion)) + line for completion in completions]
         pad = self.dictionary.tok2ind[self.dictionary.null_token]
-        tree = plant(rows_of([(before, tokens, []) for tokens in texts]), pad).to(device_of(self.net))
+        rows = [
+            row for tokens in texts for row in rows_of([(before, tokens, [])])
+        ]  # in one, attention would be squared
+        tree = plant(rows, pad).to(device_of(self.net))
         with autocast(self.net, self.amp):
             sums = self.net.log_likelihoods(tree, self.net.states(tree), pad).sum(1)
         return [total / len(tokens) for total, tokens in zip(sums.tolist(), texts, strict=True)]
