@@ -27,7 +27,7 @@ from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OU
 
 START = model_file(OUT, 's', 1)
 RECEIVER = model_file(receiver.OUT, 'best', 1)
-EXAMPLES = 512
+EXAMPLES = 256
 TOGETHER = '--batchsize 16 --lm-checkpointing true'
 OWN = f'--p2bot-baseline leave-one-out --p2bot-consistency 0.5 --p2bot-nli {NLI}'
 METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')
@@ -40,7 +40,6 @@ class Arm(NamedTuple):
     evaluation: str = ''
     seeds: tuple[int, ...] = SEEDS
     steps: int = 25
-    examples: int = EXAMPLES
     forms: tuple[str, ...] = FORMS
 
 
@@ -60,8 +59,8 @@ ARMS = {
     ),
     'full': Arm('P²Bot, 2,000 meetings', TOGETHER, seeds=(1,), steps=125),
     **{f'kl{kl:g}-{rate:g}': trial(kl, rate) for kl in (3.0, 10.0, 30.0) for rate in (3e-5, 1e-4)},
-    'single': Arm('P²Bot, 100 meetings, one at a time', '', seeds=(1,), steps=100, examples=256),
-    'short': Arm('P²Bot, 25 meetings, one at a time', '', seeds=(1,), examples=256),
+    'single': Arm('P²Bot, 100 meetings, one at a time', '', seeds=(1,), steps=100),
+    'short': Arm('P²Bot, 25 meetings, one at a time', '', seeds=(1,)),
 }
 
 
@@ -69,7 +68,7 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
     """Return what trains an arm and evaluates it with one form of the personas."""
     arm, where = ARMS[key], f'--datapath {shlex.quote(datapath)}'
     model = START if arm.flags is None else model_file(OUT, key, seed)
-    report = model_file(OUT, key, seed).with_name(f'{form}-{arm.examples}-perception.json')
+    report = model_file(OUT, key, seed).with_name(f'{form}-{EXAMPLES}-perception.json')
     train = {}
     if arm.flags is not None:
         command = (
@@ -80,11 +79,11 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         train[' '.join(command.split())] = Path(f'{model}.valid')
     evaluate = (
         f'parlai eval_model -mf {model} {arm.evaluation} -t {TASK} {where} --persona-source convai2 --persona-form '
-        f'{form} -dt valid -bs 32 --num-examples {arm.examples} --lm-amp true --persona-nli {NLI} '
+        f'{form} -dt valid -bs 8 --num-examples {EXAMPLES} --lm-amp true --persona-nli {NLI} '
         f'--persona-receiver {RECEIVER} --skip-generation false --report-filename {report}'
     )
-    split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'
-    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, arm.examples)
+    split = f'{split_label(CORPUS, "valid", EXAMPLES)}, {form}'
+    return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, EXAMPLES)
 
 
 def main() -> None:
