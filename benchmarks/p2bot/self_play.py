@@ -8,7 +8,8 @@
 
 Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once, from the same transmitter S;
 three seeds. `full` holds 2,000, as in the paper. `choice` learns nothing: the receiver chooses
-among the replies of a beam of eight. `single` and `short` hold 100 and 25 meetings, one at a time. The arms `kl…` look
+among the replies of a beam of eight. `single` and `short` hold 100 and 25 meetings, one at a
+time; `no-style` is `short` without R1, which pays for length (`style.py`). The arms `kl…` look
 for a weight of the KL penalty and a rate; `own` has the ones that were chosen. Evaluation: the first examples of
 ConvAI2's valid split, as in `transmitter`, with the perception of each reply.
 
@@ -61,6 +62,7 @@ ARMS = {
     **{f'kl{kl:g}-{rate:g}': trial(kl, rate) for kl in (3.0, 10.0, 30.0) for rate in (3e-5, 1e-4)},
     'single': Arm('P²Bot, 100 meetings, one at a time', '', seeds=(1,), steps=100),
     'short': Arm('P²Bot, 25 meetings, one at a time', '', seeds=(1,)),
+    'no-style': Arm('P²Bot, 25 meetings, one at a time, no R1', '--p2bot-style 0', seeds=(1,)),
 }
 
 
