@@ -57,6 +57,17 @@ def test_a_preset_sets_the_options_that_it_names(path):
     assert {option: opt[option] for option in stated} == stated
 
 
+def test_a_training_of_another_task_has_the_batches_of_the_preset():
+    line = ['-o', 'persona:p2bot/transmitter_cpu', '-t', 'persona:sample']
+    stated = json.loads((AGENTS / 'p2bot' / 'transmitter_cpu.opt').read_text())
+    opt = TrainModel.setup_args().parse_args(line)
+    assert 'dialogues_of' in stated and 'dialogues_of' not in opt  # what the preset says of its own task
+    assert {option: opt[option] for option in stated if option in opt} == {
+        option: value for option, value in stated.items() if option in opt
+    } | {'task': 'persona:sample'}
+    assert TrainModel.setup_args().parse_args([*line, '-bs', '7'])['batchsize'] == 7
+
+
 # ------------------------------------------------------------------- presets of a training in other commands
 
 TINY = [

@@ -3,15 +3,14 @@
     python -m benchmarks.p2bot.transmitter --datapath data --only s          # the transmitter that all begin with
     python -m benchmarks.p2bot.receiver --datapath data --only best          # the receiver
     python -m benchmarks.p2bot.self_play --datapath data                     # use a GPU: a day on one core
-    python -m benchmarks.p2bot.self_play --datapath data --only own          # what chose our best
     make results                                                             # RESULTS.md
 
 Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once, from the same transmitter S;
-three seeds. `full` holds 2,000, as in the paper. `choice` learns nothing: the receiver chooses
-among the replies of a beam of eight. `single` and `short` hold 100 and 25 meetings, one at a
-time; `no-style` is `short` without R1, which pays for length (`style.py`). The arms `kl…` look
-for a weight of the KL penalty and a rate; `own` has the ones that were chosen. Evaluation: the first examples of
-ConvAI2's valid split, as in `transmitter`, with the perception of each reply.
+three seeds. `full` holds 2,000, as in the paper. `choice` learns nothing: the receiver chooses among the replies of a
+beam of eight. `single` and `short` hold 100 and 25 meetings, one at a time. `no-style` is `short` without R1, which
+pays for length (`style.py`). The arms `kl…` look for a weight of the KL penalty and a rate. `own` has the ones that
+were chosen. Evaluation: the first examples of ConvAI2's valid split, as in `transmitter`, with the perception of each
+reply.
 
 Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
 training from its last checkpoint.

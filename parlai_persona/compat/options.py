@@ -85,7 +85,7 @@ def presets_of_trainings(module: Any) -> bool:
     ParlAI 1.7.2 does this on every stack: other commands do not know `--num-epochs`. With `--allow-missing-init-opts`
     the preset overrides the options that the model was trained with. Detected by options that only `train_model` has.
     These are now left out, and so is the size of batches. The preset gives the task and the other defaults; a trained
-    model keeps its own options.
+    model keeps its own options. A training of another task (`-t`) leaves out the options of the preset's task.
     """
     load = module.ParlaiParser._load_opts
 
@@ -94,8 +94,9 @@ def presets_of_trainings(module: Any) -> bool:
         if not is_of_a_training(opt):
             load(self, opt)
             return
+        left_out = () if 'num_epochs' in opt else OF_A_TRAINING
         for key, value in module.Opt.load_init(opt['init_opt']).items():
-            if key in opt and key not in (*opt['override'], *OF_A_TRAINING):
+            if key in opt and key not in (*opt['override'], *left_out):
                 opt[key] = value
 
     module.ParlaiParser._load_opts = load_known
