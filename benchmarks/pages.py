@@ -71,6 +71,7 @@ RECEIVERS = (
     *('Random', 'IR (ir_baseline)', 'MiniLM as it is'),
     *('Receiver, margin loss (the paper)', 'Receiver, our best'),
 )
+TRANSMITTERS = ('S', 'S, no persona', 'S, no next-utterance prediction', 'S, new tokens')
 REWARDS = ('RS1', 'RS1 + RS2', 'RS1 + RS2 + RS3 (P²Bot)')
 SUMMARY = {
     'paml': Table(
@@ -82,8 +83,8 @@ SUMMARY = {
     ),
     'p2bot': Table(
         'p2bot',
-        where={'split': r'valid, first (512|256) of 7,801 examples, (?P<personas>original|revised)'},
-        methods=('SmolLM2, zero-shot', 'S', 'LMEDR', 'Human'),
+        where={'split': r'valid, first 512 of 7,801 examples, (?P<personas>original|revised)'},
+        methods=('SmolLM2, zero-shot', *TRANSMITTERS, 'LMEDR', 'Human'),
         metrics=('hits@1', 'ppl_word', 'f1', 'consistency'),
         across='personas',
         paper=False,  # the published C of people is by another judge
