@@ -73,6 +73,11 @@ RECEIVERS = (
 )
 TRANSMITTERS = ('S', 'S, no persona', 'S, no next-utterance prediction', 'S, new tokens')
 REWARDS = ('RS1', 'RS1 + RS2', 'RS1 + RS2 + RS3 (P²Bot)')
+OTHER_MEETINGS = (
+    *(f'P²Bot, leave-one-out, NLI reward, KL {kl}, rate 0.0001' for kl in (10, 30)),
+    *('P²Bot, 25 meetings, one at a time', 'P²Bot, 25 meetings, one at a time, no R1'),
+    'P²Bot, 100 meetings, one at a time',
+)
 SUMMARY = {
     'paml': Table(
         'paml',
@@ -92,8 +97,8 @@ SUMMARY = {
     'self_play': Table(
         'p2bot',
         where={'split': r'valid, first 256 of 7,801 examples, (?P<personas>original|revised)'},
-        methods=(*('S, with perception', 'S, best of eight', 'P²Bot, 25 meetings'), *(f'S + {one}' for one in REWARDS)),
-        metrics=('f1', 'ppl_word', 'persona_perception_score', 'repetition'),
+        methods=('S, with perception', 'S, best of eight', *(f'S + {one}' for one in REWARDS), *OTHER_MEETINGS),
+        metrics=('f1', 'ppl_word', 'persona_perception_score', 'gen_n_toks'),
         across='personas',
     ),
     'p2bot_receiver': Table(

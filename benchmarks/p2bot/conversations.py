@@ -1,7 +1,7 @@
 """Write a page with conversations of a transmitter with itself, before and after self-play.
 
     python -m benchmarks.p2bot.conversations -t persona:personachat --persona-source convai2 --datapath data \\
-        --before runs/p2bot/s-1/model --after runs/p2bot/rs3-1/model \\
+        --before runs/p2bot/s-1/model --after runs/p2bot/single-1/model \\
         --persona-receiver runs/p2bot_receiver/best-1/model
 
 Both models hold the same meetings: the first dialogues of the valid split, with their personas and their opening lines.

@@ -8,8 +8,8 @@
 Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once, from the same transmitter S;
 three seeds. `full` holds 2,000, as in the paper. `choice` learns nothing: the receiver chooses among the replies of a
 beam of eight. `single` and `short` hold 100 and 25 meetings, one at a time. `no-style` is `short` without R1, which
-pays for length (`style.py`). The arms `kl…` look for a weight of the KL penalty and a rate. `own` has the ones that
-were chosen. Evaluation: the first examples of ConvAI2's valid split, as in `transmitter`, with the perception of each
+pays for length (`style.py`). The arms `kl…` have a KL penalty, the baseline leave-one-out, and the reward of
+consistency. Evaluation: the first examples of ConvAI2's valid split, as in `transmitter`, with the perception of each
 reply.
 
 Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
@@ -29,7 +29,7 @@ START = model_file(OUT, 's', 1)
 RECEIVER = model_file(receiver.OUT, 'best', 1)
 EXAMPLES = 256
 TOGETHER = '--batchsize 16 --lm-checkpointing true'
-OWN = f'--p2bot-baseline leave-one-out --p2bot-consistency 0.5 --p2bot-nli {NLI}'
+MORE = f'--p2bot-baseline leave-one-out --p2bot-consistency 0.5 --p2bot-nli {NLI}'
 METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')
 SEEDS = (1, 2, 3)
 
@@ -45,7 +45,7 @@ class Arm(NamedTuple):
 
 def trial(kl: float, rate: float) -> Arm:
     name = f'P²Bot, leave-one-out, NLI reward, KL {kl:g}, rate {rate:g}'
-    return Arm(name, f'{TOGETHER} {OWN} --p2bot-kl {kl} --learningrate {rate}', seeds=(1,), forms=('original',))
+    return Arm(name, f'{TOGETHER} {MORE} --p2bot-kl {kl} --learningrate {rate}', seeds=(1,), forms=('original',))
 
 
 ARMS = {
@@ -53,7 +53,6 @@ ARMS = {
     'rs1': Arm('S + RS1', f'{TOGETHER} --p2bot-coherence 0 --p2bot-perception 0'),
     'rs2': Arm('S + RS1 + RS2', f'{TOGETHER} --p2bot-perception 0'),
     'rs3': Arm('S + RS1 + RS2 + RS3 (P²Bot)', TOGETHER),
-    'own': Arm('P²Bot, our best', f'{TOGETHER} {OWN} --p2bot-kl 10.0'),
     'choice': Arm(
         'S, best of eight', None, f'-m persona:p2bot --p2bot-receiver {RECEIVER} --p2bot-choice 1 --beam-size 8', (1,)
     ),

@@ -202,7 +202,6 @@ ARMS = {
     ),
     'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, speaker, flags=WRITES),
     'p2bot': Arm('persona:p2bot', GENERATOR, player('rs3'), flags=WRITES),
-    'p2bot-own': Arm('persona:p2bot, our best', GENERATOR, player('own'), flags=WRITES, front=False),
     'p2bot-choice': Arm('persona:p2bot, best of eight', GENERATOR, player('choice'), flags=WRITES, front=False),
     'lmedr': Arm('LMEDR', TEXTS, published('lmedr_original.tsv'), trained=False, note=MORE_DATA, data=PUBLISHED),
     **{
