@@ -74,9 +74,8 @@ RECEIVERS = (
 TRANSMITTERS = ('S', 'S, no persona', 'S, no next-utterance prediction', 'S, new tokens')
 REWARDS = ('RS1', 'RS1 + RS2', 'RS1 + RS2 + RS3 (P²Bot)')
 OTHER_MEETINGS = (
-    *(f'P²Bot, leave-one-out, NLI reward, KL {kl}, rate 0.0001' for kl in (10, 30)),
-    *('P²Bot, 25 meetings, one at a time', 'P²Bot, 25 meetings, one at a time, no R1'),
-    'P²Bot, 100 meetings, one at a time',
+    'P²Bot, leave-one-out, NLI reward, KL 30, rate 0.0001',
+    *(f'P²Bot, {count} meetings, one at a time' for count in (25, 100)),
 )
 SUMMARY = {
     'paml': Table(

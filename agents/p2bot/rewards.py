@@ -26,7 +26,7 @@ from parlai_persona.models.layout import PARTNER, SELF
 from parlai_persona.models.network import device_of
 from parlai_persona.models.precision import autocast
 from parlai_persona.models.tokenizer import TokenizerDictionary
-from parlai_persona.models.tree import Tokens, plant, rows_of
+from parlai_persona.models.tree import Row, Tokens, plant, rows_of
 
 Chats = Sequence[Any]  # texts, or lists of chat messages
 Personas = Sequence[Sequence[str]]
@@ -72,9 +72,9 @@ class LanguageStyle:
         before = [*self.dictionary.layout.begin, *line]
         texts = [self.dictionary.txt2vec(text_of(completion)) + line for completion in completions]
         pad = self.dictionary.tok2ind[self.dictionary.null_token]
-        rows = [
-            row for tokens in texts for row in rows_of([(before, tokens, [])])
-        ]  # in one, attention would be squared
+        rows = [Row() for _ in texts]  # one row of all would be long, and attention is quadratic
+        for row, tokens in zip(rows, texts, strict=True):
+            row.add(before, tokens)
         tree = plant(rows, pad).to(device_of(self.net))
         with autocast(self.net, self.amp):
             sums = self.net.log_likelihoods(tree, self.net.states(tree), pad).sum(1)

@@ -177,22 +177,26 @@ def joined(parts: Sequence[tuple[Context | None, int, int]], device: torch.devic
 
     A part is a context, a row of it, and how many of the row's tokens: the first ones.
     """
-    width = max(length for *_, length in parts)
-    seen = torch.tensor([[place >= width - length for place in range(width)] for *_, length in parts], dtype=torch.bool)
+    lengths = torch.tensor([length for *_, length in parts])
+    width = int(lengths.max())
+    seen = torch.arange(width) >= width - lengths[:, None]
     past: Past = []
     for context in {id(one): one for one, _, length in parts if one and length}.values():
         own = [place for place, (one, _, length) in enumerate(parts) if one is context and length]
-        rows = [parts[place][1] for place in own]
-        real = context.seen.cpu()
+        rows = torch.tensor([parts[place][1] for place in own])
+        wanted = context.seen.cpu()[rows]
+        wanted &= wanted.cumsum(1) <= lengths[own, None]
         columns = torch.zeros(len(own), width, dtype=torch.long)
-        columns[seen[own]] = torch.cat([real[parts[at][1]].nonzero().flatten()[: parts[at][2]] for at in own])
-        index = torch.tensor(rows, device=device)[:, None], slice(None), columns.to(device)
+        columns[seen[own]] = wanted.nonzero()[:, 1]
+        index = rows[:, None].to(device), slice(None), columns.to(device)
         if not past:
-            past = [(filled(k, len(parts), width), filled(v, len(parts), width)) for k, v in context.past]
+            past = [
+                (filled(keys, len(parts), width), filled(values, len(parts), width)) for keys, values in context.past
+            ]
         for whole, some in zip(past, context.past, strict=True):
             for target, source in zip(whole, some, strict=True):
                 target[own] = source[index].transpose(1, 2)
-    return past, seen.view(len(parts), width).to(device)
+    return past, seen.to(device)
 
 
 def filled(tensor: Tensor, rows: int, width: int) -> Tensor:
