@@ -62,9 +62,8 @@ def test_a_training_of_another_task_has_the_batches_of_the_preset():
     stated = json.loads((AGENTS / 'p2bot' / 'transmitter_cpu.opt').read_text())
     opt = TrainModel.setup_args().parse_args(line)
     assert 'dialogues_of' in stated and 'dialogues_of' not in opt  # what the preset says of its own task
-    assert {option: opt[option] for option in stated if option in opt} == {
-        option: value for option, value in stated.items() if option in opt
-    } | {'task': 'persona:sample'}
+    expected = {option: value for option, value in stated.items() if option in opt} | {'task': 'persona:sample'}
+    assert {option: opt[option] for option in expected} == expected
     assert TrainModel.setup_args().parse_args([*line, '-bs', '7'])['batchsize'] == 7
 
 

@@ -254,10 +254,8 @@ def hardware(threads: int | None = None) -> str:
     """
     cores = os.cpu_count() or 1
     used = threads or cores
-    processor = (
-        f'{cpu_name()}, {used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
-    )
-    return ', '.join([*gpu_names(), processor])
+    units = f'{used} {"thread" if used == 1 else "threads"} on {cores} {"core" if cores == 1 else "cores"}'
+    return ', '.join([*gpu_names(), cpu_name(), units])
 
 
 def gpu_names() -> list[str]:

@@ -11,7 +11,8 @@ from collections import defaultdict
 from statistics import correlation, mean
 
 from benchmarks.common import record
-from benchmarks.common.record import Row, append, split_label
+from benchmarks.common.arms import Report
+from benchmarks.common.record import split_label
 from benchmarks.p2bot.transmitter import CSV, TASK
 from benchmarks.suite import tfidf
 from parlai_persona.agents.p2bot.rewards import LanguageStyle
@@ -41,9 +42,7 @@ def main() -> None:
     }
     figures['R1, correlation with the number of words'] = correlation(lengths, rewards)
     split = split_label('Persona-Chat', 'valid', EXAMPLES)
-    rows = [Row(METHOD, TASK, DATA, split, 0, *figure, COMMAND) for figure in figures.items()]
-    append(rows, CSV, replace=True, allow_dirty=args.allow_dirty)
-    print('\n'.join(f'{row.metric}: {row.value:.3g}' for row in rows))
+    Report(CSV, COMMAND, args.allow_dirty).add(METHOD, TASK, DATA, split, figures, threads=None)
 
 
 if __name__ == '__main__':

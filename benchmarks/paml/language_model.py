@@ -5,10 +5,10 @@
     make results                                                               # RESULTS.md
 
 The Dialogue model learns all replies of the 4,144 dialogue sides at hand, once, without personas. Meta-learning goes on
-from it. Of its adapters, one half of those of keys and values adapts: 184,320
-numbers. `trials` choose the rate of full steps, the same for fine-tuning and for PAML's start: the one with the lowest
-perplexity on ten people of the first half of the valid split, after three dialogues. The table reports the first 30
-people of the second half: the model adapts to k of a person's dialogues and answers the first one.
+from it. Of its adapters, one half of those of keys and values adapts: 184,320 numbers. `trials` choose the rate of full
+steps, the same for fine-tuning and for PAML's start: the one with the lowest perplexity on ten people of the first half
+of the valid split, after three dialogues. The table reports the first 30 people of the second half: the model adapts to
+k of a person's dialogues and answers the first one.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again.
 """
