@@ -1,14 +1,14 @@
 """Measure PAML on SmolLM2-135M: what a few dialogues of a person are worth to a language model that speaks English.
 
-    python -m benchmarks.paml.language_model --datapath data                   # all of it; use a GPU
+    python -m benchmarks.paml.language_model --datapath data                   # five hours on one core
     python -m benchmarks.paml.language_model --datapath data --only trials     # what chose the rate
     make results                                                               # RESULTS.md
 
-The Dialogue model learns all replies of the 4,144 dialogue sides at hand, once, without personas. Meta-learning goes on
-from it. Of its adapters, one half of those of keys and values adapts: 184,320 numbers. `trials` choose the rate of full
-steps, the same for fine-tuning and for PAML's start: the one with the lowest perplexity on ten people of the first half
-of the valid split, after three dialogues. The table reports the first 30 people of the second half: the model adapts to
-k of a person's dialogues and answers the first one.
+The Dialogue model learns the replies of a fifth of the 4,144 dialogue sides at hand, without personas. Meta-learning
+goes on from it, in twenty steps of four people. Of its adapters, one half of those of keys and values adapts: 184,320
+numbers. `trials` choose the rate of full steps, the same for fine-tuning and for PAML's start: the one with the lowest
+perplexity on ten people of the first half of the valid split, after three dialogues. The table reports the first 30
+people of the second half: the model adapts to k of a person's dialogues and answers the first one.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again.
 """
@@ -36,12 +36,12 @@ def training(name: str, datapath: str) -> dict[str, Path]:
     where, start = f'--datapath {shlex.quote(datapath)} {TRAINED}', model_file(OUT, 'dialogue', SEED)
     commands = {
         f'parlai train_model -o persona:paml/lm -t persona:dialogues -et persona:personachat {where} {MODEL} '
-        f'-vmt ppl --validation-max-exs 200 --seed {SEED} -mf {start}': Path(f'{start}.valid')
+        f'--num-epochs 0.2 -vmt ppl --validation-max-exs 100 --seed {SEED} -mf {start}': Path(f'{start}.valid')
     }
     if name == 'paml':
         model = model_file(OUT, name, SEED)
         meta = (
-            f'parlai train_model -o persona:paml/lm {where} {MODEL} --max-train-steps 60 --paml-inner-lr {CHOSEN} '
+            f'parlai train_model -o persona:paml/lm {where} {MODEL} --max-train-steps 20 --paml-inner-lr {CHOSEN} '
             f'--validation-max-exs 4 --seed {SEED} --init-model {start} -mf {model}'
         )
         commands[meta] = Path(f'{model}.valid')
