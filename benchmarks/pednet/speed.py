@@ -2,11 +2,11 @@
 
     python -m benchmarks.pednet.speed --datapath data        # half an hour, on an idle machine
 
-2 x 800, vocabulary up to 20,000, batches of 128 examples of the training split, one thread, 32 bits unless bfloat16 is
-named (`--pednet-amp`). The peer is the same network with the same weights, trained as the authors' code does: each
-persona sentence is read anew for each example, the K contexts are read and attended to one after another, and the
-output is computed word by word. Its loss has to be the same. Arms take turns, each in its own process. Rows go to
-results/pednet_speed.csv. Exit status 1 if a target is missed.
+2 x 800, vocabulary up to 20,000, batches of 128 examples of the training split, one thread, 32 bits. The peer is the
+same network with the same weights, trained as the authors' code does: each persona sentence is read anew for each
+example, the K contexts are read and attended to one after another, and the output is computed word by word. Its loss
+has to be the same. Arms take turns, each in its own process. Rows go to results/pednet_speed.csv. Exit status 1 if a
+target is missed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.common import record
 from benchmarks.common.arms import Report, child, dictionary, in_turns, medians, run_parts
 from benchmarks.pednet import speed_arms as arms
-from benchmarks.pednet.speed_arms import BATCH, BFLOAT16
+from benchmarks.pednet.speed_arms import BATCH
 
 CSV = record.RESULTS / 'pednet_speed.csv'
 TURNS = 3
@@ -28,8 +28,7 @@ TASKS = {'CDNet': 0, 'PDNet, K = 1': 1, f'PDNet, K = {MANY}': MANY}
 
 def steps(report: Report, args: argparse.Namespace) -> None:
     dictionary(args.folder / 'dictionary', 'persona:personachat', args.datapath)
-    calls = {f'ours/{name}': partial(child, arms.ours, args, '', k) for name, k in TASKS.items()}
-    calls |= {f'ours/{name}{BFLOAT16}': partial(child, arms.ours, args, BFLOAT16, k) for name, k in TASKS.items()}
+    calls = {f'ours/{name}': partial(child, arms.ours, args, k) for name, k in TASKS.items()}
     calls |= {f'loop/{name}': partial(child, arms.loop, args, k) for name, k in TASKS.items()}
     found = medians(in_turns(calls, TURNS))
     for name in TASKS:
@@ -39,15 +38,14 @@ def steps(report: Report, args: argparse.Namespace) -> None:
         ours['examples/s'] = BATCH / ours['seconds']
         ours['loop, times slower'] = loop['seconds'] / ours['seconds']
 
-    def training(arm: str, k: int, amp: str = '') -> float:
+    def training(arm: str, k: int) -> float:
         """Return the seconds of a mean step of a training."""
-        return sum(found[f'{arm}/{name}{amp}']['seconds'] for name in ('CDNet', f'PDNet, K = {k}')) * GAMMA
+        return sum(found[f'{arm}/{name}']['seconds'] for name in ('CDNet', f'PDNet, K = {k}')) * GAMMA
 
     faster = training('loop', MANY) / training('ours', MANY)
     dearer = training('ours', MANY) / training('ours', 1)
     ratios = {
         f'training with K = {MANY}: loop, times slower': faster,
-        f'the same, ours{BFLOAT16}': training('loop', MANY) / training('ours', MANY, BFLOAT16),
         f'training: K = {MANY}, times K = 1': dearer,
         f'PDNet: K = {MANY}, times K = 1': found[f'ours/PDNet, K = {MANY}']['seconds']
         / found['ours/PDNet, K = 1']['seconds'],

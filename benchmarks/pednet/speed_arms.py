@@ -18,15 +18,14 @@ from parlai_persona.agents.pednet.model import ContextDominated, PedNet, Persona
 from parlai_persona.models.recurrent import Memory, one_text
 
 BATCH = 128
-BFLOAT16 = ' in bfloat16'
 SIZE = (
     '-o persona:pednet --congeneric-labels overlap --pednet-dropout 0 --embedding-type random --seed 1 --loglevel error'
 )
 
 
-def agent_and_batch(args: argparse.Namespace, k: int, gamma: float, amp: bool = False) -> tuple[Any, list]:
+def agent_and_batch(args: argparse.Namespace, k: int, gamma: float) -> tuple[Any, list]:
     """Return the agent, and its observations of a batch of training examples with K contexts."""
-    more = {'datapath': args.datapath, 'dict_file': args.folder / 'dictionary', 'congeneric_k': k, 'pednet_amp': amp}
+    more = {'datapath': args.datapath, 'dict_file': args.folder / 'dictionary', 'congeneric_k': k}
     flags = [word for name, value in more.items() for word in (f'--{name.replace("_", "-")}', str(value))]
     opt = TrainModel.setup_args().parse_args([*SIZE.split(), '--pednet-gamma', str(gamma), *flags])
     torch.manual_seed(opt['seed'])
@@ -34,9 +33,9 @@ def agent_and_batch(args: argparse.Namespace, k: int, gamma: float, amp: bool = 
     return agent, [agent.clone().observe(teacher.act()) for _ in range(BATCH)]
 
 
-def ours(args: argparse.Namespace, how: str, k: int) -> Figures:
+def ours(args: argparse.Namespace, k: int) -> Figures:
     """Measure a training step of CDNet (k = 0) or PDNet."""
-    agent, seen = agent_and_batch(args, max(k, 1), float(k > 0), how.endswith(BFLOAT16))
+    agent, seen = agent_and_batch(args, max(k, 1), float(k > 0))
     return timed(lambda: agent.batch_act(seen), lambda: loss_of(agent, seen))
 
 
