@@ -164,12 +164,15 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device | None 
 
 def cache_of(past: Past) -> Any:
     """Return the past as a cache of transformers, which shares its tensors and leaves them alone."""
-    from transformers import DynamicCache
+    from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-    cache = DynamicCache()
-    for layer, (keys, values) in enumerate(past):
-        cache.update(keys, values, layer)
-    return cache
+    layers = []
+    for keys, values in past:
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values  # an update would copy them
+        layers.append(layer)
+    return Cache(layers) if layers else DynamicCache()
 
 
 def joined(parts: Sequence[tuple[Context | None, int, int]], device: torch.device) -> tuple[Past, Tensor]:
