@@ -471,16 +471,6 @@ def test_what_cannot_be_played_is_refused(options, says):
         agent(**options)
 
 
-def test_the_receiver_chooses_among_replies(monkeypatch):
-    monkeypatch.setattr(Perception, 'load', lambda path: Perception(Receiver()))
-    one = agent(datatype='valid', p2bot_choice=100.0, p2bot_receiver='r')
-    seen = hear(one.clone(), [changed(dialogues()[0][0], **{fields.PERSONA: ['i am a lawyer .']})])
-    said = ['no', 'i am a lawyer .', 'i am']
-    vecs = [torch.tensor([one.START_IDX, *one.dict.txt2vec(text), one.END_IDX]) for text in said]
-    (found,) = one._rerank_beams(one.batchify([seen]), [[(vec, torch.tensor(0.0), None) for vec in vecs]])
-    assert [one._v2t(tokens) for tokens, *_ in found] == ['i am a lawyer .', 'i am', 'no']
-
-
 def test_a_turn_is_learned_as_the_transmitter_learns_it():
     """The agent also takes other tasks, such as single turns; they have labels and no meetings."""
     one = agent(skip_generation=True)

@@ -19,6 +19,7 @@ from benchmarks.suite import baselines, peers, self_chat, table
 from benchmarks.suite.self_chat import Side
 from parlai_persona.chat.conversation import Speakers
 from parlai_persona.data.dialogue import Dialogue, Turn
+from parlai_persona.zoo import registry
 
 ROOT = Path(__file__).parents[1]
 KEYS = [*table.ARMS]
@@ -37,6 +38,9 @@ def test_an_arm_loads_an_agent_or_the_model_that_it_trains(key: str):
     words = shlex.split(model.agent)
     if '-mf' in words:
         path = words[words.index('-mf') + 1]
+        if path.startswith('zoo:'):
+            assert registry.find(path.removeprefix('zoo:persona/'))
+            return
         assert Path(f'{path}.valid') in model.train.values()
         assert any(f'-mf {path}' in command for command in model.train)
     if '-m' in words:

@@ -86,9 +86,6 @@ class SelfPlay:
     )
     per_token: bool = flag(False, "divide the log-probability of an utterance by its length (the authors' code)")
     kl: float = flag(0.0, 'weight of KL(learner || start), which keeps the learner near the transmitter', least=0)
-    choice: float = flag(
-        0.0, "evaluation and chat: weight of the receiver's score in the choice among the replies of a beam", least=0
-    )
     show: int = flag(50, f'log {SHOWN} conversations every so many updates; 0: none', least=0)
 
 
@@ -119,15 +116,15 @@ class P2botAgent(TransmitterAgent):
         return {**super().share(), 'perceives': self.perceives}
 
     def perception(self) -> Perception | None:
-        """Return the receiver, if something asks for it."""
-        learns = self._should_initialize_optimizer()
-        asked = 'perception' if learns and self.game.perception else 'choice' if self.game.choice else None
-        if asked and not self.game.receiver:
+        """Return the receiver, if something is to be learned from it."""
+        if not self._should_initialize_optimizer() or not self.game.perception:
+            return None
+        if not self.game.receiver:
             raise UserError(
-                f'--{PREFIX}-{asked} {getattr(self.game, asked)} needs --{PREFIX}-receiver MODEL, the model file of a '
-                f'persona:p2bot/receiver; with --{PREFIX}-{asked} 0 nothing is perceived'
+                f'--{PREFIX}-perception {self.game.perception} needs --{PREFIX}-receiver MODEL, the model file of a '
+                f'persona:p2bot/receiver; with --{PREFIX}-perception 0 nothing is perceived'
             )
-        return Perception.load(modelzoo_path(self.opt.get('datapath'), str(self.game.receiver))) if asked else None
+        return Perception.load(modelzoo_path(self.opt.get('datapath'), self.game.receiver))
 
     def check(self) -> None:
         if not any((self.game.style, self.game.coherence, self.game.perception, self.game.consistency)):
@@ -258,7 +255,7 @@ class P2botAgent(TransmitterAgent):
         found = {name: called(reward, own).view(shape) for name, reward in self.rewards.items()}
         if self.game.coherence and odds is not None:
             found['coherence'] = log_next(odds).cpu().view(shape)
-        if self.perceives and self.game.perception:
+        if self.perceives:
             scores = called(self.perceives, [action for some in actions for action in some])
             if self.game.scaled:
                 scores = scaled(scores)
@@ -292,18 +289,6 @@ class P2botAgent(TransmitterAgent):
         with autocast(self.net, self.amp):
             scores, _, odds = net(tree, None, ys=tree.targets)
         return log_probabilities(scores, tree.targets, self.NULL_IDX, self.dict.unsaid), odds
-
-    # --------------------------------------------------------------------------------------------- replies
-
-    def choice_scores(self, batch: Batch, replies: Sequence[Sequence[Tokens]]) -> Tensor:
-        scores = super().choice_scores(batch, replies)
-        if not self.perceives or not self.game.choice:
-            return scores
-        personas = [turn.get(fields.PERSONA) or () for turn in batch.turns]
-        texts = [self._v2t(tokens) for some in replies for tokens in some]
-        own = [persona for persona, some in zip(personas, replies, strict=True) for _ in some]
-        perceived = self.perceives(prompts=texts, completions=texts, persona=own)
-        return scores + self.game.choice * torch.tensor(perceived).to(scores)
 
     # --------------------------------------------------------------------------------------------- reports
 

@@ -2,7 +2,6 @@
 sec. 3.1)."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.nn.functional import logsigmoid, softplus
 from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.models.generator import Found
 from parlai_persona.models.lm_agent import LanguageModelAgent
 from parlai_persona.models.precision import precise
 from parlai_persona.models.tree import Tokens, Tree
@@ -117,24 +117,10 @@ class TransmitterAgent(LanguageModelAgent):
             return super().candidate_scores(tree, states)
         return logsigmoid(self.net.judge(states[tree.ends]).float())
 
-    def _rerank_beams(self, batch: Batch, finished: list[list[tuple]]) -> list[list[tuple]]:
-        """Sort the replies of each beam by `choice_scores`."""
-        if all(len(replies) == 1 for replies in finished):  # nothing to choose
-            return finished
-        texts = [[tokens[1:].tolist() for tokens, *_ in replies] for replies in finished]
-        by_row = self.choice_scores(batch, texts).split([len(replies) for replies in finished])
-        return [
-            sorted(
-                ((tokens, score, *rest) for (tokens, _, *rest), score in zip(replies, some, strict=True)),
-                key=lambda reply: -reply[1].item(),
-            )
-            for replies, some in zip(finished, by_row, strict=True)
-        ]
-
-    def choice_scores(self, batch: Batch, replies: Sequence[Sequence[Tokens]]) -> Tensor:
+    def reply_scores(self, batch: Batch, found: Found) -> Tensor:
         """Return the score of each reply by eq. 3; without a head, or with alpha 1, by eq. 2."""
         alpha = self.transmitter.alpha
-        tree = self.branches(replies)
+        tree = self.branches([[tokens[1:].tolist() for tokens, *_ in replies] for replies in found])
         states = self.net.states(tree, self.context(batch))
         words = super().candidate_scores(tree, states)
         return alpha * words + (1 - alpha) * self.candidate_scores(tree, states) if self.JUDGES else words

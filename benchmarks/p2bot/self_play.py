@@ -54,9 +54,7 @@ ARMS = {
     'rs1': Arm('S + RS1', f'{TOGETHER} --p2bot-coherence 0 --p2bot-perception 0'),
     'rs2': Arm('S + RS1 + RS2', f'{TOGETHER} --p2bot-perception 0'),
     'rs3': Arm('S + RS1 + RS2 + RS3 (P²Bot)', TOGETHER),
-    'choice': Arm(
-        'S, best of eight', None, f'-m persona:p2bot --p2bot-receiver {RECEIVER} --p2bot-choice 1 --beam-size 8', (1,)
-    ),
+    'choice': Arm('S, best of eight', None, f'--lm-receiver {RECEIVER} --beam-size 8', (1,)),
     'full': Arm('P²Bot, 2,000 meetings', TOGETHER, seeds=(1,), steps=125),
     **{f'kl{kl:g}-0.0001': held(kl) for kl in (10.0, 30.0)},
     'single': Arm('P²Bot, 100 meetings, one at a time', '', seeds=(1,), steps=100),

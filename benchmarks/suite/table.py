@@ -1,13 +1,12 @@
 """Measure all agents on the same examples: one table for all methods, their baselines and their peers.
 
-    python -m benchmarks.suite.nli --datapath data --encoder MINILM           # the judge of consistency
-    python -m benchmarks.p2bot.receiver --datapath data --only best           # the judge of perception
     python -m benchmarks.suite.table --datapath data                          # all of it, days on one core
     python -m benchmarks.suite.table --datapath data --only people tfidf ir   # some arms
     make results                                                              # README.md, results/table.md
 
-Models are those of the other benchmarks (`runs/…`): what is trained is not trained again. Each agent is measured up to
-four times:
+Models are those of the other benchmarks (`runs/…`): what is trained is not trained again. The judges of consistency and
+of perception are those of the zoo, and so are the models of "best of eight", where the receiver chooses among the
+replies of a beam. Each agent is measured up to four times:
 
 - `valid`: the first examples of ConvAI2's valid split, original personas, in batches of eight. All agents see the same.
   Retrievers choose among 20 candidates here, one of them the gold reply.
@@ -29,14 +28,13 @@ from typing import NamedTuple
 from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
 from benchmarks.memnet import quality
-from benchmarks.p2bot import receiver, self_play, transmitter
+from benchmarks.p2bot import self_play, transmitter
 from benchmarks.paml import table1
 from benchmarks.pednet import table2
 from benchmarks.suite import baselines
 
 CSV = RESULTS / 'table.csv'
-OUT, NLI = Path('runs/table'), 'runs/nli/minilm'
-RECEIVER = model_file(receiver.OUT, 'best', 1)
+OUT, NLI, RECEIVER = Path('runs/table'), 'zoo:persona/nli', 'zoo:persona/p2bot_receiver'
 TASK, CORPUS, EXAMPLES = 'persona:personachat', 'ConvAI2', 512
 DATA = data_label('Persona-Chat', 2072)
 FORM = f'-t {TASK} --persona-source convai2 --persona-form original -dt valid'
@@ -113,15 +111,10 @@ def speaker(seed: int, datapath: str) -> Model:
     return trained(job, model_file(transmitter.OUT, 's', seed))
 
 
-def player(key: str) -> Callable[[int, str], Model]:
-    """Return what makes an arm of self-play: it begins with the transmitter of seed 1."""
-
-    def model(seed: int, datapath: str) -> Model:
-        arm, job = self_play.ARMS[key], self_play.job(key, seed, 'original', datapath)
-        start = self_play.START if arm.flags is None else model_file(self_play.OUT, key, seed)
-        return Model(speaker(1, datapath).train | job.train, f'-mf {start} {arm.evaluation}'.rstrip())
-
-    return model
+def player(seed: int, datapath: str) -> Model:
+    """Return what makes the whole of self-play: it begins with the transmitter of seed 1."""
+    job = self_play.job('rs3', seed, 'original', datapath)
+    return Model(speaker(1, datapath).train | job.train, f'-mf {model_file(self_play.OUT, "rs3", seed)}')
 
 
 def baseline(name: str) -> Callable[[int, str], Model]:
@@ -147,6 +140,7 @@ UNKNOWN_WORDS = ('ppl_word',)  # their dictionaries have one token for all unkno
 FIXED = f'--eval-candidates fixed --fixed-candidates-path {REPLIES} --ignore-bad-candidates true'
 LISTED = f'--label_candidates_file {REPLIES}'
 WRITES = '--skip-generation false'
+EIGHT = f'{WRITES} --inference beam --beam-size 8'
 BEAM = f'{WRITES} --inference beam --beam-size 3 --beam-min-length 3 --beam-block-ngram 3 --dynamic-batching none'
 RANK = '--dynamic-batching none'
 LANGUAGE_MODELS = (
@@ -185,6 +179,14 @@ ARMS = {
     'gpmn': Arm('persona:gpmn', GENERATOR, pednet('gpmn'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
     'postks': Arm('persona:postks', GENERATOR, pednet('postks'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
     'pednet': Arm('persona:pednet', GENERATOR, pednet('k15'), apart=UNKNOWN_WORDS, flags=WRITES),
+    'pednet-eight': Arm(
+        'persona:pednet, best of eight',
+        GENERATOR,
+        untrained('-mf zoo:persona/pednet'),
+        apart=UNKNOWN_WORDS,
+        flags=f'{EIGHT} --pednet-receiver {RECEIVER}',
+        front=False,
+    ),
     'paml': Arm(
         'persona:paml, not adapted',
         GENERATOR,
@@ -201,8 +203,13 @@ ARMS = {
         flags=f'{WRITES} {transmitter.ARMS["zero-shot"].evaluation}',
     ),
     'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, speaker, flags=WRITES),
-    'p2bot': Arm('persona:p2bot', GENERATOR, player('rs3'), flags=WRITES),
-    'p2bot-choice': Arm('persona:p2bot, best of eight', GENERATOR, player('choice'), flags=WRITES, front=False),
+    'transmitter-eight': Arm(
+        'persona:p2bot/transmitter, best of eight',
+        GENERATOR,
+        untrained('-mf zoo:persona/p2bot'),
+        flags=f'{EIGHT} --lm-receiver {RECEIVER}',
+    ),
+    'p2bot': Arm('persona:p2bot', GENERATOR, player, flags=WRITES),
     'lmedr': Arm('LMEDR', TEXTS, published('lmedr_original.tsv'), trained=False, note=MORE_DATA, data=PUBLISHED),
     **{
         name: Arm(

@@ -7,6 +7,7 @@ from parlai.core.opt import Opt
 from parlai.core.torch_agent import Batch, TorchAgent
 from parlai.utils.io import PathManager
 
+from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.dictionary import PersonaDictionary
@@ -20,9 +21,10 @@ REMEMBERED = 100_000  # persona sentences
 class PersonaAgent(TorchAgent):
     """Adds the persona of the speaker who replies to each batch, sentence by sentence and never truncated.
 
-    `batch.persona_vec`: words (B, N, L), padded with `NULL_IDX`; `batch.persona_mask`: where there is a sentence
-    (B, N), which may be nowhere in a row. Use it as `class MyAgent(PersonaAgent, TorchRankerAgent)`. To leave persona
-    lines out of `batch.text_vec`, return `ContextHistory` from `history_class`.
+    `batch.personas`: the sentences; `batch.persona_vec`: words (B, N, L), padded with `NULL_IDX`; `batch.persona_mask`:
+    where there is a sentence (B, N), which may be nowhere in a row. Use it as
+    `class MyAgent(PersonaAgent, TorchRankerAgent)`. To leave persona lines out of `batch.text_vec`, return
+    `ContextHistory` from `history_class`.
 
     Its checkpoints hold the words of the dictionary, because the words decide what the rows of an embedding mean. A
     dictionary with other words is refused; if the file is missing, the words come from the checkpoint.
@@ -99,6 +101,8 @@ class PersonaAgent(TorchAgent):
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         batch = super().batchify(obs_batch, sort=sort)
         if batch.valid_indices is not None:
-            personas = [obs_batch[row]['persona_vecs'] for row in batch.valid_indices]
-            batch['persona_vec'], batch['persona_mask'] = persona_tensors(personas, self.NULL_IDX)
+            valid = [obs_batch[row] for row in batch.valid_indices]
+            batch['personas'] = [obs.get(fields.PERSONA) or () for obs in valid]
+            vecs = [obs['persona_vecs'] for obs in valid]
+            batch['persona_vec'], batch['persona_mask'] = persona_tensors(vecs, self.NULL_IDX)
         return batch

@@ -1,21 +1,40 @@
 """The base of every generator with personas."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from parlai.core.build_data import modelzoo_path
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch
 from parlai.core.torch_generator_agent import TorchGeneratorAgent
+from torch import Tensor
 
 from parlai_persona import fields
-from parlai_persona.flags import add_flags, from_opt
+from parlai_persona.errors import UserError
+from parlai_persona.flags import add_flags, flag, from_opt
+from parlai_persona.metrics import perception
 from parlai_persona.models.agent import PersonaAgent
 from parlai_persona.models.precision import FullPrecision, Precision, autocast, report_gain
 
 WHOLE = 'whole'  # marks an observation of whole dialogues
+Found = list[list[tuple]]  # the replies of each beam, best first: their tokens, score and whatever else
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears the replies of a beam, and has a say in which of them is given."""
+
+    receiver: str | None = flag(
+        None,
+        'evaluation and chat: model file of a persona:p2bot/receiver, which has a say in the choice among the replies '
+        'of a beam',
+        metavar='MODEL',
+    )
+    receiver_weight: float = flag(1.0, "of the receiver's score of a reply, beside the reply's own", least=0)
 
 
 class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
@@ -32,11 +51,21 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
         add_flags(parser.add_argument_group(f'Precision of {cls.__name__}'), cls.PREFIX, Precision)
+        add_flags(parser.add_argument_group(f'Choice among replies of {cls.__name__}'), cls.PREFIX, Listener)
         return parser
 
     def __init__(self, opt: Opt, shared=None):
         self.amp = from_opt(Precision, opt, self.PREFIX).amp
+        self.hearing = from_opt(Listener, opt, self.PREFIX)
         super().__init__(opt, shared)
+        if self.hearing.receiver and self.beam_size == 1:
+            raise UserError(
+                f'--{self.PREFIX}-receiver chooses among the replies of a beam: give --inference beam and --beam-size '
+                f'2 or more (saw {self.beam_size})'
+            )
+        self.receiver = self.hearing.receiver and perception.load(
+            modelzoo_path(opt.get('datapath'), self.hearing.receiver), f'--{self.PREFIX}-receiver'
+        )
         if self.amp and not shared:
             report_gain(self.net, f'--{self.PREFIX}-amp')
 
@@ -51,6 +80,36 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def _generate(self, *args, **kwargs):
         with autocast(self.net, self.amp):
             return super()._generate(*args, **kwargs)
+
+    def _rerank_beams(self, batch: Batch, found: Found) -> Found:
+        """Sort the replies of each beam by `reply_scores` and what the receiver says of them."""
+        if all(len(replies) == 1 for replies in found):  # nothing to choose
+            return found
+        sizes = [len(replies) for replies in found]
+        scores = self.reply_scores(batch, found) + self.heard(batch, found)
+        return [
+            sorted(
+                ((tokens, score, *rest) for (tokens, _, *rest), score in zip(replies, some, strict=True)),
+                key=lambda reply: -reply[1].item(),
+            )
+            for replies, some in zip(found, scores.split(sizes), strict=True)
+        ]
+
+    def reply_scores(self, batch: Batch, found: Found) -> Tensor:
+        """Return the score of each reply of each beam."""
+        return torch.stack([score for replies in found for _, score, *_ in replies])
+
+    def heard(self, batch: Batch, found: Found) -> Tensor:
+        """Return the receiver's weighted score of each reply (P²Bot, eq. 15)."""
+        if not self.receiver:
+            return torch.zeros(())
+        pairs = [
+            (self._v2t(tokens), persona)
+            for persona, replies in zip(batch.personas, found, strict=True)
+            for tokens, *_ in replies
+        ]
+        scores = self.receiver.perception(*zip(*pairs, strict=True))
+        return self.hearing.receiver_weight * torch.tensor(scores, device=found[0][0][0].device)
 
     def _treesearch_factory(self, device, verbose=False):
         search = super()._treesearch_factory(device, verbose)

@@ -166,7 +166,7 @@ def cache_of(past: Past) -> Any:
     """Return the past as a cache of transformers, which shares its tensors and leaves them alone."""
     from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-    layers = []
+    layers: list[Any] = []
     for keys, values in past:
         layer = DynamicLayer()
         layer.lazy_initialization(keys, values)
