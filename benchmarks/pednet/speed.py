@@ -4,9 +4,10 @@
 
 2 x 800, vocabulary up to 20,000, batches of 128 examples of the training split, one thread, 32 bits. The peer is the
 same network with the same weights, trained as the authors' code does: each persona sentence is read anew for each
-example, the K contexts are read and attended to one after another, and the output is computed word by word. Its loss
-has to be the same. Arms take turns, each in its own process. Rows go to results/pednet_speed.csv. Exit status 1 if a
-target is missed.
+example, the K contexts are read and attended to one after another, attention projects what was read again at each word
+(their module with the paper's attention, Bahdanau's; their script has a plain product), and the output is computed word
+by word. Its loss has to be the same. Arms take turns, each in its own process. Rows go to results/pednet_speed.csv.
+Exit status 1 if a target is missed.
 """
 
 import argparse
