@@ -69,6 +69,14 @@ def shell(tmp_path):
     return run
 
 
+@pytest.fixture(autouse=True)
+def bfloat16_everywhere(monkeypatch):
+    """Use bfloat16 where it is asked for, on slow processors too."""
+    from parlai_persona.models import precision
+
+    monkeypatch.setattr(precision, 'LEAST_GAIN', 0.0)
+
+
 def worker_program(folder: Path, name: str, source: str) -> None:
     """A module that subprocesses can import when `folder` is on their PYTHONPATH."""
     (folder / f'{name}.py').write_text(source)

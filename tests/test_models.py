@@ -184,17 +184,27 @@ def test_losses_are_computed_in_32_bits():
 
 
 @pytest.mark.parametrize(
-    ('gain', 'level', 'said'), [(2.5, 'info', '2.5 times as fast'), (0.1, 'warning', '10.0 times as long')]
+    ('gain', 'said', 'kind'),
+    [
+        (2.5, 'are 2.5 times as fast as in 32 bits on this cpu', torch.bfloat16),
+        (0.1, 'take 10.0 times as long as in 32 bits on this cpu, so all is computed in 32 bits', torch.float32),
+    ],
 )
-def test_the_start_says_what_bfloat16_gains(tmp_path, monkeypatch, gain, level, said):
+def test_the_start_says_what_bfloat16_gains(tmp_path, monkeypatch, gain, said, kind):
     lines = []
+    monkeypatch.setattr(precision, 'LEAST_GAIN', 0.5)
     monkeypatch.setattr(precision, 'bfloat16_gain', lambda device: gain)
-    monkeypatch.setattr(precision.logging, level, lines.append)
+    monkeypatch.setattr(precision.logging, 'info', lines.append)
     agent(tmp_path, Ours)
     assert not any('bfloat16' in line for line in lines)
     agent(tmp_path, Ours, ours_amp=True).clone()
     about = [line for line in lines if 'bfloat16' in line]
-    assert len(about) == 1 and said in about[0] and about[0].startswith('--ours-amp: ')
+    assert about == [f'--ours-amp: matrix products in bfloat16 {said}']
+    layer = nn.Linear(4, 4).requires_grad_(False)
+    precision.store_frozen(layer)
+    assert layer.weight.dtype == kind
+    with autocast(layer):
+        assert layer(torch.ones(1, 4)).dtype == kind
 
 
 def test_the_gain_is_a_ratio_of_measured_times(monkeypatch):

@@ -32,7 +32,7 @@ from parlai_persona.files import draft
 from parlai_persona.metrics.formulas import content_words
 from parlai_persona.metrics.nli import Nli, ParlaiNli, TransformersNli
 from parlai_persona.models import pretrained
-from parlai_persona.models.precision import autocast, bfloat16_gain
+from parlai_persona.models.precision import autocast, is_good_at_bfloat16
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
 from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import Case, read_cases
@@ -84,7 +84,7 @@ def fine_tune(encoder: str, folder: Path, pairs: list[Pair], seed: int) -> None:
         'classifier', encoder, flag='--encoder', new_layers=True, id2label=names, label2id=numbers
     )
     model.to('cuda' if torch.cuda.is_available() else 'cpu').train()
-    mixed = bfloat16_gain(model.device) > 1
+    mixed = is_good_at_bfloat16(model.device)
     print(f'bfloat16 is {"faster" if mixed else "slower"} than 32 bits on this {model.device}', flush=True)
     plan, checkpoint, first = batches(pairs, seed), folder / 'unfinished.pt', 0
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01)

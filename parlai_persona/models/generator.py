@@ -25,7 +25,7 @@ Found = list[list[tuple]]  # the replies of each beam, best first: their tokens,
 
 
 @dataclass(frozen=True)
-class Listener:
+class Hearing:
     """Who hears the replies of a beam, and has a say in which of them is given."""
 
     receiver: str | None = flag(
@@ -51,12 +51,12 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
         add_flags(parser.add_argument_group(f'Precision of {cls.__name__}'), cls.PREFIX, Precision)
-        add_flags(parser.add_argument_group(f'Choice among replies of {cls.__name__}'), cls.PREFIX, Listener)
+        add_flags(parser.add_argument_group(f'Choice among replies of {cls.__name__}'), cls.PREFIX, Hearing)
         return parser
 
     def __init__(self, opt: Opt, shared=None):
         self.amp = from_opt(Precision, opt, self.PREFIX).amp
-        self.hearing = from_opt(Listener, opt, self.PREFIX)
+        self.hearing = from_opt(Hearing, opt, self.PREFIX)
         super().__init__(opt, shared)
         if self.hearing.receiver and self.beam_size == 1:
             raise UserError(

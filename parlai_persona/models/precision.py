@@ -1,6 +1,7 @@
 """Mixed precision: matrix products in bfloat16, losses in 32 bits."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 
 import parlai.utils.logging as logging
@@ -10,19 +11,26 @@ from torch import Tensor, nn
 from parlai_persona.flags import flag
 from parlai_persona.models.network import device_of
 
+# Processors without instructions for bfloat16 are many times slower in it, others are at least as fast. A limit of 1
+# would let noise decide, and a resumed training could go on otherwise.
+LEAST_GAIN = 0.5
+
 
 @dataclass(frozen=True)
 class Precision:
     """The option of an agent that can compute in mixed precision."""
 
     amp: bool = flag(
-        False, 'compute in bfloat16 where that is safe (torch.autocast): faster on GPUs, and on CPUs that support it'
+        False,
+        'compute in bfloat16 where that is safe (torch.autocast): faster on GPUs, and on CPUs that support it; nothing '
+        'changes on others',
     )
 
 
 def autocast(model: nn.Module, enabled: bool = True) -> torch.autocast:
-    """Return a context in which the model computes in bfloat16, if `enabled`."""
-    return torch.autocast(device_of(model).type, torch.bfloat16, enabled=enabled)
+    """Return a context in which the model computes in bfloat16, if `enabled` and its device is good at that."""
+    device = device_of(model)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and is_good_at_bfloat16(device))
 
 
 def store_frozen(model: nn.Module) -> None:
@@ -30,12 +38,15 @@ def store_frozen(model: nn.Module) -> None:
 
     A weight that an embedding reads too stays in 32 bits.
     """
+    if not is_good_at_bfloat16(device_of(model)):
+        return
     read = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for module in model.modules():
         if isinstance(module, nn.Linear) and not module.weight.requires_grad and id(module.weight) not in read:
             module.to(torch.bfloat16)
 
 
+@lru_cache
 def bfloat16_gain(device: torch.device, size: int = 512) -> float:
     """Return how many times as fast a matrix product is in bfloat16 as in 32 bits on this device."""
     fastest = {}
@@ -50,17 +61,17 @@ def bfloat16_gain(device: torch.device, size: int = 512) -> float:
     return fastest[torch.float32] / fastest[torch.bfloat16]
 
 
+def is_good_at_bfloat16(device: torch.device) -> bool:
+    return bfloat16_gain(device) > LEAST_GAIN
+
+
 def report_gain(model: nn.Module, flag: str) -> None:
-    """Log what bfloat16 does to the speed of matrix products here; warn if it makes them slower."""
+    """Log what bfloat16 does to the speed of matrix products here, and whether it is used."""
     device = device_of(model)
     gain = bfloat16_gain(device)
-    if gain >= 1:
-        logging.info(f'{flag}: matrix products in bfloat16 are {gain:.1f} times as fast as in 32 bits on this {device}')
-    else:
-        logging.warning(
-            f'{flag}: matrix products in bfloat16 take {1 / gain:.1f} times as long as in 32 bits on this {device}; '
-            f'{flag} false is faster'
-        )
+    said = f'are {gain:.1f} times as fast as' if gain >= 1 else f'take {1 / gain:.1f} times as long as'
+    so = '' if is_good_at_bfloat16(device) else ', so all is computed in 32 bits'
+    logging.info(f'{flag}: matrix products in bfloat16 {said} in 32 bits on this {device}{so}')
 
 
 def precise(scores: Tensor) -> Tensor:
