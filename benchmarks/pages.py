@@ -254,6 +254,15 @@ PAGES = {
             title='Older rows: all people (the rates were chosen on them too); C by an older classifier',
         ),
         Table('paml', ('method', 'split'), {'method': 'Human'}, title='Replies of people'),
+        Table(
+            'paml_lm', ADAPTATION[:4], FEW_SHOT | SECOND_HALF, title='`persona:paml/lm` on SmolLM2, twelve other people'
+        ),
+        Table(
+            'paml_lm',
+            ADAPTATION[:3],
+            FEW_SHOT | {'split': '.*, first half'},
+            title='`persona:paml/lm`: the rates that were tried, on five people',
+        ),
         Table('paml_gradients', STEPS, GRADIENTS, title='Meta-gradient and gradient of multi-task training'),
     ),
     'reddit': page(
@@ -271,6 +280,7 @@ PAGES = {
         Table('meta_memnn_speed', ('task', *COMPARISON), title='persona:meta_memnn'),
         Table('paml_speed', COMPARISON, title='persona:paml'),
         Table('p2bot_speed', COMPARISON, title='persona:p2bot, on SmolLM2-135M and MiniLM'),
+        Table('pednet_speed', COMPARISON, title="persona:pednet, at the paper's sizes"),
         Table('pednet_preparation', COMPARISON, title='persona:congeneric, preparation'),
     ),
     'startup': page(
