@@ -15,7 +15,7 @@ from parlai.scripts.train_model import TrainModel
 from parlai_persona import fields
 from parlai_persona.errors import UserError
 from parlai_persona.models.base import Base, check
-from parlai_persona.models.language_model import Context, LanguageModel, joined, padded
+from parlai_persona.models.language_model import Context, LanguageModel, cache_of, joined, padded
 from parlai_persona.models.layout import LAYOUTS, PARTNER, SELF, Layout
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.trained import prepare
@@ -152,6 +152,15 @@ def test_rows_that_are_taken_apart_and_joined_are_the_same_context(network):
         for row, text in enumerate((texts[1], texts[1], texts[0], texts[1][:2], texts[1][:3])):
             expected = plain_scores(network, [*text, 8])[-1]
             torch.testing.assert_close(network.output(grown.last[row]).log_softmax(-1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_cache_is_made_without_a_copy_and_leaves_the_past_alone():
+    past = [(torch.ones(2, 1, 3, 4), torch.ones(2, 1, 3, 4))]
+    cache = cache_of(past)
+    assert cache.layers[0].keys is past[0][0] and cache.layers[0].values is past[0][1]
+    keys, values = cache.update(torch.zeros(2, 1, 1, 4), torch.zeros(2, 1, 1, 4), 0)
+    assert keys.shape == values.shape == (2, 1, 4, 4) and cache.get_seq_length() == 4
+    assert all(torch.equal(part, torch.ones(2, 1, 3, 4)) for part in past[0])
 
 
 def test_new_tokens_have_rows_of_their_own():
