@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 import parlai_persona  # noqa: F401
 from benchmarks.common.arms import Figures, memory
 from parlai_persona.agents.pednet.model import ContextDominated, PedNet, PersonaDominated, choice_loss
+from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.models.recurrent import Attention, Memory, one_text
 
 BATCH = 128
@@ -99,7 +100,8 @@ def loop_choice(net: PedNet, inputs: ContextDominated, u: Tensor) -> tuple[Memor
     scores = net.hops(net.query(torch.cat([u[-1], q], -1)), sentences, inputs.is_sentence)
     rows, place = torch.arange(len(scores)), scores.argmax(-1)
     h, is_word = (torch.stack([one[part] for one in read], 1)[rows, place] for part in (1, 2))
-    return net.attend[1].memory(*one_text(h, is_word)), choice_loss(scores, inputs.label).mean()
+    choice = choice_loss(scores, inputs.label).sum() / (inputs.label != NO_SENTENCE).sum()
+    return net.attend[1].memory(*one_text(h, is_word)), choice
 
 
 def word_losses(net: PedNet, s: Tensor, contexts: list[Memory], sentence: Memory, replies: Tensor):

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 import torch
 from parlai.core.agents import create_agent
+from parlai.core.build_data import modelzoo_path
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.utils.torch import total_parameters, trainable_parameters
@@ -172,9 +173,9 @@ def main() -> None:
     random.seed(opt['seed'])
     torch.manual_seed(opt['seed'])
     context = TaskContext(opt)
-    judge, nli = context.perception, load(opt['persona_nli']) if opt.get('persona_nli') else None
-    if judge is None or nli is None:
+    if context.perception is None or not opt.get('persona_nli'):
         raise SystemExit('expected --persona-nli and --persona-receiver, which judge what was said')
+    judge, nli = context.perception, load(modelzoo_path(opt['datapath'], opt['persona_nli']))
     dialogues = chosen(context.dialogues(), opt)
     if len(dialogues) < 2:
         raise SystemExit(
