@@ -317,7 +317,7 @@ def test_labels_by_entailment(monkeypatch):
         def probabilities(self, pairs):
             return [{'entailment': len(set(a.split()) & set(b.split())) / 9} for a, b in pairs]
 
-    monkeypatch.setattr(nli, 'load', Words)
+    monkeypatch.setattr(nli, 'load', lambda where, datapath, flag: Words(where, flag))
     judge = Entailment('any')
     pairs = [('i ski and sail', ['i sail', 'i sail and ski', 'we run']), ('so', ['we run'])]
     assert judge.scores(pairs) == [[2 / 9, 4 / 9, 0], [0]] and judge.labels(pairs, 0.0) == [1, -1]

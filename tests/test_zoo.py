@@ -16,6 +16,7 @@ from small_zoo import BLOCK, NAME, left_over, reply
 
 import parlai_persona  # noqa: F401
 from parlai_persona.errors import UserError
+from parlai_persona.metrics import nli, perception
 from parlai_persona.zoo import download, registry, sources, store
 
 pytest_plugins = ['small_zoo']
@@ -31,6 +32,14 @@ def test_a_name_is_a_model_file(name, version, zoo, published, small_model, monk
     assert file == str(zoo / 'models' / 'persona' / NAME / str(version) / 'model')
     assert modelzoo_path(str(zoo), f'models:persona/{NAME}{name}') == file
     assert reply(file) == reply(small_model)
+
+
+@pytest.mark.parametrize('load', [nli.load, perception.load])
+def test_judges_come_from_the_zoo(load, zoo, published, monkeypatch):
+    """A reward of P²Bot, which TRL's users load, gets a name as it stands."""
+    monkeypatch.setenv('PERSONA_ZOO', str(published))
+    with pytest.raises(UserError, match=f'{zoo}/models/persona/{NAME}/2/model'):  # found, and it is a retriever
+        load(f'zoo:persona/{NAME}', str(zoo))
 
 
 def test_versions_leave_each_other_alone(zoo, published, monkeypatch):

@@ -12,7 +12,6 @@ from typing import Any
 
 import parlai.utils.logging as logging
 import torch
-from parlai.core.build_data import modelzoo_path
 from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
@@ -124,7 +123,7 @@ class P2botAgent(TransmitterAgent):
                 f'--{PREFIX}-perception {self.game.perception} needs --{PREFIX}-receiver MODEL, the model file of a '
                 f'persona:p2bot/receiver; with --{PREFIX}-perception 0 nothing is perceived'
             )
-        return Perception.load(modelzoo_path(self.opt.get('datapath'), self.game.receiver))
+        return Perception.load(self.game.receiver, self.opt.get('datapath'))
 
     def check(self) -> None:
         if not any((self.game.style, self.game.coherence, self.game.perception, self.game.consistency)):
@@ -165,7 +164,7 @@ class P2botAgent(TransmitterAgent):
             base = self.frozen(LanguageModel(load_base(self.opt).model))
             self.rewards['style'] = LanguageStyle(base, self.dict, self.amp)
         if game.consistency:
-            self.rewards['consistency'] = Consistency.load(modelzoo_path(self.opt.get('datapath'), str(game.nli)))
+            self.rewards['consistency'] = Consistency.load(str(game.nli), self.opt.get('datapath'))
 
     # ------------------------------------------------------------------------------------------ checkpoints
 

@@ -3,7 +3,7 @@
 A reward is called as `reward(prompts, completions, **columns)` and returns a number for each completion. A prompt is a
 list of chat messages, in which the speaker is the assistant; a system message is not part of the conversation. The
 column `persona` holds the sentences of the speaker's persona. `load` makes each of them from files, for
-`GRPOTrainer(reward_funcs=[Perception.load('runs/receiver/model')])`.
+`GRPOTrainer(reward_funcs=[Perception.load('zoo:persona/p2bot_receiver')])`.
 """
 
 from collections.abc import Sequence
@@ -124,8 +124,8 @@ class Perception:
     __name__ = 'perception'
 
     @classmethod
-    def load(cls, model_file: str) -> 'Perception':
-        return cls(load_receiver(model_file, '--p2bot-receiver'))
+    def load(cls, model: str, datapath: str | None = None) -> 'Perception':
+        return cls(load_receiver(model, datapath, '--p2bot-receiver'))
 
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
         return self.receiver.perception(list(map(text_of, completions)), persona)
@@ -139,8 +139,8 @@ class Consistency:
     __name__ = 'consistency'
 
     @classmethod
-    def load(cls, where: str) -> 'Consistency':
-        return cls(nli.load(where, '--p2bot-nli'))
+    def load(cls, where: str, datapath: str | None = None) -> 'Consistency':
+        return cls(nli.load(where, datapath, '--p2bot-nli'))
 
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
         pairs = list(zip(map(text_of, completions), persona, strict=True))

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import torch
 from parlai.core.agents import create_agent_from_model_file
+from parlai.core.build_data import modelzoo_path
 from parlai.core.message import Message
 from parlai.tasks.multinli.agents import MULTINLI_HYPO_PREFIX as HYPOTHESIS
 from parlai.tasks.multinli.agents import MULTINLI_PREMISE_PREFIX as PREMISE
@@ -111,8 +112,9 @@ class ParlaiNli(Nli):
 
 
 @lru_cache(maxsize=4)
-def load(where: str, flag: str = FLAG) -> Nli:
-    """Load a classifier from a ParlAI model file, a folder, or a name on the hub; `flag` is for error messages."""
+def load(where: str, datapath: str | None = None, flag: str = FLAG) -> Nli:
+    """Load a classifier: a model file or zoo name of ParlAI, a folder, or a name on the hub. `flag` is for errors."""
+    where = modelzoo_path(datapath, where)
     return ParlaiNli(where, flag) if os.path.isfile(f'{where}.opt') else TransformersNli(where, flag)
 
 

@@ -93,13 +93,14 @@ def from_options(opt: Mapping[str, Any], personas: Callable[[], Iterable[Sequenc
     asked = from_opt(Perceived, opt, PREFIX)
     if not asked.receiver:
         return None
-    return Perception(load(modelzoo_path(opt.get('datapath'), asked.receiver)), personas, asked.receiver_among)
+    return Perception(load(asked.receiver, opt.get('datapath')), personas, asked.receiver_among)
 
 
 @lru_cache(maxsize=4)
-def load(model_file: str, flag: str = FLAG) -> Receiver:
-    """Load a receiver from its model file; `flag` names the option in error messages."""
-    if not model_file.startswith('zoo:') and not os.path.isfile(f'{model_file}.opt'):
+def load(model: str, datapath: str | None = None, flag: str = FLAG) -> Receiver:
+    """Load a receiver from its model file, or from the zoo; `flag` names the option in error messages."""
+    model_file = modelzoo_path(datapath, model)
+    if not os.path.isfile(f'{model_file}.opt'):
         raise UserError(f'{flag} {model_file}: saw no file {model_file}.opt; expected a model file of a receiver')
     agent = create_agent_from_model_file(model_file, {'datatype': 'valid', 'loglevel': 'error'})
     if not all(hasattr(agent, name) for name in METHODS):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from parlai.core.build_data import modelzoo_path
 from parlai.core.dict import DictionaryAgent
 from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
@@ -170,7 +169,7 @@ class PersonaMetrics(FixedDialogTeacher):
         if self.measures_persona:
             self.metrics.eval_pr = [1, 3, 5, 10, 100]  # ParlAI computes hits@3 if told to
             if measured.nli and not shared:
-                self.nli = load(modelzoo_path(opt.get('datapath'), measured.nli))
+                self.nli = load(measured.nli, opt.get('datapath'))
             if not shared:
                 self.perception = perception.from_options(opt, self.personas)
 

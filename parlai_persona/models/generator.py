@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from parlai.core.build_data import modelzoo_path
 from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -64,7 +63,7 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
                 f'2 or more (saw {self.beam_size})'
             )
         self.receiver = self.hearing.receiver and perception.load(
-            modelzoo_path(opt.get('datapath'), self.hearing.receiver), f'--{self.PREFIX}-receiver'
+            self.hearing.receiver, opt.get('datapath'), f'--{self.PREFIX}-receiver'
         )
         if self.amp and not shared:
             report_gain(self.net, f'--{self.PREFIX}-amp')

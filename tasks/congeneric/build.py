@@ -7,7 +7,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from parlai.core.build_data import modelzoo_path
 from parlai.core.loader import load_teacher_module
 from parlai.core.opt import Opt
 from parlai.utils.distributed import is_distributed
@@ -123,4 +122,4 @@ def labeller(options: Congeneric, training: PreparedSplit, datapath: str | None)
         return Encoder(options.encoder)
     if not options.nli:
         raise UserError('--congeneric-labels nli: name the classifier with --congeneric-nli MODEL')
-    return Entailment(modelzoo_path(datapath, options.nli))
+    return Entailment(options.nli, datapath)

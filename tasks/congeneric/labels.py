@@ -100,8 +100,8 @@ class Encoder(Labeller):
 class Entailment(Labeller):
     """The probability that the reply entails the sentence, by a classifier as for --persona-nli."""
 
-    def __init__(self, where: str):
-        self.classifier = nli.load(where, NLI_FLAG)
+    def __init__(self, where: str, datapath: str | None = None):
+        self.classifier = nli.load(where, datapath, NLI_FLAG)
 
     def scores(self, pairs: Sequence[Pair]) -> list[list[float]]:
         chances = iter(self.classifier([(reply, sentence) for reply, persona in pairs for sentence in persona]))
