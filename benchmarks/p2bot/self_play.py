@@ -1,16 +1,15 @@
 """Measure what self-play adds to the transmitter of P2Bot: the variants of Table 3 of the paper, and ours.
 
-    python -m benchmarks.p2bot.transmitter --datapath data --only s          # the transmitter that all begin with
-    python -m benchmarks.p2bot.receiver --datapath data --only best          # the receiver
-    python -m benchmarks.p2bot.self_play --datapath data                     # use a GPU: days on one core
-    make results                                                             # RESULTS.md
+    python -m benchmarks.p2bot.self_play --datapath data                         # use a GPU: days on one core
+    python -m benchmarks.p2bot.self_play --datapath data --only short --seeds 1  # 25 meetings
+    make results                                                                 # RESULTS.md
 
-Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once, from the same transmitter S;
-three seeds. `full` holds 2,000, as in the paper. `choice` learns nothing: the receiver chooses among the replies of a
-beam of eight. `single` and `short` hold 100 and 25 meetings, one at a time. `no-style` is `short` without R1, which
-pays for length (`style.py`). The arms `kl…` have a KL penalty, the baseline leave-one-out, and the reward of
-consistency. Evaluation: the first examples of ConvAI2's valid split, as in `transmitter`, with the perception of each
-reply.
+Each arm holds 400 meetings of the train split, six times each, sixteen meetings at once; three seeds. All begin with
+the same transmitter S, and the same receiver hears them: those of the zoo. `full` holds 2,000, as in the paper.
+`choice` learns nothing: the receiver chooses among the replies of a beam of eight. `single` and `short` hold 100 and
+25 meetings, one at a time. `no-style` is `short` without R1, which pays for length (`style.py`). The arms `kl…` have a
+KL penalty, the baseline leave-one-out, and the reward of consistency. Evaluation: the first examples of ConvAI2's valid
+split, as in `transmitter`, with the perception of each reply.
 
 Every step is a stock `parlai` command. After Ctrl-C, run the same line again: it skips what is finished, and resumes a
 training from its last checkpoint.
@@ -22,11 +21,10 @@ from typing import NamedTuple
 
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
 from benchmarks.common.record import split_label
-from benchmarks.p2bot import receiver, transmitter
+from benchmarks.p2bot import transmitter
 from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OUT, TASK
 
-START = model_file(OUT, 's', 1)
-RECEIVER = model_file(receiver.OUT, 'best', 1)
+START, RECEIVER = 'zoo:persona/p2bot', 'zoo:persona/p2bot_receiver'
 EXAMPLES = 256
 TOGETHER = '--batchsize 16 --lm-checkpointing true'
 METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')
@@ -66,16 +64,17 @@ ARMS = {
 def job(key: str, seed: int, form: str, datapath: str) -> Job:
     """Return what trains an arm and evaluates it with one form of the personas."""
     arm, where = ARMS[key], f'--datapath {shlex.quote(datapath)}'
-    model = START if arm.flags is None else model_file(OUT, key, seed)
-    report = model_file(OUT, key, seed).with_name(f'{form}-{EXAMPLES}-perception.json')
+    own = model_file(OUT, key, seed)
+    model = START if arm.flags is None else own
+    report = own.with_name(f'{form}-{EXAMPLES}-perception.json')
     train = {}
     if arm.flags is not None:
         command = (
             f'parlai train_model -o persona:p2bot/cpu {BASE} --lm-amp true {where} --init-model {START} '
-            f'--dict-file {START}.dict --p2bot-receiver {RECEIVER} {arm.flags} --max-train-steps {arm.steps} '
-            f'--validation-max-exs 64 --seed {seed} -mf {model}'
+            f'--p2bot-receiver {RECEIVER} {arm.flags} --max-train-steps {arm.steps} --validation-max-exs 64 '
+            f'--seed {seed} -mf {model}'
         )
-        train[' '.join(command.split())] = Path(f'{model}.valid')
+        train[' '.join(command.split())] = Path(f'{own}.valid')
     evaluate = (
         f'parlai eval_model -mf {model} {arm.evaluation} -t {TASK} {where} --persona-source convai2 --persona-form '
         f'{form} -dt valid -bs 8 --num-examples {EXAMPLES} --lm-amp true --persona-nli {NLI} '

@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 
 import torch
 from parlai.core.agents import create_agent
-from parlai.core.build_data import modelzoo_path
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.utils.torch import total_parameters, trainable_parameters
@@ -175,7 +174,7 @@ def main() -> None:
     context = TaskContext(opt)
     if context.perception is None or not opt.get('persona_nli'):
         raise SystemExit('expected --persona-nli and --persona-receiver, which judge what was said')
-    judge, nli = context.perception, load(modelzoo_path(opt['datapath'], opt['persona_nli']))
+    judge, nli = context.perception, load(opt['persona_nli'], opt['datapath'])
     dialogues = chosen(context.dialogues(), opt)
     if len(dialogues) < 2:
         raise SystemExit(
