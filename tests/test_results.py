@@ -449,3 +449,16 @@ def test_stopping_a_benchmark_stops_its_command(tmp_path: Path, sent: signal.Sig
     process.send_signal(sent)
     assert 'Run the same line again' in process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 1 and 'KeyboardInterrupt' in log.read_text()
+
+
+def test_a_killed_benchmark_takes_its_arm_with_it(tmp_path: Path):
+    benchmark = tmp_path / 'benchmark.py'
+    benchmark.write_text(
+        f'import sys, time\nsys.path.insert(0, {str(ROOT)!r})\n'
+        f'def arm():\n    print("begun", flush=True)\n    time.sleep({2 * PATIENCE})\n'
+        'if __name__ == "__main__":\n    from benchmarks.common.arms import child\n    child(arm)\n'
+    )
+    process = subprocess.Popen([sys.executable, benchmark], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == 'begun\n'
+    process.kill()
+    process.communicate(timeout=PATIENCE)  # until nobody can write to it any more

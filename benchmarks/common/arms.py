@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -21,8 +22,20 @@ Part = Callable[['Report', argparse.Namespace], None]
 def child(function: Callable[..., Any], *arguments: Any, threads: int = 1) -> Any:
     """Call a function in a new process of its own, with so many threads."""
     os.environ['OMP_NUM_THREADS'] = str(threads)  # the child inherits it, and then loads torch
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), end_with_parent) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent has ended, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def in_turns(arms: Mapping[str, Callable[[], Figures]], turns: int, warm: int = 0) -> dict[str, list[Figures]]:

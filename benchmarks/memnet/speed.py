@@ -52,7 +52,7 @@ ARMS = {  # what it reads, and its flags
 }
 BAG_OF_WORDS = (
     f'train_model -m persona:memnet -t {TASK} --memnet-encoder bow --persona-side none --dict-tokenizer re '
-    '--dict-lower true -bs 128 --max-train-steps 400'
+    '--dict-lower true -bs 128 --max-train-steps 400 --validation-max-exs 100 --short-final-eval true'
 )
 
 INDEXED = {  # the name of its file, and flags
