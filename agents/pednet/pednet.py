@@ -16,6 +16,7 @@ from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch
 from parlai.utils.distributed import is_distributed
 from torch import Tensor
+from tqdm import tqdm
 
 from parlai_persona import fields
 from parlai_persona.agents.pednet.model import Choice, Chosen, ContextDominated, PedNet, PersonaDominated, choice_loss
@@ -167,7 +168,7 @@ def contexts_and_personas(opt: Opt) -> Iterator[tuple[str, Sequence[str]]]:
     for other in teachers({**opt, 'mutators': None}, opt['task'], 'train'):
         pairs = (
             ('\n'.join(said_lines(message['text'].split('\n'))), message.get(fields.PERSONA) or ())
-            for messages in episodes(other)
+            for messages in tqdm(episodes(other), 'counting words', unit=' dialogues', disable=None)
             for message in messages
         )
         yield from from_all_workers(list(pairs)) if is_distributed() else pairs
