@@ -29,7 +29,7 @@ def chat_model(folder: Path) -> str:
     return str(folder)
 
 
-def classifier(folder: Path) -> None:
+def classifier(folder: Path) -> str:
     """Write a tiny entailment classifier."""
     import transformers as hf
 
@@ -38,6 +38,7 @@ def classifier(folder: Path) -> None:
     kinds = {'id2label': names, 'label2id': {name: number for number, name in names.items()}}
     torch.manual_seed(0)
     hf.BertForSequenceClassification(hf.BertConfig.from_pretrained(tiny_bert.folder(), **kinds)).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.mark.slow
@@ -45,10 +46,15 @@ def test_grpo_takes_the_rewards(shell, tmp_path):
     pytest.importorskip('trl', reason="TRL's trainers are not part of this package: pip install trl")
     found = re.search(r'```python\n(from datasets .*?)```', PAGE.read_text(), re.S)
     assert found, f'{PAGE} has no example for TRL'
-    program = shortened(found[1], "'HuggingFaceTB/SmolLM2-135M-Instruct'", repr(chat_model(tmp_path / 'chat')))
-    classifier(tmp_path / 'runs/nli/minilm')
-    tiny_p2bot.transmitter(tmp_path / 'runs/s/model')
-    tiny_p2bot.receiver(tmp_path / 'runs/receiver/model')
+    tiny = {
+        'HuggingFaceTB/SmolLM2-135M-Instruct': chat_model(tmp_path / 'chat'),
+        'zoo:persona/nli': classifier(tmp_path / 'nli'),
+        'zoo:persona/p2bot_receiver': tiny_p2bot.receiver(tmp_path / 'receiver/model'),
+        'zoo:persona/p2bot': tiny_p2bot.transmitter(tmp_path / 's/model'),
+    }
+    program = found[1]
+    for name, path in tiny.items():
+        program = shortened(program, repr(name), repr(path))
     shell(f"python - <<'END'\n{program}\nEND\n")
     steps = json.loads((tmp_path / 'runs/grpo/checkpoint-3/trainer_state.json').read_text())['log_history']
     assert len(steps) == 3
