@@ -26,7 +26,7 @@ def heard(monkeypatch):
             pairs.extend(zip(utterances, personas, strict=True))
             return super().perception(utterances, personas)
 
-    monkeypatch.setattr(perception, 'load', lambda path, flag: Listening())
+    monkeypatch.setattr(perception, 'load', lambda path, datapath, flag: Listening())
     return pairs
 
 
