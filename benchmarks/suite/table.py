@@ -136,6 +136,7 @@ def published(name: str) -> Callable[[int, str], Model]:
 
 
 UNKNOWN_WORDS = ('ppl_word',)  # their dictionaries have one token for all unknown words
+SLOWER = ('answers_per_second',)  # measured on a processor without AVX-512, about half as fast as that of the others
 TRAINED_BEFORE = ('train_seconds',)  # without the training of the model that it begins with
 FIXED = f'--eval-candidates fixed --fixed-candidates-path {REPLIES} --ignore-bad-candidates true'
 LISTED = f'--label_candidates_file {REPLIES}'
@@ -200,6 +201,7 @@ ARMS = {
         GENERATOR,
         untrained(f'{transmitter.ARMS["zero-shot"].agent} {transmitter.BASE}'),
         trained=False,
+        apart=SLOWER,
         flags=f'{WRITES} {transmitter.ARMS["zero-shot"].evaluation}',
     ),
     'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, speaker, flags=WRITES),
@@ -207,9 +209,10 @@ ARMS = {
         'persona:p2bot/transmitter, best of eight',
         GENERATOR,
         untrained('-mf zoo:persona/p2bot'),
+        apart=SLOWER,
         flags=f'{EIGHT} --lm-receiver {RECEIVER}',
     ),
-    'p2bot': Arm('persona:p2bot, 25 meetings', GENERATOR, player, apart=TRAINED_BEFORE, flags=WRITES),
+    'p2bot': Arm('persona:p2bot, 25 meetings', GENERATOR, player, apart=(*SLOWER, *TRAINED_BEFORE), flags=WRITES),
     'lmedr': Arm('LMEDR', TEXTS, published('lmedr_original.tsv'), trained=False, note=MORE_DATA, data=PUBLISHED),
     **{
         name: Arm(
