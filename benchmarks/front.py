@@ -43,8 +43,7 @@ that is easier. P-F1 and C say how much a reply has of the persona, and how well
 ([metrics](docs/metrics.md)). The last four columns are of self-chats: share of speakers whose persona a receiver
 recognises; share of messages that contradict the persona or an earlier message, by a classifier that often errs (see
 people); share of what a speaker says that they have said before; answers a second of CPU time on one core, in italics
-where it was about half as fast. **Bold** is
-best: highest (↑), lowest (↓) or nearest to people (≈).
+where it was about half as fast. **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
 """
 GREY = 'Lines in *italics* do not compete:'
 ABSENT = '`persona:meta_memnn` speaks the language of bAbI only ([its results](results/meta_memnn.md)).'
