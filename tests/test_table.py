@@ -171,7 +171,7 @@ def test_which_method_takes_its_figures_from_the_table():
     asked = [shlex.split(one)[1:] for one in re.findall(r'\{\{(figure .+?)\}\}', template)]
     headings = {column.heading for column in front.COLUMNS}
     assert asked and all(key in table.ARMS and heading in headings for key, heading in asked)
-    rest = re.sub(r'\{\{.+?\}\}|`.*?`|hits@1|F1|\(.*?\)', '', template)
+    rest = re.sub(r'\{\{.+?\}\}|`.*?`|hits@1|\bF1\b|\(.*?\)', '', template)
     assert re.findall(r'\d+', rest) == []
     assert results.fill_in('{{figure people P-F1}}', {}, []) == front.UNKNOWN
     own = replace(row('people', 'persona_f1', 0.2), method=table.ARMS['people'].name)
