@@ -17,15 +17,6 @@ for proxy in ('http_proxy', 'https_proxy'):  # what a subprocess would try goes 
     os.environ[proxy] = os.environ[proxy.upper()] = 'http://127.0.0.1:9'
 os.environ['no_proxy'] = os.environ['NO_PROXY'] = '127.0.0.1,localhost'
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Let pytest-xdist keep a file's tests on one worker, so that their fixtures are made once."""
-    for item in items:
-        if not item.get_closest_marker('xdist_group'):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 PATIENCE = 3600  # seconds before a process counts as hung, however slow the machine is
 FIXTURES = Path(__file__).parent / 'fixtures'
 

@@ -257,11 +257,10 @@ def clause(*kinds: str, cases: Sequence[str] = ()):
         for entry in AGENTS:
             if entry.kind not in (kinds or SHOW_ALL):
                 continue
-            group = pytest.mark.xdist_group(entry.name)  # one worker trains the agent and runs all its tests
             for case in cases or [None]:
                 key = f'{name}[{case}]' if case else name
                 values, id = ((entry, case), f'{entry.name}-{case}') if case else ((entry,), entry.name)
-                params.append(pytest.param(*values, id=id, marks=(*expected_failure(entry, key), group)))
+                params.append(pytest.param(*values, id=id, marks=expected_failure(entry, key)))
         return pytest.mark.parametrize('entry, case' if cases else 'entry', params)(test)
 
     return parametrise
