@@ -126,7 +126,7 @@ def test_batches_of_like_length_by_hand():
     ],
 )
 def test_ways_to_learn(tmp_path, inner):
-    losses = train(tmp_path, 12, paml_inner_lr=0.3, **inner)
+    losses = train(tmp_path, 6, paml_inner_lr=0.3, **inner)
     assert losses[-1] < losses[0] and all(map(math.isfinite, losses))
     report = evaluate(str(tmp_path / 'model'), few_shot_folds=1)
     assert report['ppl'] < 60 and report['exs'] == 2 * len(paml_tasks.PEOPLE)

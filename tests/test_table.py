@@ -10,6 +10,7 @@ from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
 
 from benchmarks import front, results
+from benchmarks.common.jobs import JUDGES
 from benchmarks.common.record import Row
 from benchmarks.memnet import quality
 from benchmarks.p2bot import self_play, transmitter
@@ -83,7 +84,7 @@ def test_all_agents_see_the_same_examples():
     jobs = {(key, what): table.job(key, what, seed_of(key), 'data') for key in KEYS for what in table.ways(key)}
     for (_, what), job in jobs.items():
         assert f'{data}{"" if what == "self_chat" else " -bs 8 --num-examples 512"} ' in job.evaluate
-        assert (table.JUDGES in job.evaluate) == (job.metrics != table.RANKED)
+        assert (JUDGES in job.evaluate) == (job.metrics != table.RANKED)
     assert len({job.report for job in jobs.values()}) == len({job.columns for job in jobs.values()}) == len(jobs)
     replies = [job for job in jobs.values() if f' {table.REPLIES}' in job.evaluate]
     assert replies and all(table.REPLIES in job.train.values() for job in replies)

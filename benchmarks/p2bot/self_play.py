@@ -19,12 +19,12 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.jobs import RECEIVER, Job, arguments, model_file, run_all
 from benchmarks.common.record import split_label
 from benchmarks.p2bot import transmitter
 from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OUT, TASK
 
-START, RECEIVER = 'zoo:persona/p2bot', 'zoo:persona/p2bot_receiver'
+START = 'zoo:persona/p2bot'
 EXAMPLES = 256
 TOGETHER = '--batchsize 16 --lm-checkpointing true'
 METRICS = (*transmitter.METRICS, 'persona_perception*', 'repetition')

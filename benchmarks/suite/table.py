@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
+from benchmarks.common.jobs import JUDGES, RECEIVER, Job, arguments, model_file, program, run_all
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
 from benchmarks.memnet import quality
 from benchmarks.p2bot import self_play, transmitter
@@ -34,11 +34,10 @@ from benchmarks.pednet import table2
 from benchmarks.suite import baselines
 
 CSV = RESULTS / 'table.csv'
-OUT, NLI, RECEIVER = Path('runs/table'), 'zoo:persona/nli', 'zoo:persona/p2bot_receiver'
+OUT = Path('runs/table')
 TASK, CORPUS, EXAMPLES = 'persona:personachat', 'ConvAI2', 512
 DATA = data_label('Persona-Chat', 2072)
 FORM = f'-t {TASK} --persona-source convai2 --persona-form original -dt valid'
-JUDGES = f'--persona-nli {NLI} --persona-receiver {RECEIVER}'
 REPLIES = OUT / 'replies' / 'replies.txt'
 FIRST = f'{split_label(CORPUS, "valid", EXAMPLES)}, original'
 SPLITS = {
