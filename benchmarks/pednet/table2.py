@@ -8,7 +8,7 @@ All agents have the sizes of their preset `small` and see the 2,072 training dia
 reply to the first 1,000 examples of the valid split. The rows "best epoch of each metric" are from there: as in the
 paper, each metric chooses the parameters that yield its highest score, and so is too good. The other rows are of the
 checkpoint with the lowest perplexity, on all examples; there the zoo's judges say how well replies agree with the
-persona, and whether a listener would recognise it.
+persona, and how much of it a listener hears in a reply.
 
 The arms g0 to g9 are PEDNet with K = 15 and γ = 0 to .9; k15 is that with γ = .5. Figure 2 is drawn at the end, to
 docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
@@ -39,8 +39,8 @@ TABLE = (
     *('f1', 'bleu-4'),
 )
 METRICS = (
-    *(*TABLE, 'ppl_word', 'consistency', 'persona_perception', 'choice_acc', 'choice_chance', 'prior_agrees'),
-    *('gen_n_toks', 'repetition'),
+    *(*TABLE, 'ppl_word', 'consistency', 'persona_perception_score', 'persona_perception_score_gold', 'choice_acc'),
+    *('choice_chance', 'prior_agrees', 'gen_n_toks', 'repetition'),
 )
 
 
