@@ -17,7 +17,6 @@ from benchmarks.common import record
 from benchmarks.common.jobs import claim, execute
 from benchmarks.common.record import hardware
 from benchmarks.common.tables import between
-from benchmarks.suite.nli import PARLAI as NLI
 from parlai_persona.files import draft
 from parlai_persona.zoo import registry
 from parlai_persona.zoo.card import card
@@ -159,14 +158,15 @@ RECIPES = (
     ),
     Recipe(
         'nli',
-        1,
+        2,
         About(
             'Judges whether a reply entails or contradicts a persona sentence: for --persona-nli.',
-            'transformer/classifier',
+            'persona:entailment',
             'other',
-            [PERSONA_CHAT, 'Dialogue NLI (Welleck et al. 2019): its triples made the pairs; see its own terms'],
-            data='90,000 pairs of persona:nli',
-            command=f'parlai {NLI} --nli-pairs 90000',
+            [PERSONA_CHAT, 'Dialogue NLI (Welleck et al. 2019): its triples made the pairs; see its own terms', MINILM],
+            base='sentence-transformers/all-MiniLM-L6-v2',
+            data='32,000 pairs of persona:nli',
+            command='parlai train_model -o persona:entailment/minilm',
             seed=1,
             evaluate='parlai eval_model -t persona:nli -dt test',
             metric='accuracy',
