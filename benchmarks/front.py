@@ -8,9 +8,10 @@ does not compete: all of an agent with a note, and what an agent has `apart`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from benchmarks.common.jobs import NLI
 from benchmarks.common.record import Row
 from benchmarks.common.tables import DAGGER, between, grid, mean_and_deviation, number
-from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, SPLITS, Arm
+from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, JUDGED, SPLITS, Arm
 
 START, END = '<!-- table -->', '<!-- end -->'
 PEOPLE = 'people'
@@ -41,9 +42,10 @@ All agents on the same {EXAMPLES} examples ({CORPUS}, valid split, original pers
 among all replies of the train split, as in a chat. Perplexity is per word, in italics where all unknown words are one:
 that is easier. P-F1 and C say how much a reply has of the persona, and how well it agrees with it
 ([metrics](docs/metrics.md)). The last four columns are of self-chats: share of speakers whose persona a receiver
-recognises; share of messages that contradict the persona or an earlier message, by a classifier that often errs (see
-people); share of what a speaker says that they have said before; answers a second of CPU time on one core, in italics
-where it was about half as fast. **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
+recognises; share of messages that contradict the persona or an earlier message; share of what a speaker says that they
+have said before; answers a second of CPU time on one core, in italics where it was about half as fast. The classifier
+behind C and `contradicts` often errs (see people); they are in italics where an earlier one was asked. **Bold** is
+best: highest (↑), lowest (↓) or nearest to people (≈).
 """
 GREY = 'Lines in *italics* do not compete:'
 ABSENT = '`persona:meta_memnn` speaks the language of bAbI only ([its results](results/meta_memnn.md)).'
@@ -68,14 +70,16 @@ def mean(rows: Sequence[Row]) -> float:
     return sum(row.value for row in rows) / len(rows)
 
 
-def is_apart(arm: Arm, column: Column) -> bool:
-    return bool(arm.note) or column.metric in arm.apart
+def is_apart(arm: Arm, column: Column, measured: Sequence[Row]) -> bool:
+    """Tell whether a figure cannot be compared; what another judge said cannot."""
+    other_judge = column.metric in JUDGED and any(f' {NLI} ' not in row.command for row in measured)
+    return bool(arm.note) or column.metric in arm.apart or other_judge
 
 
-def winners(column: Column, means: Mapping[str, float], arms: Mapping[str, Arm]) -> set[str]:
+def winners(column: Column, own: Mapping[str, Sequence[Row]], arms: Mapping[str, Arm]) -> set[str]:
     """Return the keys of the best agents of a column, as it is shown."""
-    rivals = {key: value for key, value in means.items() if key != PEOPLE and not is_apart(arms[key], column)}
-    people = means.get(PEOPLE)
+    rivals = {key: mean(measured) for key, measured in own.items() if not is_apart(arms[key], column, measured)}
+    people = rivals.pop(PEOPLE, None)
     if len(rivals) < 2 or not column.best or (column.best == '≈' and people is None):
         return set()
     badness = {
@@ -93,10 +97,10 @@ def table(rows: Iterable[Row], arms: Mapping[str, Arm] = ARMS) -> list[str]:
     for column in COLUMNS:
         own = {key: rows_of(found, arm.name, column.split, column.metric) for key, arm in shown.items()}
         own = {key: measured for key, measured in own.items() if measured}
-        best = winners(column, {key: mean(measured) for key, measured in own.items()}, arms)
+        best = winners(column, own, arms)
         for key, measured in own.items():
             text = number(mean(measured), 3)
-            text = f'**{text}**' if key in best else f'*{text}*' if is_apart(arms[key], column) else text
+            text = f'**{text}**' if key in best else f'*{text}*' if is_apart(arms[key], column, measured) else text
             body[key][f'{column.heading} {column.best}'.strip()] = text
     for key, arm in shown.items():
         dirty = DAGGER if any(row.dirty for name, own in found.items() if name[0] == arm.name for row in own) else ''

@@ -10,11 +10,9 @@ from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
 
 from benchmarks import front, results
-from benchmarks.common.jobs import JUDGES
+from benchmarks.common.jobs import JUDGES, NLI
 from benchmarks.common.record import Row
-from benchmarks.memnet import quality
-from benchmarks.p2bot import self_play, transmitter
-from benchmarks.paml import table1
+from benchmarks.p2bot import self_play
 from benchmarks.pednet import table2
 from benchmarks.suite import baselines, peers, self_chat, table
 from benchmarks.suite.self_chat import Side
@@ -49,29 +47,15 @@ def test_an_arm_loads_an_agent_or_the_model_that_it_trains(key: str):
     assert ('-mf' in words) == table.ARMS[key].trained
 
 
-@pytest.fixture(autouse=True)
-def known_size(monkeypatch):
-    """No test here reads the corpus, whose dialogues the rows of memnet count."""
-    monkeypatch.setattr(quality, 'training_dialogues', lambda datapath: 2072)
-
-
 def test_what_the_benchmarks_trained_is_not_trained_again():
     """A folder of a model belongs to one command, so the commands must be the same to the letter."""
-    rankers = [network for _, network, _ in quality.TABLES['personachat'] + quality.TABLES['pretrained']]
     known = {
-        **{
-            command: path
-            for network in rankers
-            for command, path in quality.job('', network, quality.PERSONACHAT, 1, 'data').train.items()
-        },
-        **transmitter.job('s', 1, 'original', 'data').train,
         **{
             command: path
             for key in self_play.ARMS
             for command, path in self_play.job(key, 1, 'original', 'data').train.items()
         },
         **{command: path for key in table2.ARMS for command, path in table2.job(key, 1, 'data').train.items()},
-        **table1.training(table1.METHODS['paml'], 1, 'data'),
     }
     for one in baselines.BASELINES:
         known |= baselines.job(one, one.evaluations[0], 'self', int(bool(one.train)), 'data', '').train
@@ -103,7 +87,9 @@ ARMS = {
 
 def row(key: str, metric: str, value: float, what: str = 'valid', seed: int = 1) -> Row:
     name = ARMS[key].name
-    return Row(name, 'x', '', table.SPLITS[what], seed, metric, value, 'c', 'abc1234', 'a CPU', '2026-01-02')
+    return Row(
+        name, 'x', '', table.SPLITS[what], seed, metric, value, f'eval {JUDGES} -n 9', 'abc1234', 'a CPU', '2026-01-02'
+    )
 
 
 ROWS = [
@@ -144,6 +130,14 @@ def test_the_table_of_the_readme():
 def test_nothing_is_best_of_one_or_without_people():
     assert front.table(ROWS[2:5], ARMS)[2:] == ['| A | 0.500 | 20.0 | 0.460 |']
     assert '**' not in front.table([row('a', 'persona_f1', 0.1), row('b', 'persona_f1', 0.2)], ARMS)[-1]
+
+
+def test_what_another_judge_says_does_not_compete():
+    """The share that A contradicts is nearest to people's, but it comes from another classifier."""
+    own = [row('a', 'contradiction', 0.1, 'self_chat'), row('b', 'contradiction', 0.2, 'self_chat')]
+    other = replace(own[0], command=own[0].command.replace(NLI, f'{NLI}0'))
+    lines = front.table([*ROWS[:2], other, *own[1:], ROWS[-4]], ARMS)
+    assert lines[3:] == ['| A |  | *0.100* |', '| B |  | **0.200** |', '| R |  | 0.300 |']
 
 
 def test_a_line_of_changed_code_has_a_dagger():

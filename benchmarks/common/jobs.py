@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.common import record
 from benchmarks.common.record import Row, append, hardware, read
 
-NLI, RECEIVER = 'zoo:persona/nli', 'zoo:persona/p2bot_receiver'
+NLI, RECEIVER = 'zoo:persona/nli@2', 'zoo:persona/p2bot_receiver@1'
 JUDGES = f'--persona-nli {NLI} --persona-receiver {RECEIVER}'
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
 SCHEDULE = (

@@ -19,10 +19,10 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import RECEIVER, Job, arguments, model_file, run_all
+from benchmarks.common.jobs import NLI, RECEIVER, Job, arguments, model_file, run_all
 from benchmarks.common.record import split_label
 from benchmarks.p2bot import transmitter
-from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, NLI, OUT, TASK
+from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, OUT, TASK
 
 START = 'zoo:persona/p2bot'
 EXAMPLES = 256

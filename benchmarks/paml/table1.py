@@ -14,10 +14,10 @@ adapts to k of a person's dialogues, ten at most, and answers the first one.
 Networks are small (2 + 2 layers of 128 numbers). Meta-learning starts from the Dialogue model of the same seed, where
 the paper starts from nothing. It exchanges words of people (`--few-shot-swap`): after ten epochs the model knows the
 people of the training split by heart, and adapting to them teaches nothing (`no-swaps` shows it). The paper's rate
-and steps are measured, too. Consistency needs the classifier of benchmarks/suite/nli.py.
+and steps are measured, too.
 
-Rows without a half in their split are older: all 100 people, and the rates were chosen on them too. Their C comes from
-an older classifier.
+Rows without a half in their split are older: all 100 people, and the rates were chosen on them too. C comes from the
+classifier that a command names.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished.
@@ -27,7 +27,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.jobs import NLI, Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS, data_label
 
 CSV = RESULTS / 'paml.csv'
@@ -35,7 +35,7 @@ METRICS = (
     *('ppl_fold', 'ppl', 'bleu_fold', 'bleu_corpus', 'consistency_fold', 'consistency'),
     *('persona_f1', 'distinct_raw_2'),
 )
-OUT, NLI = Path('runs/paml'), 'runs/nli/minilm'
+OUT = Path('runs/paml')
 JUDGED = 'C without utterances of NLI cases'  # in the pairs that its classifier learned from
 DATA = data_label('Persona-Chat', 2072)
 PLAIN, PEOPLE = 'persona:personachat', 'persona:few_shot'

@@ -1,7 +1,7 @@
 """Let an agent talk to itself as the people of valid dialogues, and measure what it says; or what people said there.
 
     python -m benchmarks.suite.self_chat -t persona:personachat --persona-source convai2 --datapath data \\
-        --persona-nli runs/nli/minilm --persona-receiver runs/p2bot_receiver/best-1/model \\
+        --persona-nli zoo:persona/nli --persona-receiver zoo:persona/p2bot_receiver \\
         -mf runs/p2bot/s-1/model --report-filename report.json
     python -m benchmarks.suite.self_chat -t … --people true --report-filename people.json
 

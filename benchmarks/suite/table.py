@@ -4,15 +4,16 @@
     python -m benchmarks.suite.table --datapath data --only people tfidf ir   # some arms
     make results                                                              # README.md, results/table.md
 
-Models are those of the other benchmarks (`runs/…`): what is trained is not trained again. The judges of consistency and
-of perception are those of the zoo, and so are the models of "best of eight", where the receiver chooses among the
-replies of a beam. Each agent is measured up to four times:
+Models are those of the zoo, else those of the other benchmarks (`runs/…`): what is trained is not trained again. The
+judges of consistency and of perception are those of the zoo, and so is the receiver of "best of eight", which chooses
+among the replies of a beam. Each agent is measured up to four times:
 
 - `valid`: the first examples of ConvAI2's valid split, original personas, in batches of eight. All agents see the same.
   Retrievers choose among 20 candidates here, one of them the gold reply.
 - `reply`: the same examples, but a retriever chooses among all replies of the training split, as it does in a chat.
 - `self_chat`: it talks to itself as the people of valid dialogues (`benchmarks/suite/self_chat.py`).
-- `train`: seconds that its trainings took, from ParlAI's own record, with whatever else the machine did.
+- `train`: seconds that its trainings took, from ParlAI's own record, with whatever else the machine did; of a model of
+  the zoo, as its card has it.
 
 hits@1 of a generator is measured where ranking is cheap: by P2Bot's head, and by the token trees of `persona:lm`.
 Every step is a command, and each row names its commands. After Ctrl-C, run the same line again: it skips what is
@@ -27,14 +28,14 @@ from typing import NamedTuple
 
 from benchmarks.common.jobs import JUDGES, RECEIVER, Job, arguments, model_file, program, run_all
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
-from benchmarks.memnet import quality
 from benchmarks.p2bot import self_play, transmitter
 from benchmarks.paml import table1
 from benchmarks.pednet import table2
 from benchmarks.suite import baselines
+from parlai_persona.zoo import registry
 
 CSV = RESULTS / 'table.csv'
-OUT = Path('runs/table')
+OUT, ZOO = Path('runs/table'), '-mf zoo:persona/'
 TASK, CORPUS, EXAMPLES = 'persona:personachat', 'ConvAI2', 512
 DATA = data_label('Persona-Chat', 2072)
 FORM = f'-t {TASK} --persona-source convai2 --persona-form original -dt valid'
@@ -55,6 +56,7 @@ CHAT = (
     *('persona_perception', 'contradiction', 'contradicts_itself', 'contradicts_persona', 'repetition', 'reply_words'),
     *('distinct_raw_2', 'answers_per_second', 'parameters', 'trained_parameters'),
 )
+JUDGED = ('consistency', 'contradiction', 'contradicts_itself', 'contradicts_persona')  # by the classifier NLI
 GENERATOR, RETRIEVER, TEXTS = 'generator', 'retriever', 'texts'
 
 
@@ -88,26 +90,12 @@ def untrained(agent: str) -> Callable[[int, str], Model]:
     return lambda seed, datapath: Model({}, agent)
 
 
-def memnet(network: quality.Network) -> Callable[[int, str], Model]:
-    def model(seed: int, datapath: str) -> Model:
-        job = quality.job('', network, quality.PERSONACHAT, seed, datapath)
-        return trained(job, model_file(quality.OUT, network.name, seed))
-
-    return model
+def zoo(name: str) -> Callable[[int, str], Model]:
+    return untrained(f'{ZOO}{name}')
 
 
 def pednet(key: str) -> Callable[[int, str], Model]:
     return lambda seed, datapath: trained(table2.job(key, seed, datapath), model_file(table2.OUT, key, seed))
-
-
-def paml(seed: int, datapath: str) -> Model:
-    method = table1.METHODS['paml']
-    return Model(table1.training(method, seed, datapath), f'-mf {model_file(table1.OUT, method.folder, seed)}')
-
-
-def speaker(seed: int, datapath: str) -> Model:
-    job = transmitter.job('s', seed, 'original', datapath)
-    return trained(job, model_file(transmitter.OUT, 's', seed))
 
 
 def player(seed: int, datapath: str) -> Model:
@@ -167,10 +155,8 @@ ARMS = {
     'ir': Arm('ParlAI ir_baseline', RETRIEVER, baseline('ir_baseline'), trained=False, own_replies=LISTED),
     'parlai-memnn': Arm('ParlAI memnn', RETRIEVER, baseline('memnn'), flags=RANK, own_replies=FIXED, front=False),
     'biencoder': Arm('ParlAI biencoder', RETRIEVER, baseline('biencoder'), flags=RANK, own_replies=FIXED),
-    'memnet': Arm('persona:memnet', RETRIEVER, memnet(quality.personachat()), own_replies=FIXED),
-    'memnet-minilm': Arm(
-        'persona:memnet/pretrained', RETRIEVER, memnet(quality.pretrained('minilm-self', '')), own_replies=FIXED
-    ),
+    'memnet': Arm('persona:memnet', RETRIEVER, zoo('memnet@1'), own_replies=FIXED),
+    'memnet-minilm': Arm('persona:memnet/pretrained', RETRIEVER, zoo('memnet_minilm@1'), own_replies=FIXED),
     'parlai-seq2seq': Arm('ParlAI seq2seq', GENERATOR, baseline('seq2seq'), apart=UNKNOWN_WORDS, flags=BEAM),
     'parlai-transformer': Arm(
         'ParlAI transformer', GENERATOR, baseline('transformer'), apart=UNKNOWN_WORDS, flags=BEAM, front=False
@@ -178,11 +164,11 @@ ARMS = {
     'seq2seq': Arm('persona:seq2seq', GENERATOR, pednet('seq2seq'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
     'gpmn': Arm('persona:gpmn', GENERATOR, pednet('gpmn'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
     'postks': Arm('persona:postks', GENERATOR, pednet('postks'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
-    'pednet': Arm('persona:pednet', GENERATOR, pednet('k15'), apart=UNKNOWN_WORDS, flags=WRITES),
+    'pednet': Arm('persona:pednet', GENERATOR, zoo('pednet@1'), apart=UNKNOWN_WORDS, flags=WRITES),
     'pednet-eight': Arm(
         'persona:pednet, best of eight',
         GENERATOR,
-        untrained('-mf zoo:persona/pednet'),
+        zoo('pednet@1'),
         apart=UNKNOWN_WORDS,
         flags=f'{EIGHT} --pednet-receiver {RECEIVER}',
         front=False,
@@ -190,7 +176,7 @@ ARMS = {
     'paml': Arm(
         'persona:paml, not adapted',
         GENERATOR,
-        paml,
+        zoo('paml@1'),
         apart=UNKNOWN_WORDS,
         flags=f'{table1.BEAM} --persona-side none',
         note=NO_PERSONA,
@@ -203,11 +189,11 @@ ARMS = {
         apart=SLOWER,
         flags=f'{WRITES} {transmitter.ARMS["zero-shot"].evaluation}',
     ),
-    'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, speaker, flags=WRITES),
+    'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, zoo('p2bot@1'), flags=WRITES),
     'transmitter-eight': Arm(
         'persona:p2bot/transmitter, best of eight',
         GENERATOR,
-        untrained('-mf zoo:persona/p2bot'),
+        zoo('p2bot@1'),
         apart=SLOWER,
         flags=f'{EIGHT} --lm-receiver {RECEIVER}',
     ),
@@ -269,13 +255,17 @@ def ways(key: str) -> list[str]:
 
 
 def training_time(key: str, seed: int, datapath: str) -> list[Row]:
-    """Return how long the trainings of a model took, by ParlAI's record; nothing if it has none."""
-    train = ARMS[key].model(seed, datapath).train
+    """Return how long the trainings of a model took, by ParlAI's record or the zoo's; nothing if there is none."""
+    train, agent = ARMS[key].model(seed, datapath)
+    columns = (ARMS[key].name, TASK, DATA, SPLITS['train'], seed)
+    if agent.startswith(ZOO):
+        about = registry.find(agent.removeprefix(ZOO)).about
+        minutes, _, machine = about.cost.partition(' minutes on ')
+        return [Row(*columns, 'train_seconds', 60 * float(minutes), about.command, about.commit, machine)]
     records = [path.with_suffix('.trainstats') for path in train.values() if path.suffix == '.valid']
     if not records:
         return []
     seconds = sum(json.loads(path.read_text(encoding='utf-8'))['train_time'] for path in records)
-    columns = (ARMS[key].name, TASK, DATA, SPLITS['train'], seed)
     return [Row(*columns, 'train_seconds', seconds, ' && '.join(train), hardware=hardware(1))]
 
 
