@@ -8,7 +8,7 @@ does not compete: all of an agent with a note, and what an agent has `apart`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.common.jobs import NLI
+from benchmarks.common.jobs import JUDGES
 from benchmarks.common.record import Row
 from benchmarks.common.tables import DAGGER, between, grid, mean_and_deviation, number
 from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, JUDGED, SPLITS, Arm
@@ -44,8 +44,8 @@ that is easier. P-F1 and C say how much a reply has of the persona, and how well
 ([metrics](docs/metrics.md)). The last four columns are of self-chats: share of speakers whose persona a receiver
 recognises; share of messages that contradict the persona or an earlier message; share of what a speaker says that they
 have said before; answers a second of CPU time on one core, in italics where it was about half as fast. The classifier
-behind C and `contradicts` often errs (see people); they are in italics where an earlier one was asked. **Bold** is
-best: highest (↑), lowest (↓) or nearest to people (≈).
+behind C and `contradicts` often errs (see people). C, `recognised` and `contradicts` are in italics where earlier
+judges were asked. **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
 """
 GREY = 'Lines in *italics* do not compete:'
 ABSENT = '`persona:meta_memnn` speaks the language of bAbI only ([its results](results/meta_memnn.md)).'
@@ -71,9 +71,9 @@ def mean(rows: Sequence[Row]) -> float:
 
 
 def is_apart(arm: Arm, column: Column, measured: Sequence[Row]) -> bool:
-    """Tell whether a figure cannot be compared; what another judge said cannot."""
-    other_judge = column.metric in JUDGED and any(f' {NLI} ' not in row.command for row in measured)
-    return bool(arm.note) or column.metric in arm.apart or other_judge
+    """Tell whether a figure cannot be compared; what other judges said cannot."""
+    other_judges = column.metric in JUDGED and any(JUDGES not in row.command for row in measured)
+    return bool(arm.note) or column.metric in arm.apart or other_judges
 
 
 def winners(column: Column, own: Mapping[str, Sequence[Row]], arms: Mapping[str, Arm]) -> set[str]:

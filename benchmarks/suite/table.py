@@ -56,7 +56,8 @@ CHAT = (
     *('persona_perception', 'contradiction', 'contradicts_itself', 'contradicts_persona', 'repetition', 'reply_words'),
     *('distinct_raw_2', 'answers_per_second', 'parameters', 'trained_parameters'),
 )
-JUDGED = ('consistency', 'contradiction', 'contradicts_itself', 'contradicts_persona')  # by the classifier NLI
+# By the judges: a classifier of entailment, and a receiver.
+JUDGED = ('consistency', 'contradiction', 'contradicts_itself', 'contradicts_persona', 'persona_perception')
 GENERATOR, RETRIEVER, TEXTS = 'generator', 'retriever', 'texts'
 
 
