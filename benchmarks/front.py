@@ -8,10 +8,10 @@ does not compete: all of an agent with a note, and what an agent has `apart`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.common.jobs import JUDGES
+from benchmarks.common.judges import earlier_judge
 from benchmarks.common.record import Row
 from benchmarks.common.tables import DAGGER, between, grid, mean_and_deviation, number
-from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, JUDGED, SPLITS, Arm
+from benchmarks.suite.table import ARMS, CORPUS, DATA, EXAMPLES, SPLITS, Arm
 
 START, END = '<!-- table -->', '<!-- end -->'
 PEOPLE = 'people'
@@ -71,9 +71,8 @@ def mean(rows: Sequence[Row]) -> float:
 
 
 def is_apart(arm: Arm, column: Column, measured: Sequence[Row]) -> bool:
-    """Tell whether a figure cannot be compared; what other judges said cannot."""
-    other_judges = column.metric in JUDGED and any(JUDGES not in row.command for row in measured)
-    return bool(arm.note) or column.metric in arm.apart or other_judges
+    """Tell whether a figure cannot be compared; what earlier judges said cannot."""
+    return bool(arm.note) or column.metric in arm.apart or any(map(earlier_judge, measured))
 
 
 def winners(column: Column, own: Mapping[str, Sequence[Row]], arms: Mapping[str, Arm]) -> set[str]:

@@ -10,7 +10,7 @@ from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
 
 from benchmarks import front, results
-from benchmarks.common.jobs import JUDGES, NLI
+from benchmarks.common.judges import JUDGES, NLI
 from benchmarks.common.record import Row
 from benchmarks.p2bot import self_play
 from benchmarks.pednet import table2

@@ -19,8 +19,6 @@ from pathlib import Path
 from benchmarks.common import record
 from benchmarks.common.record import Row, append, hardware, read
 
-NLI, RECEIVER = 'zoo:persona/nli@2', 'zoo:persona/p2bot_receiver@1'
-JUDGES = f'--persona-nli {NLI} --persona-receiver {RECEIVER}'
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
 SCHEDULE = (
     f'--lr-scheduler none --validation-every-n-epochs 1 --validation-max-exs {VALIDATED} --validation-patience 3 '

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from benchmarks.common.judges import earlier_judge
 from benchmarks.common.record import Row, command_id, read_cells
 
 T = TypeVar('T')
 K = TypeVar('K')
 DAGGER = ' †'  # marks what was measured with uncommitted changes in the code
+EARLIER = ' ‡'  # marks what an earlier judge said
 PAPER = ', *paper*'  # ends the heading of a column of published figures
 
 
@@ -97,7 +99,8 @@ def markdown(table: Table, rows: Iterable[Row], published: list[Published], digi
     sources: dict[str, None] = {}
     for labels, own in grouped(selected, lambda one: tuple(one.cells[name] for name in table.columns)).items():
         cells = dict(zip(table.columns, labels, strict=True))
-        cells[table.columns[0]] += DAGGER if any(one.row.dirty for one in own) else ''
+        cells[table.columns[0]] += DAGGER * any(one.row.dirty for one in own)
+        cells[table.columns[0]] += EARLIER * any(earlier_judge(one.row) for one in own)
         seeds = grouped(own, lambda one: heading_of(one, table))
         cells['seeds'] = count_range([len(values) for values in seeds.values()])
         for heading, values in seeds.items():

@@ -19,7 +19,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import NLI, RECEIVER, Job, arguments, model_file, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.judges import NLI, RECEIVER
 from benchmarks.common.record import split_label
 from benchmarks.p2bot import transmitter
 from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, OUT, TASK

@@ -19,7 +19,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import NLI, Job, arguments, model_file, program, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
+from benchmarks.common.judges import NLI
 from benchmarks.common.record import RESULTS, data_label, split_label
 
 CSV = RESULTS / 'p2bot.csv'

@@ -17,7 +17,8 @@ Every step is a stock `parlai` command, and each row names its commands. After C
 import shlex
 from pathlib import Path
 
-from benchmarks.common.jobs import NLI, Job, arguments, model_file, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.judges import NLI
 from benchmarks.common.record import RESULTS, data_label
 from benchmarks.paml.table1 import METRICS
 

@@ -22,7 +22,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import JUDGES, Job, arguments, model_file, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, run_all
+from benchmarks.common.judges import JUDGES
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
 from benchmarks.pednet import figure2
 

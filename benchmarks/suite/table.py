@@ -26,7 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import JUDGES, RECEIVER, Job, arguments, model_file, program, run_all
+from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
+from benchmarks.common.judges import JUDGES, RECEIVER
 from benchmarks.common.record import RESULTS, Row, append, data_label, hardware, split_label
 from benchmarks.p2bot import self_play, transmitter
 from benchmarks.paml import table1
@@ -56,8 +57,6 @@ CHAT = (
     *('persona_perception', 'contradiction', 'contradicts_itself', 'contradicts_persona', 'repetition', 'reply_words'),
     *('distinct_raw_2', 'answers_per_second', 'parameters', 'trained_parameters'),
 )
-# By the judges: a classifier of entailment, and a receiver.
-JUDGED = ('consistency', 'contradiction', 'contradicts_itself', 'contradicts_persona', 'persona_perception')
 GENERATOR, RETRIEVER, TEXTS = 'generator', 'retriever', 'texts'
 
 
