@@ -1,6 +1,6 @@
 """Compare what `persona:congeneric` finds with the valid files that PEDNet's authors released.
 
-    python -m benchmarks.pednet.released --datapath data          # ten minutes on one core, most of it the encoder
+    python -m benchmarks.pednet.released --datapath data          # half an hour on one core, most of it the encoders
     python -m benchmarks.pednet.released --datapath data --only specific overlap
 
 Their contexts, replies and personas are read as they are; our counts are those of the training split at hand. Parts:
@@ -9,7 +9,7 @@ specific  The specific words: how many, in how many contexts there are none, and
           sets is the size of what they share by that of their union (1 if both are empty), averaged over contexts.
 overlap, encoder, nli
           The labels: how many are the same where the authors' is a sentence; and of all, if as many replies as theirs
-          have none (those with the lowest scores). `nli` needs a classifier (`--nli`).
+          have none (those with the lowest scores).
 foreseen  How often the sentence nearest to the *context* is the labelled one, that nearest to the reply: what a rule
           without training knows of the choice that PEDNet has to learn.
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.common import record
 from benchmarks.common.arms import Figures, Report, run_parts
+from benchmarks.common.judges import NLI
 from benchmarks.pednet.corpus import TASK as OTHER
 from benchmarks.pednet.corpus import dialogues
 from parlai_persona.data.specific_words import SpecificOptions, SpecificWords
@@ -110,8 +111,7 @@ def encoder(report: Report, args: argparse.Namespace) -> None:
 
 
 def entailment(report: Report, args: argparse.Namespace) -> None:
-    if args.nli:
-        labels(report, args, 'labels by entailment', Entailment(args.nli))
+    labels(report, args, 'labels by entailment', Entailment(NLI))
 
 
 def foreseen(report: Report, args: argparse.Namespace) -> None:
@@ -133,7 +133,6 @@ def foreseen(report: Report, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument('--nli', help='a classifier, as for --persona-nli')
     parts = {'specific': specific, 'overlap': overlap, 'encoder': encoder, 'nli': entailment, 'foreseen': foreseen}
     run_parts(parts, parser, CSV, 'python -m benchmarks.pednet.released')
 
