@@ -15,7 +15,7 @@ import pytest
 from conftest import PATIENCE
 
 from benchmarks import pages, results
-from benchmarks.common import jobs, record, tables
+from benchmarks.common import jobs, judges, record, tables
 from benchmarks.suite import baselines
 
 ROOT = Path(__file__).parents[1]
@@ -249,6 +249,22 @@ def test_a_line_with_a_dirty_row_has_a_dagger(folder: Path):
     assert any('| memnn | 4 |' in line and line.startswith('| persona:x † |') for line in lines)
     assert any(line.startswith('| memnn † |') and 'abc1234-dirty' in line for line in lines)
     assert not any('chance' in line and '†' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    'metric, asked, marked',
+    [
+        ('consistency', judges.ASK_NLI, False),
+        ('consistency', f'{judges.ASK_NLI}0', True),
+        ('consistency_fold', judges.ASK_RECEIVER, True),
+        ('persona_perception', judges.ASK_RECEIVER, False),
+        ('persona_perception', '--persona-receiver mine', True),
+        ('hits@1', '', False),
+    ],
+)
+def test_a_line_of_an_earlier_judge_is_marked(metric: str, asked: str, marked: bool):
+    judged = row(metric=metric, command=f'parlai eval_model {asked} -n 5')
+    assert ('‡' in tables.markdown(tables.Table('x'), [judged], [], 3)[-1]) == marked
 
 
 def test_a_template_is_filled_in(folder: Path):
