@@ -116,15 +116,10 @@ def test_code_of_a_model_is_refused(tmp_path):
     assert not (tmp_path / 'the_code_ran').exists()
 
 
-def test_missing_weights_are_an_error_unless_new_layers_are_wanted(tmp_path):
-    encoder = tiny('encoder')
-    folder = save(encoder, tmp_path)
+def test_missing_weights_are_an_error(tmp_path):
+    folder = save(tiny('encoder'), tmp_path)
     with pytest.raises(NotLoaded, match=r'2 weights of AutoModelForSequenceClassification are not in its files'):
         load('classifier', folder)
-    names = {'id2label': {0: 'yes', 1: 'no'}, 'label2id': {'yes': 0, 'no': 1}}
-    model = load('classifier', folder, new_layers=True, **names).model
-    assert model.classifier.weight.shape == (2, 16) and model.config.id2label == {0: 'yes', 1: 'no'}
-    assert torch.equal(model.bert.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
 
 
 def test_an_encoder_may_come_without_a_pooler(tmp_path):

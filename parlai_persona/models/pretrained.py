@@ -39,27 +39,19 @@ class Pretrained(NamedTuple):
     source: str  # path, or hub name with the commit that was loaded
 
 
-def load(
-    kind: str,
-    where: str | Path,
-    revision: str | None = None,
-    flag: str = 'model',
-    new_layers: bool = False,
-    **config: Any,
-) -> Pretrained:
+def load(kind: str, where: str | Path, revision: str | None = None, flag: str = 'model') -> Pretrained:
     """Load a model of one of the `KINDS` and its tokenizer.
 
     `where` is a folder in the format of `save_pretrained`, a `.gguf` file, or a name on the hub, there with an optional
     `revision` (branch, tag or commit). `flag` names the option in error messages. Weights that the files lack are an
-    error, unless `new_layers` allows random ones (a classifier to be trained on top of an encoder). `config` changes
-    entries of the model's config. A name on the hub is looked up in the local cache alone when the machine is offline
-    (`HF_HUB_OFFLINE=1` says that it is).
+    error. A name on the hub is looked up in the local cache alone when the machine is offline (`HF_HUB_OFFLINE=1` says
+    that it is).
     """
     path, label = Path(where), f'{flag} {where}'
     with explained(kind, where, revision, label) as files:
-        model, missing = read_model(kind, files, config)
+        model, missing = read_model(kind, files)
         tokenizer = read_tokenizer(files)
-    if missing and not new_layers:
+    if missing:
         raise NotLoaded(
             f'{label}: {len(missing)} weights of {KINDS[kind][0]} are not in its files and would be random '
             f'({", ".join(missing[:3])}{", …" * (len(missing) > 3)}). Expected a model that was trained as such'
@@ -116,12 +108,12 @@ def read_tokenizer(files: dict[str, Any]) -> Any:
     return transformers.AutoTokenizer.from_pretrained(**files)
 
 
-def read_model(kind: str, files: dict[str, Any], config: dict[str, Any]) -> tuple[Any, list[str]]:
+def read_model(kind: str, files: dict[str, Any]) -> tuple[Any, list[str]]:
     """Read a model by the classes of transformers; also return the names of weights that are missing."""
     import transformers
 
     model, report = getattr(transformers, KINDS[kind][0]).from_pretrained(
-        **files, **config, **safe_and_precise(), output_loading_info=True
+        **files, **safe_and_precise(), output_loading_info=True
     )
     odd = [name for name, value in model.config.to_dict().items() if isinstance(value, float) and math.isnan(value)]
     if odd:
