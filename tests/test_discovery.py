@@ -179,6 +179,6 @@ def test_presets(tmp_path):
     assert Opt.load_init('persona:memnet/small')['memnet_layers'] == 1  # another preset of the same method
     with pytest.raises(
         FileNotFoundError,
-        match='choose one of persona:gpmn, persona:gpmn/small, persona:memnet, persona:memnet/minilm, ',
+        match='choose one of persona:entailment/minilm, persona:gpmn, persona:gpmn/small, persona:memnet, ',
     ):
         Opt.load_init('persona:nothing')
