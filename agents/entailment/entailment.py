@@ -4,9 +4,7 @@ A classifier on a pretrained encoder. Trained on `persona:nli`, it is a judge fo
 side: flags, and pairs of texts as tokens. The network is in `model.py`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from parlai_persona.agents.entailment.model import CrossEncoder
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.metrics.nli import HYPOTHESIS, PREMISE
-from parlai_persona.models.encoder import WHAT, EncoderDictionary, Place, encoder_place, load_encoder
+from parlai_persona.metrics.nli import HYPOTHESIS, LONGEST, PREMISE
+from parlai_persona.models.encoder import WHAT, EncoderDictionary, load_encoder
 from parlai_persona.models.network import unwrapped
 from parlai_persona.models.packages import MINILM
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
@@ -25,7 +23,6 @@ from parlai_persona.tasks.nli.pairs import LABELS
 
 PREFIX = 'entailment'
 FLAG = '--entailment-encoder'
-LONGEST = 128  # tokens of a pair
 
 
 @dataclass(frozen=True)
@@ -37,12 +34,7 @@ class Source(Learning):
 class PairDictionary(EncoderDictionary):
     """The vector of a text is the tokens of its two lines, with the encoder's marks around and between them."""
 
-    FLAG = FLAG
-
-    @staticmethod
-    def place(opt: Mapping[str, Any]) -> Place:
-        source = from_opt(Source, opt, PREFIX)
-        return encoder_place(source.encoder, source.revision, FLAG)
+    FLAG, SOURCE = FLAG, Source
 
     def tokens(self, text: str) -> list[int]:
         """Return the tokens of a pair; ParlAI's tasks write "Premise:" and "Hypothesis:" in front of its lines."""

@@ -16,7 +16,7 @@ from parlai_persona.agents.memnet.memnet import MemnetAgent
 from parlai_persona.agents.memnet.model import PretrainedMemNet
 from parlai_persona.agents.memnet.options import Reading
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.models.encoder import WHAT, EncoderDictionary, Place, encoder_place, load_encoder
+from parlai_persona.models.encoder import WHAT, EncoderDictionary, load_encoder
 from parlai_persona.models.packages import MINILM
 from parlai_persona.models.precision import Precision, report_gain, store_frozen
 from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
@@ -34,12 +34,7 @@ class Source(Learning, Precision):
 class WordPieces(EncoderDictionary):
     """The vector of a text is its tokens, without the marks that the encoder puts around a text."""
 
-    FLAG = FLAG
-
-    @staticmethod
-    def place(opt) -> Place:
-        source = from_opt(Source, opt, PREFIX)
-        return encoder_place(source.model, source.revision, FLAG)
+    FLAG, SOURCE = FLAG, Source
 
     def tokens(self, text: str) -> list[int]:
         return self.words(text)

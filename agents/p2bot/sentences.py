@@ -1,14 +1,13 @@
 """The tokenizer of the receiver's encoders as ParlAI's dictionary: a text is lines, and each line is a sentence."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from parlai_persona.agents.p2bot.perception import Tokens
-from parlai_persona.flags import flag, from_opt
+from parlai_persona.flags import flag
 from parlai_persona.metrics.stopwords import STOP_WORDS
-from parlai_persona.models.encoder import WHAT, EncoderDictionary, Place, encoder_place
+from parlai_persona.models.encoder import WHAT, EncoderDictionary
 
 PREFIX = 'p2bot_receiver'
 FLAG = '--p2bot-receiver-encoder'
@@ -24,12 +23,7 @@ class Source:
 class SentenceDictionary(EncoderDictionary):
     """The vector of a text is the tokens of its lines, each between the marks of the encoder ([CLS] and [SEP])."""
 
-    FLAG = FLAG
-
-    @staticmethod
-    def place(opt: Mapping[str, Any]) -> Place:
-        source = from_opt(Source, opt, PREFIX)
-        return encoder_place(source.encoder, source.revision, FLAG)
+    FLAG, SOURCE = FLAG, Source
 
     @cached_property
     def stop_tokens(self) -> set[int]:

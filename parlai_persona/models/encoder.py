@@ -1,9 +1,11 @@
 """Pretrained encoders of texts: where they are found, and their tokenizers as ParlAI's dictionaries."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from parlai_persona.errors import UserError
+from parlai_persona.flags import from_opt
 from parlai_persona.models.packages import MINILM, packaged
 from parlai_persona.models.pretrained import Pretrained, load, load_tokenizer
 from parlai_persona.models.tokenizer import PretrainedDictionary
@@ -32,6 +34,7 @@ class EncoderDictionary(PretrainedDictionary):
     """The tokenizer of an encoder, which puts marks around a text, such as [CLS] and [SEP]."""
 
     FLAG: str  # the option that names the encoder
+    SOURCE: type[Any]  # the agent's dataclass of options with the encoder and its revision
     add_special_tokens = True
     skip_decode_special_tokens = True
 
@@ -42,10 +45,12 @@ class EncoderDictionary(PretrainedDictionary):
     def share(self):
         return {**super().share(), 'positions': self.positions}
 
-    @staticmethod
-    def place(opt) -> Place:
+    @classmethod
+    def place(cls, opt: Mapping[str, Any]) -> Place:
         """Return where transformers finds the encoder."""
-        raise NotImplementedError
+        prefix, _, name = cls.FLAG.removeprefix('--').replace('-', '_').rpartition('_')
+        source = from_opt(cls.SOURCE, opt, prefix)
+        return encoder_place(getattr(source, name), source.revision, cls.FLAG)
 
     def source(self) -> str:
         return self.place(self.opt)[0]
