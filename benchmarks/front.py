@@ -2,7 +2,7 @@
 
 Bold is the best of what can be compared: the highest (↑), the lowest (↓), or what is nearest to people (≈). Two that
 look alike are both bold. People are the reference, so they are never bold. What cannot be compared is in italics and
-does not compete: all of an agent with a note, and what an agent has `apart`.
+does not compete: all of an agent with a note, what an agent has `apart`, and what earlier judges said.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

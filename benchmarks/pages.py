@@ -49,7 +49,7 @@ UNTRAINED = (
     'chance',
     *(f'fewest words shared with the {known}' for known in ('history', 'persona', 'persona and history')),
 )
-JUDGES = (*UNTRAINED, 'parlai', 'minilm, all weights', 'minilm')
+CLASSIFIERS = (*UNTRAINED, 'parlai', 'minilm, all weights', 'minilm')
 NO_CASES = {'data': 'no training|.* pairs without utterances of the cases'}
 SOME_CASES = {'data': r'[\d,]+ pairs|Dialogue NLI evaluation cases'}
 
@@ -206,7 +206,7 @@ PAGES = {
     ),
     'nli': page(
         'Classifiers of entailment, the judges of consistency',
-        Table('nli', ('method', 'data'), NO_CASES, JUDGES, across='split', title='Dialogue NLI'),
+        Table('nli', ('method', 'data'), NO_CASES, CLASSIFIERS, across='split', title='Dialogue NLI'),
         Table(
             'nli',
             ('method', 'data', 'split'),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
-from benchmarks.common.judges import NLI, RECEIVER
+from benchmarks.common.judges import JUDGES, NLI, RECEIVER
 from benchmarks.common.record import split_label
 from benchmarks.p2bot import transmitter
 from benchmarks.p2bot.transmitter import BASE, CORPUS, CSV, DATA, FORMS, OUT, TASK
@@ -78,8 +78,8 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         train[' '.join(command.split())] = Path(f'{own}.valid')
     evaluate = (
         f'parlai eval_model -mf {model} {arm.evaluation} -t {TASK} {where} --persona-source convai2 --persona-form '
-        f'{form} -dt valid -bs 8 --num-examples {EXAMPLES} --lm-amp true --persona-nli {NLI} '
-        f'--persona-receiver {RECEIVER} --skip-generation false --report-filename {report}'
+        f'{form} -dt valid -bs 8 --num-examples {EXAMPLES} --lm-amp true {JUDGES} '
+        f'--skip-generation false --report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", EXAMPLES)}, {form}'
     return Job(arm.name, TASK, DATA, split, seed, train, ' '.join(evaluate.split()), report, METRICS, EXAMPLES)

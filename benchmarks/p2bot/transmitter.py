@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.common.jobs import Job, arguments, model_file, program, run_all
-from benchmarks.common.judges import NLI
+from benchmarks.common.judges import ASK_NLI
 from benchmarks.common.record import RESULTS, data_label, split_label
 
 CSV = RESULTS / 'p2bot.csv'
@@ -97,7 +97,7 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
         agent = f'-mf {model}'
     evaluate = (
         f'{program(agent)} eval_model {agent} -t {TASK} {where} --persona-source convai2 --persona-form {form} '
-        f'-dt valid -bs 32 --num-examples {arm.examples} --persona-nli {NLI} {arm.evaluation.format(seed=seed)} '
+        f'-dt valid -bs 32 --num-examples {arm.examples} {ASK_NLI} {arm.evaluation.format(seed=seed)} '
         f'--report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", arm.examples)}, {form}'

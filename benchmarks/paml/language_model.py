@@ -18,7 +18,7 @@ import shlex
 from pathlib import Path
 
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
-from benchmarks.common.judges import NLI
+from benchmarks.common.judges import ASK_NLI
 from benchmarks.common.record import RESULTS, data_label
 from benchmarks.paml.table1 import METRICS
 
@@ -56,7 +56,7 @@ def job(name: str, shots: int, rate: float, people: int, half: str, datapath: st
     model = model_file(OUT, 'paml' if name == 'paml' else 'dialogue', SEED)
     trial = half == 'first'
     report = model.with_name(f'{name}-{shots}-{rate}-{half}.json')
-    reply = '--skip-generation true' if trial else f'--skip-generation false --persona-nli {NLI}'
+    reply = '--skip-generation true' if trial else f'--skip-generation false {ASK_NLI}'
     evaluate = (
         f'parlai eval_model -t {TASK} --few-shot-folds 1 --few-shot-shots {shots} --few-shot-half {half} -dt valid '
         f'--datapath {shlex.quote(datapath)} --persona-candidates none -mf {model} -bs 1 --num-examples {people} '

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
-from benchmarks.common.judges import NLI
+from benchmarks.common.judges import ASK_NLI
 from benchmarks.common.record import RESULTS, data_label
 
 CSV = RESULTS / 'paml.csv'
@@ -115,7 +115,7 @@ def job(name: str, seed: int, shots: int, datapath: str) -> Job:
     """Return what measures a method for the table; without k in its title: as in Table 1."""
     method = METHODS[name]
     model = model_file(OUT, method.folder, seed)
-    flags = f'--persona-nli {NLI} {BEAM} {method.flags}'
+    flags = f'{ASK_NLI} {BEAM} {method.flags}'
     evaluate, report = evaluation(model, name, shots, 'second', flags, datapath)
     title = method.name if shots == method.shots[-1] else f'{method.name}, k = {shots}'
     return Job(title, PEOPLE, DATA, split('second'), seed, training(method, seed, datapath), evaluate, report, METRICS)
@@ -136,7 +136,7 @@ def human(datapath: str) -> Job:
     report = OUT / 'human.json'
     evaluate = (
         f'parlai eval_model -m repeat_label -t {PLAIN} -dt valid --datapath {shlex.quote(datapath)} '
-        f'--persona-candidates none --persona-nli {NLI} --report-filename {report}'
+        f'--persona-candidates none {ASK_NLI} --report-filename {report}'
     )
     return Job('Human', PLAIN, DATA, f'valid, {JUDGED}', 0, {}, evaluate, report, METRICS)
 

@@ -26,7 +26,7 @@ from parlai_persona.metrics import nli
 from parlai_persona.metrics.formulas import content_words
 from parlai_persona.metrics.nli import Nli
 from parlai_persona.tasks.nli.agents import CASES, DefaultTeacher
-from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS
+from parlai_persona.tasks.nli.pairs import CONTRADICTION, LABELS, Pair
 from parlai_persona.tasks.nli.parse import Case, read_cases
 from parlai_persona.tasks.perception import agents as perception
 
@@ -38,7 +38,7 @@ RULES: dict[str, Callable[[Case], list[str]]] = {
     'persona': lambda case: case.persona,
     'persona and history': lambda case: case.persona + case.history,
 }
-SEED, PEOPLE = 1, 200
+CSV, SEED, PEOPLE = RESULTS / 'nli.csv', 1, 200
 CLASSIFIERS = {  # name -> model, and pairs of its training
     'parlai': ('zoo:persona/nli@1', 90_000),
     'minilm': ('zoo:persona/nli@2', 32_000),
@@ -113,19 +113,14 @@ def of_people(judge: Nli, datapath: str) -> Figures:
     return {"C with one's own persona": statistics.mean(own), "C with a stranger's": statistics.mean(strange)}
 
 
-def measure(name: str, datapath: str, allow_dirty: bool) -> None:
+def measure(report: Report, name: str, unseen: dict[str, list[Pair]], cases: list[Case], datapath: str) -> None:
     """Report what a classifier reaches."""
     model, count = CLASSIFIERS[name]
-    judge, task = nli.load(model), teacher(datapath)
-    command = f'python -m benchmarks.suite.nli --datapath data --only {name}'
-    report = Report(RESULTS / 'nli.csv', command, allow_dirty, SEED)
-    data = f'{count:,} pairs without utterances of the cases'
-    for split in ('valid', 'test'):
-        pairs = task.pairs(split)
+    judge, data = nli.load(model), f'{count:,} pairs without utterances of the cases'
+    for split, pairs in unseen.items():
         labels = judge.classify([pair[:2] for pair in pairs])
         accuracy = statistics.mean(one == pair.label for one, pair in zip(labels, pairs, strict=True))
         report.add(name, 'persona:nli', data, split, {'accuracy': accuracy})
-    cases = list(read_cases(task.folder / CASES))
     report.add(name, 'persona:nli', data, 'cases', ranked(classifier(judge), cases))
     report.add(name, 'persona:nli', data, f'first {PEOPLE} people of valid', of_people(judge, datapath))
 
@@ -135,10 +130,13 @@ def main() -> None:
     parser.add_argument('--datapath', default='data')
     parser.add_argument('--only', nargs='+', choices=CLASSIFIERS, default=[*CLASSIFIERS], help='default: all')
     args = record.parse_arguments(parser)
-    report = Report(RESULTS / 'nli.csv', 'python -m benchmarks.suite.nli --datapath data', args.allow_dirty, SEED)
-    report_untrained(report, list(read_cases(teacher(args.datapath).folder / CASES)))
+    task, command = teacher(args.datapath), 'python -m benchmarks.suite.nli --datapath data'
+    unseen = {split: task.pairs(split) for split in ('valid', 'test')}
+    cases = list(read_cases(task.folder / CASES))
+    report_untrained(Report(CSV, command, args.allow_dirty, SEED), cases)
     for name in args.only:
-        measure(name, args.datapath, args.allow_dirty)
+        report = Report(CSV, f'{command} --only {name}', args.allow_dirty, SEED)
+        measure(report, name, unseen, cases, args.datapath)
 
 
 if __name__ == '__main__':
