@@ -1,5 +1,7 @@
 """The language model under the suite: token trees, cache, layout, checkpoints, and what stands on it."""
 
+import contextlib
+
 import contract
 import pytest
 import tiny_bert
@@ -18,7 +20,7 @@ from parlai_persona.models.base import Base, check
 from parlai_persona.models.language_model import Context, LanguageModel, cache_of, joined, padded
 from parlai_persona.models.layout import LAYOUTS, PARTNER, SELF, Layout
 from parlai_persona.models.saved import NotLoaded
-from parlai_persona.models.trained import prepare
+from parlai_persona.models.trained import merged_adapters, prepare
 from parlai_persona.models.tree import Row, plant, rows_of
 
 PAD = 2
@@ -412,6 +414,21 @@ def test_merged_adapters_compute_the_same(adapted):
         torch.testing.assert_close(read(merged.net, texts).last, read(apart.net, texts).last, atol=1e-5, rtol=1e-5)
     for name, saved in merged.state_dict()['model'].items():
         assert torch.equal(saved, apart.state_dict()['model'][name])
+
+
+def test_merged_for_a_while(adapted):
+    """Adapters compute the same meanwhile. Afterwards each weight is what it was, bit by bit, even after an error."""
+    net = load(adapted, datatype='train').net.eval()
+    before = {name: p.clone() for name, p in net.state_dict().items()}
+    weight, texts = 'base.model.layers.0.self_attn.q_proj.base_layer.weight', [TURNS[2][0], TURNS[3][0]]
+    with torch.no_grad():
+        apart = read(net, texts).last
+        with contextlib.suppress(KeyboardInterrupt), merged_adapters(net):
+            assert not torch.equal(net.state_dict()[weight], before[weight])
+            torch.testing.assert_close(read(net, texts).last, apart, atol=1e-5, rtol=1e-5)
+            raise KeyboardInterrupt
+        assert torch.equal(read(net, texts).last, apart)
+    assert all(torch.equal(p, before[name]) for name, p in net.state_dict().items())
 
 
 def test_another_base_is_refused(adapted, tmp_path):

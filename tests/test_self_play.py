@@ -14,7 +14,7 @@ from parlai.scripts.train_model import TrainModel
 from test_language_model import plain
 
 from parlai_persona import fields
-from parlai_persona.agents.p2bot import self_play
+from parlai_persona.agents.p2bot import p2bot, self_play
 from parlai_persona.agents.p2bot.rewards import Coherence, Consistency, LanguageStyle, Perception
 from parlai_persona.agents.p2bot.self_play import LEARNER, USER, Action, Draw, Meeting
 from parlai_persona.errors import UserError
@@ -344,6 +344,21 @@ def test_the_start_computes_what_the_transmitter_computes(tmp_path):
     assert merged and all(merged)
     tree = other.tree(rows_of([([1, 2, 3], [4, 5], [])]))
     torch.testing.assert_close(other.start.states(tree), other.net.states(tree))
+
+
+@pytest.mark.parametrize('amp', [False, True])
+def test_adapters_are_merged_while_meetings_are_held(monkeypatch, amp):
+    """Weights of 16 bits would round them."""
+    one, seen, plays = agent(lm_amp=amp), [], p2bot.play
+
+    def watched(*args):
+        seen.extend(module.merged for module in one.net.modules() if hasattr(module, 'lora_A'))
+        return plays(*args)
+
+    monkeypatch.setattr(p2bot, 'play', watched)
+    learn(one)
+    assert seen and set(seen) == {not amp}
+    assert not any(module.merged for module in one.net.modules() if hasattr(module, 'lora_A'))
 
 
 def test_a_resumed_training_has_the_start_of_the_first(tmp_path):

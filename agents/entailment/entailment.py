@@ -16,9 +16,8 @@ from parlai_persona.agents.entailment.model import CrossEncoder
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.metrics.nli import HYPOTHESIS, LONGEST, PREMISE
 from parlai_persona.models.encoder import WHAT, EncoderDictionary, load_encoder
-from parlai_persona.models.network import unwrapped
 from parlai_persona.models.packages import MINILM
-from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
+from parlai_persona.models.trained import Learning, SavesTrained, prepare
 from parlai_persona.tasks.nli.pairs import LABELS
 
 PREFIX = 'entailment'
@@ -63,11 +62,6 @@ class EntailmentAgent(SavesTrained, TorchClassifierAgent):
     @staticmethod
     def dictionary_class():
         return PairDictionary
-
-    def __init__(self, opt: Opt, shared=None):
-        super().__init__(opt, shared)
-        if not shared and not self._should_initialize_optimizer():
-            merge_adapters(unwrapped(self.model))
 
     def build_model(self) -> CrossEncoder:
         found = load_encoder(PairDictionary.place(self.opt), FLAG)

@@ -7,6 +7,7 @@ the better utterances more likely. In an evaluation and in a chat the agent is a
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ from parlai_persona.models.base import load_base
 from parlai_persona.models.history import said_lines
 from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.precision import autocast, store_frozen
-from parlai_persona.models.trained import merge_adapters, recompute
+from parlai_persona.models.trained import merge_adapters, merged_adapters, recompute
 from parlai_persona.models.tree import Tokens, Tree, rows_of
 
 SHOWN = 3  # conversations
@@ -213,7 +214,7 @@ class P2botAgent(TransmitterAgent):
             return super().compute_loss(batch, return_output)
         self.model.eval()  # what is scored is what was sampled
         copies = [meeting.copy() for meeting in batch.meetings for _ in range(self.game.copies)]
-        actions = play(copies, *self.speakers(), self.game.turns)
+        actions = self.play(copies)
         own = [action for some in actions for action in some if action.speaker == LEARNER]
         tree = self.tree(rows_of([(action.prompt, action.tokens, []) for action in own]))
         with torch.no_grad():
@@ -225,6 +226,11 @@ class P2botAgent(TransmitterAgent):
         if self.game.show and self._number_training_updates % self.game.show == 0:
             logging.info('\n\n'.join(['Self-play:', *map(shown, copies[:SHOWN])]))
         return (loss, None) if return_output else loss
+
+    def play(self, copies: Sequence[Meeting]) -> list[list[Action]]:
+        """Hold the meetings, with adapters merged meanwhile, unless weights of 16 bits would round them."""
+        with nullcontext() if self.amp else merged_adapters(self.net.base):
+            return play(copies, *self.speakers(), self.game.turns)
 
     def speakers(self) -> tuple[Speaker, Speaker]:
         """Return the learner and the user."""

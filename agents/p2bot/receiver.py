@@ -24,7 +24,7 @@ from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.encoder import load_encoder
 from parlai_persona.models.network import unwrapped
 from parlai_persona.models.precision import Precision, autocast, report_gain
-from parlai_persona.models.trained import Learning, SavesTrained, merge_adapters, prepare
+from parlai_persona.models.trained import Learning, SavesTrained, prepare
 from parlai_persona.models.vector_cache import VectorCache
 
 CACHED = 100_000  # vectors of each encoder
@@ -94,8 +94,6 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.amp = from_opt(Precision, opt, PREFIX).amp
         self.caches = shared['caches'] if shared else {name: VectorCache(CACHED) for name in (IMPRESSION, PERSONA)}
         super().__init__(opt, shared)
-        if not shared and not self._should_initialize_optimizer():
-            merge_adapters(self.net)
         if self.amp and not shared:
             report_gain(self.net, f'--{PREFIX.replace("_", "-")}-amp')
 

@@ -25,7 +25,7 @@ from parlai_persona.models.network import device_of
 from parlai_persona.models.precision import autocast, store_frozen
 from parlai_persona.models.reading import Kept, read
 from parlai_persona.models.tokenizer import TokenizerDictionary
-from parlai_persona.models.trained import SavesTrained, merge_adapters, prepare
+from parlai_persona.models.trained import SavesTrained, prepare
 from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
 
 
@@ -33,7 +33,6 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
     """A generator on a causal language model; checkpoints hold what was trained, and the base's name and checksum."""
 
     PREFIX, BASE_FLAG = PREFIX, f'--{PREFIX}-model'
-    MERGES = True  # whether adapters can be merged into the weights if there is nothing to learn
     JUDGES = False  # whether the network has a head that judges replies
 
     @classmethod
@@ -51,8 +50,6 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
         self.owners: list[int] | None = None  # of the turns of a batch of dialogues
         self.version: list[object] = shared['version'] if shared else [object()]  # of the weights
         super().__init__(opt, shared)
-        if self.MERGES and not shared and not self._should_initialize_optimizer():
-            merge_adapters(self.net.base)
         if self.amp and not shared:
             store_frozen(self.net.base)
 

@@ -1,8 +1,11 @@
 """What of a pretrained model is trained, and checkpoints that hold nothing else of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from parlai.core.opt import Opt
 from parlai.core.torch_agent import TorchAgent
 
 from parlai_persona.errors import UserError
@@ -69,9 +72,29 @@ def merge_adapters(model: Any) -> None:
 
     What `state_dict` says about the adapters stays the same.
     """
-    for module in model.modules():
-        if hasattr(module, 'merge') and hasattr(module, 'lora_A'):
-            module.merge()
+    for layer in adapted(model):
+        if not layer.merged:
+            layer.merge()
+
+
+@contextmanager
+def merged_adapters(model: Any) -> Iterator[None]:
+    """Merge adapters while nothing is learned; give the weights back as they were, bit by bit."""
+    layers = adapted(model)
+    weights = [layer.get_base_layer().weight.data for layer in layers]
+    for layer in layers:
+        layer.merge(safe_merge=True)  # into a copy
+    try:
+        yield
+    finally:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.get_base_layer().weight.data = weight
+            layer.merged_adapters.clear()
+
+
+def adapted(model: Any) -> list[Any]:
+    """Return the layers that have adapters."""
+    return [module for module in model.modules() if hasattr(module, 'merge') and hasattr(module, 'lora_A')]
 
 
 class SavesTrained(TorchAgent):
@@ -82,7 +105,13 @@ class SavesTrained(TorchAgent):
 
     BASE_FLAG: str  # which says what the base is
     HEAD = 'head.'  # how the names of weights start that are not the base's: checkpoints hold all of them
+    MERGES = True  # whether adapters become part of the weights if there is nothing to learn
     base: dict[str, str]
+
+    def __init__(self, opt: Opt, shared=None):
+        super().__init__(opt, shared)
+        if self.MERGES and not shared and not self._should_initialize_optimizer():
+            merge_adapters(unwrapped(self.model))
 
     def stand_on(self, found: Pretrained) -> None:
         """Remember which base it is, before anything is added to it."""
