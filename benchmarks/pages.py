@@ -1,6 +1,7 @@
 """The tables of RESULTS.md and of the pages under results/. `benchmarks/common/tables.py` says what the fields mean."""
 
 import re
+from typing import Any
 
 from benchmarks.common.tables import Table
 from benchmarks.suite import table as compared
@@ -41,7 +42,7 @@ DIGITS = {
     r'gamma (?P<γ>\S+), beta (?P<β>\S+), images (?P<images>\w+)\))?'
 }
 VALIDATED = {'split': 'valid(, (?P<part>.*))?'}
-SIZES = {'across': 'dialogues', 'heading': '{} dialogues'}
+SIZES: dict[str, Any] = {'across': 'dialogues', 'heading': '{} dialogues'}
 STEPS = ('split', 'people', 'dialogues', 'α', 'steps')
 MODE, RATES = ('mode', 'variant'), ('mode', 'iterations', 'α', 'γ', 'β', 'images')
 COMPARISON = ('data', 'method', 'metric')

@@ -1,5 +1,8 @@
 """The names of the Message fields that our agents and tasks share, beside ParlAI's own (`text`, `labels`, …)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 PERSONA = 'persona'  # list of str: sentences about the speaker of the labels
 PARTNER_PERSONA = 'partner_persona'  # list of str: sentences about the other speaker
 DIALOGUE_ID = 'dialogue_id'  # str: the same for all turns of a dialogue, unique within a split
@@ -28,3 +31,8 @@ PERSONA_LABEL = 'persona_label'  # int: place in PERSONA of the sentence that th
 NO_SENTENCE = -1  # a PERSONA_LABEL
 PERSONA_WEIGHTS = 'persona_weights'  # from an agent: for each sentence of PERSONA, how much the reply draws on it
 MASK = '<KEY>'  # stands for a specific word
+
+
+def labels_of(message: Mapping[str, Any]) -> list[str]:
+    """Return the labels of a Message, of a training or of an evaluation; none if it has none."""
+    return list(message.get('labels') or message.get('eval_labels') or ())

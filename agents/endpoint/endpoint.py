@@ -78,7 +78,7 @@ class EndpointAgent(Agent):
     def act(self) -> Message:
         """Reply. As ParlAI's agents do in an evaluation, remember the label as the reply if there is one."""
         reply = Message({'id': self.id, 'text': self.ask(), 'episode_done': False})
-        labels = self.observation.get('eval_labels') or self.observation.get('labels')
+        labels = fields.labels_of(self.observation)
         self.history.add_reply(labels[0] if labels else reply['text'])
         return reply
 

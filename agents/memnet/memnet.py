@@ -132,8 +132,8 @@ class MemnetAgent(SavesWords, ListsCandidates):
         if 'text' not in obs or obs.is_padding():
             return obs
         context = self.lines['context'](history.get_history_str() or '')
-        labels = obs.get('labels') or obs.get('eval_labels') or [None]
-        label = labels[0] if len(labels) == 1 else self.random.choice(labels)
+        labels = fields.labels_of(obs)
+        label = self.random.choice(labels) if len(labels) > 1 else next(iter(labels), None)
         persona = [self.lines['sentence'](sentence) for sentence in history.persona[: self.reading.sentences]]
         obs['example'] = Example(context, persona, label, frozenset(history.said))
         return obs

@@ -19,6 +19,7 @@ from parlai.core.torch_agent import Output, TorchAgent
 from parlai.utils.distributed import is_distributed
 from torch import Tensor, nn
 
+from parlai_persona import fields
 from parlai_persona.agents.meta_memnn import checkpoint
 from parlai_persona.agents.meta_memnn.batches import Bags, Batch
 from parlai_persona.agents.meta_memnn.corpus import Corpus
@@ -238,7 +239,7 @@ class MetaMemnnAgent(TorchAgent):
 
     def vectorize(self, obs, history, **_):
         """Add the example that the message poses, with its label if it has one."""
-        labels = obs.get('labels') or obs.get('eval_labels')
+        labels = fields.labels_of(obs)
         if 'text' in obs:
             obs['example'] = history.story.example(labels[0] if labels else '')
             obs['labelled'] = bool(labels)

@@ -70,7 +70,7 @@ def examples_of(teacher, back: bool) -> Iterator[TaskExample]:
         story = Story(back)
         for turn, message in enumerate(messages):
             story.hear(message.get('text') or '', profile_lines(message))
-            labels = message.get('labels') or message.get('eval_labels')
+            labels = fields.labels_of(message)
             if labels:
                 dialogue = str(message.get(fields.DIALOGUE_ID, number))
                 candidates = message.get('label_candidates')

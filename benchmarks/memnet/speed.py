@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from parlai.core.agents import create_agent_from_model_file
+from parlai.core.message import Message
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainLoop, TrainModel
@@ -105,7 +106,7 @@ def write_candidates(path: Path, messages: list[dict]) -> None:
     path.write_text('\n'.join(made) + '\n', encoding='utf-8')
 
 
-def messages(datapath: str, fold: str) -> list[dict]:
+def messages(datapath: str, fold: str) -> list[Message]:
     line = ['-t', TASK, '-dt', fold, '--datapath', datapath, '--persona-side', 'none', '--loglevel', 'error']
     teacher = create_task_agent_from_taskname(ParlaiParser(True, False).parse_args(line))[0]
     return [teacher.act() for _ in range(teacher.num_examples())]

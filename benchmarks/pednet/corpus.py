@@ -9,6 +9,7 @@ from typing import Any
 from parlai.core.params import ParlaiParser
 
 import parlai_persona  # noqa: F401  tells ParlAI about persona:
+from parlai_persona import fields
 from parlai_persona.data.other_task import episodes, teacher
 from parlai_persona.files import draft
 from parlai_persona.tasks.congeneric.examples import Split, examples
@@ -39,7 +40,7 @@ def perturbed(datapath: str) -> Iterator[list[dict[str, Any]]]:
             yield [
                 {
                     'text': changed(message['text'].split('\n')[-1]),
-                    'labels': [changed(reply) for reply in message.get('labels', message.get('eval_labels'))],
+                    'labels': [changed(reply) for reply in fields.labels_of(message)],
                     'persona': persona,
                     'partner_persona': message['partner_persona'],
                 }

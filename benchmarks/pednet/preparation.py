@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -164,7 +165,7 @@ def sparse_dot_topn(folder: Path) -> Figures:
     return per_text(time.process_time() - begun, 512, vectors.shape[0])
 
 
-ARMS = {
+ARMS: dict[str, tuple[Any, ...]] = {
     'blocked product': (ours,),
     'Gensim, one by one': (gensim, 200, 1),
     'Gensim, chunks of 64': (gensim, 512, 64),

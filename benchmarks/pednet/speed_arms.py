@@ -107,7 +107,7 @@ def loop_choice(net: PedNet, inputs: ContextDominated, u: Tensor) -> tuple[Memor
 def word_losses(net: PedNet, s: Tensor, contexts: list[Memory], sentence: Memory, replies: Tensor):
     word = net.START.expand(len(replies))
     for answer in replies.unbind(1):
-        c = sum(attended(net.attend[0], s, context) for context in contexts) / len(contexts)
+        c = torch.stack([attended(net.attend[0], s, context) for context in contexts]).mean(0)
         s = net.step(net.embeddings(word), [c, attended(net.attend[1], s, sentence)], s)
         scores = net.output(torch.cat([s[-1], c], -1))
         yield cross_entropy(scores, answer, ignore_index=net.NULL_IDX, reduction='sum')

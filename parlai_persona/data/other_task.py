@@ -94,8 +94,7 @@ def told(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
 
 def turn(message: dict[str, Any]) -> dict[str, Any]:
     """Return the text of a Message, its first label in a list (empty if it has none), and its candidates if any."""
-    labels = message.get('labels', message.get('eval_labels')) or ()
-    plain = {'text': message.get('text', ''), 'labels': list(labels[:1])}
+    plain = {'text': message.get('text', ''), 'labels': fields.labels_of(message)[:1]}
     if message.get('label_candidates'):
         plain['label_candidates'] = list(message['label_candidates'])
     return plain

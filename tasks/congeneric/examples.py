@@ -51,7 +51,7 @@ def episode_examples(messages: list[dict], number: int, turns: int, marks: tuple
     history: list[str] = []
     for turn, message in enumerate(messages):
         history.append(split_lines(message.get('text') or '', marks)[1])
-        labels = list(message.get('labels', message.get('eval_labels')) or ())
+        labels = fields.labels_of(message)
         if not labels:
             continue
         context = '\n'.join(history[-turns:])

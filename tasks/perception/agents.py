@@ -136,7 +136,7 @@ def mean_reciprocal_rank(ranked: Iterable[str], labels: Sequence[str]) -> float:
 def speaker(messages: list[dict[str, Any]], number: int) -> Speaker:
     """Return who replies in an episode of another task."""
     first = messages[0]
-    replies = [message.get('labels', message.get('eval_labels')) or () for message in messages]
+    replies = map(fields.labels_of, messages)
     return Speaker(
         str(first.get(fields.DIALOGUE_ID, number)),
         lines(reply[0] for reply in replies if reply),
