@@ -190,7 +190,7 @@ ARMS = {
         trained=False,
         flags=f'{WRITES} {transmitter.ARMS["zero-shot"].evaluation}',
     ),
-    'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, zoo('p2bot@1'), apart=FASTER, flags=WRITES),
+    'transmitter': Arm('persona:p2bot/transmitter', GENERATOR, zoo('p2bot@1'), flags=WRITES),
     'transmitter-eight': Arm(
         'persona:p2bot/transmitter, best of eight', GENERATOR, zoo('p2bot@1'), flags=f'{EIGHT} --lm-receiver {RECEIVER}'
     ),
