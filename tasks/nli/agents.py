@@ -1,12 +1,8 @@
 """`-t persona:nli`: does an utterance entail a persona sentence? The pairs come from sentences with triples."""
 
 import copy
-import random
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 
 from parlai.core.message import Message
@@ -16,18 +12,16 @@ from parlai.core.teachers import DialogTeacher
 from parlai.tasks.multinli.agents import convert_to_dialogData
 from parlai.utils.data import DatatypeHelper
 
-from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
-from parlai_persona.data.other_task import add_task_flags, episodes, teacher, told, turn
+from parlai_persona.data.other_task import add_task_flags, episodes, teacher, turn
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.tasks.nli.pairs import Meaning, Pair, fold, letters, meaning, pairs, says_nothing
+from parlai_persona.tasks.nli.pairs import Pair, fold, letters, pairs, says_nothing
 from parlai_persona.tasks.nli.parse import Fact, read_cases, read_sentences, read_utterances
 
 FILES = {'utterance_triples.jsonl': read_utterances, 'sentence_triples.csv': read_sentences}
 PREFIX = 'nli'
 CHAT, NONE = 'persona:personachat', 'none'
 CASES = 'eval_havenot.jsonl'
-FORMS = ('original', 'revised')  # of personas
 SIZES = {'train': 90_000, 'valid': 3_000, 'test': 3_000}
 
 
@@ -111,36 +105,3 @@ class DefaultTeacher(DialogTeacher):
         for pair in self.pairs(datafile):
             text, labels, candidates = convert_to_dialogData(*pair, dialog_format=False, binary_classes=False)
             yield Message({'text': text, 'labels': labels, 'label_candidates': candidates}), True
-
-
-class FactsTeacher(DefaultTeacher):
-    """Sends a reply and a persona sentence that state the same fact: for `--perception-of persona:nli:facts`.
-
-    Nothing that the chat's valid split says is among them.
-    """
-
-    @cached_property
-    def kept_apart(self) -> set[str]:
-        return super().kept_apart | set(map(letters, self.said_in_valid()))
-
-    def said_in_valid(self) -> Iterator[str]:
-        """Yield what the valid split of the chat says, and its personas in both forms."""
-        for form in FORMS if self.options.chat != NONE else ():
-            opt = Opt({**self.opt, 'persona_candidates': 'none', 'persona_form': form})
-            for dialogue in map(told, episodes(teacher(opt, self.options.chat, 'valid')), count()):
-                yield from (*dialogue[fields.PERSONA], *dialogue[fields.PARTNER_PERSONA])
-                for message in dialogue[fields.MESSAGES]:
-                    yield from (*message['text'].split('\n'), *message['labels'])
-
-    def setup_data(self, datafile: str):
-        """Yield each text of a fact once as the reply, and once as the persona of another."""
-        same: dict[Meaning, dict[str, None]] = defaultdict(dict)  # meaning -> its texts, in order
-        for name in FILES:
-            for fact in self.facts(name, datafile):
-                same[meaning(fact.triple)][fact.text] = None
-        rng = random.Random(self.options.seed)
-        for texts in map(list, same.values()):
-            rng.shuffle(texts)
-            for reply, sentence in zip(texts, texts[1:] + texts[:1], strict=True):
-                if reply != sentence:
-                    yield Message({'text': '', 'labels': [reply], fields.PERSONA: [sentence]}), True
