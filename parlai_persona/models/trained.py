@@ -82,9 +82,11 @@ def merged_adapters(model: Any) -> Iterator[None]:
     """Merge adapters while nothing is learned; give the weights back as they were, bit by bit."""
     layers = adapted(model)
     weights = [layer.get_base_layer().weight.data for layer in layers]
-    for layer in layers:
-        layer.merge(safe_merge=True)  # into a copy
     try:
+        for layer, weight in zip(layers, weights, strict=True):
+            (name,) = layer.active_adapters
+            layer.get_base_layer().weight.data = weight + layer.get_delta_weight(name)
+            layer.merged_adapters.append(name)
         yield
     finally:
         for layer, weight in zip(layers, weights, strict=True):
