@@ -63,7 +63,7 @@ class PretrainedAgent(SavesTrained, MemnetAgent):
         super().__init__(opt, shared)
 
     def prepare_network(self) -> None:
-        """Make the encoder fast: in an evaluation, adapters become part of the weights that they adapt."""
+        """Make the encoder fast before it encodes candidates: in an evaluation, merge adapters into its weights."""
         if not self._should_initialize_optimizer():
             merge_adapters(self.net)
         if self.source.amp:
