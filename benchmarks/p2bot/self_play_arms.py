@@ -1,10 +1,12 @@
 """The arms of the part `self_play` of benchmarks/p2bot/speed.py. Each runs in a process of its own.
 
-A meeting has six copies, as theirs. It is cut short to one turn of 16 words, because the authors' way keeps the
-activations of every sampled word: 0.7 GB. Words are the most probable ones, and no utterance ends early, so all arms
-say the same.
+Each learns from two meetings: the authors' way from one after the other, ours also from both in one step. A meeting has
+six copies, as theirs. It is cut short to one turn of 16 words, because the authors' way keeps the activations of every
+sampled word: 0.7 GB. Words are the most probable ones, and no utterance ends early, so all arms say the same.
 """
 
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from parlai_persona.data.other_task import told
 from parlai_persona.models.language_model import padded
 
 COPIES, TURNS, WORDS = 6, 1, 16
+Dialogue = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,36 @@ class Endless(Draw):
         return super().__call__(self_play.without(scores, [self.end]))
 
 
-def learner_of(datapath: Path) -> tuple[Any, list[dict]]:
-    """Return an agent and two meetings: one to warm up, one to measure."""
+def learner_of(datapath: Path) -> tuple[Any, list[Dialogue]]:
+    """Return an agent and three meetings: one to warm up, two to measure."""
     sizes = {'p2bot_copies': COPIES, 'p2bot_turns': TURNS, 'label_truncate': WORDS, 'p2bot_show': 0}
     opt = options(datapath, 'train', 'persona:p2bot', p2bot_perception=0, p2bot_baseline='none', **sizes)
     torch.manual_seed(1)  # the head is new
     agent: Any = create_agent(opt)
-    return agent, [told(turns, number) for number, turns in enumerate(dialogues(opt, 2))]
+    return agent, [told(turns, number) for number, turns in enumerate(dialogues(opt, 3))]
 
 
-def measured(agent: Any, learn: Any, meetings: list[dict]) -> Figures:
-    figures = timed(lambda: learn(meetings[1]), lambda: learn(meetings[0]))
-    return {**figures, 'reward': agent.reward}
+def measured(learn: Callable[[list[Dialogue]], float], meetings: list[Dialogue], at_once: int) -> Figures:
+    """Return the seconds for a meeting, the memory, and the mean reward. `learn` takes so many meetings at once."""
+    rewards: list[float] = []
+    steps = [meetings[first : first + at_once] for first in range(1, len(meetings), at_once)]
+    figures = timed(lambda: rewards.extend(map(learn, steps)), lambda: learn(meetings[:1]))
+    return {**figures, 'seconds': figures['seconds'] / (len(meetings) - 1), 'reward': statistics.mean(rewards)}
 
 
-def self_play_ours(datapath: Path) -> Figures:
+def self_play_ours(datapath: Path, at_once: int = 1) -> Figures:
     agent, meetings = learner_of(datapath)
     p2bot.Draw = lambda never, temperature, top_k=0: Endless(never, 0, 0, agent.dict.layout.end)
 
-    def learn(dialogue: dict) -> None:
-        (reply,) = agent.batch_act([agent.observe({fields.DIALOGUES: [dialogue], 'labels': ['']})])
-        agent.reward = reply['metrics']['reward_whole'].value()
+    def learn(some: list[Dialogue]) -> float:
+        messages = [agent.observe({fields.DIALOGUES: [dialogue], 'labels': ['']}) for dialogue in some]
+        return statistics.mean(reply['metrics']['reward_whole'].value() for reply in agent.batch_act(messages))
 
-    return measured(agent, learn, meetings)
+    return measured(learn, meetings, at_once)
+
+
+def self_play_ours_two_at_once(datapath: Path) -> Figures:
+    return self_play_ours(datapath, 2)
 
 
 def self_play_authors(datapath: Path) -> Figures:
@@ -65,7 +75,8 @@ def self_play_authors(datapath: Path) -> Figures:
     agent, meetings = learner_of(datapath)
     draw = Endless(agent.dict.unsaid, 0, 0, agent.dict.layout.end)
 
-    def learn(dialogue: dict) -> None:
+    def learn(some: list[Dialogue]) -> float:
+        (dialogue,) = some
         agent.model.eval()
         agent.zero_grad()
         copies = [agent.meeting(dialogue) for _ in range(COPIES)]
@@ -88,9 +99,9 @@ def self_play_authors(datapath: Path) -> Figures:
         loss = -(advantages(worth, 'none')[0] * torch.stack(log_p, 1)).mean() * TURNS
         agent.backward(loss)
         agent.update_params()
-        agent.reward = worth.mean().item()
+        return worth.mean().item()
 
-    return measured(agent, learn, meetings)
+    return measured(learn, meetings, 1)
 
 
 @torch.no_grad()
