@@ -2,13 +2,16 @@
 
 import io
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import openai
 import pytest
 import requests
 from parlai.core.agents import create_agent
+from parlai.core.message import Message
 from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.interactive import Interactive
 from test_conversation import Parrot
@@ -215,8 +218,48 @@ def test_an_evaluation_runs_through_an_endpoint(address, monkeypatch):
     assert report['exs'] == 12 and 0 < report['f1'] < 1
 
 
+@pytest.fixture
+def counted():
+    """A server on loopback that answers `status`, or nothing at all; yields its address and what it was asked."""
+    asked, tell = [], SimpleNamespace(status=200)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.path)
+            if not tell.status:
+                time.sleep(2)
+                return
+            self.send_response(tell.status)
+            self.send_header('Retry-After', '0')
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f'http://127.0.0.1:{server.server_port}', asked, tell
+        server.shutdown()
+
+
+@pytest.mark.parametrize(('status', 'times'), [(503, 6), (400, 1), (0, 1)])
+def test_only_a_busy_server_is_asked_again(counted, status, times):
+    address, asked, tell = counted
+    tell.status = status
+    agent = ask(address, endpoint_model='x', endpoint_timeout=1.0)
+    agent.observe(Message({'text': 'hi', 'episode_done': False}))
+    with pytest.raises(UserError, match='answered' if status else 'does not answer'):
+        agent.act()
+    assert asked == ['/chat/completions'] * times
+
+
+def test_a_busy_server_may_not_ask_for_an_hour():
+    answer = SimpleNamespace(headers={'Retry-After': '3600'})
+    assert endpoint.RETRIED.get_retry_after(answer) == 60
+
+
 def test_errors_name_the_server_and_never_the_key(address, monkeypatch):
-    monkeypatch.setattr(endpoint, 'RETRIED', 0)
     monkeypatch.setenv(endpoint.KEY, 'my-secret')
     with pytest.raises(UserError, match='models answered 401') as refused:
         ask(address)

@@ -27,8 +27,26 @@ PREFIX = 'endpoint'
 KEY = 'PERSONA_ENDPOINT_KEY'  # the environment variable with the key: an option would be saved and logged
 PERSONA = '{persona}'
 LARGEST, BLOCK = 10_000_000, 1 << 14  # bytes of an answer, and of what is read at a time
-RETRIED = Retry(
-    total=5, backoff_factor=1.0, status_forcelist=(429, 502, 503, 504), allowed_methods=None, raise_on_status=False
+LONGEST = 60.0  # seconds that a busy server may ask for before the next try
+
+
+class Busy(Retry):
+    """Asks a busy server again. What may have been answered, and so paid for, is not asked twice."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        seconds = super().get_retry_after(response)
+        return None if seconds is None else min(seconds, LONGEST)
+
+
+RETRIED = Busy(
+    total=5,
+    connect=1,
+    read=0,
+    other=0,
+    backoff_factor=1.0,
+    status_forcelist=(429, 502, 503, 504),
+    allowed_methods=None,
+    raise_on_status=False,
 )
 
 
