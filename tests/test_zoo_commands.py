@@ -11,14 +11,13 @@ from real_data import DATAPATH, real
 from small_zoo import NAME, reply
 
 from benchmarks.suite.zoo import RECIPES, list_in_readme
-from parlai_persona.models.packages import MINILM, SMOLLM2, packaged
+from parlai_persona.models.packages import packaged
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.zoo import registry, sources, store
-from parlai_persona.zoo.card import card
+from parlai_persona.zoo.card import card, usage
 
 pytest_plugins = ['small_zoo']
 FOLDERS = {'persona:nli': 'dialogue_nli_material', 'persona:personalized_babi': 'personalized-dialog'}  # of the data
-PACKAGES_OF = {'HuggingFaceTB/SmolLM2-135M-Instruct': SMOLLM2, 'sentence-transformers/all-MiniLM-L6-v2': MINILM}
 
 
 def test_list(command, zoo, published, monkeypatch):
@@ -30,7 +29,7 @@ def test_list(command, zoo, published, monkeypatch):
         f'  retriever@2           {size}  A retriever.',
         f'* retriever@1           {size}  A retriever.',
         '',
-        '* is on this machine. Talk to one: parlai interactive -mf zoo:persona/NAME',
+        '* is on this machine. parlai interactive -mf zoo:persona/NAME talks; persona_zoo show NAME says more.',
     ]
     assert command('persona_zoo', '--datapath', str(zoo)).stdout == done.stdout
 
@@ -70,7 +69,7 @@ def test_push_and_get(command, zoo, small_model, tmp_path):
     said = (tmp_path / 'mine' / 'README.md').read_text()
     assert 'license: cc-by-4.0' in said and '| data | mine |' in said and '| agent | `persona:memnet` |' in said
     done = command('persona_zoo', 'get', './mine', '-mf', 'copy/model')
-    assert done.stdout == 'Wrote copy/model. Talk to it: parlai interactive -mf copy/model\n'
+    assert done.stdout == 'Wrote copy/model. Use it: parlai interactive -mf copy/model\n'
     assert reply(str(tmp_path / 'copy' / 'model')) == reply(small_model)
     done = command('persona_zoo', 'get', './mine', '-mf', 'copy/model')
     assert done.returncode == 1 and '-mf copy/model: there is a model already' in done.stderr
@@ -111,9 +110,10 @@ def test_a_chat_by_name(command, zoo, published, monkeypatch):
 @pytest.mark.parametrize('entry', registry.entries(), ids=str)
 def test_the_package_has_what_its_list_says(entry):
     folder = registry.FOLDER / entry.name / str(entry.version)
+    assert folder.exists() or entry.hub or sources.RELEASE, 'nobody could get it'
     if folder.exists():
         assert {path.name: sources.described(path) for path in folder.iterdir()} == entry.files
-        about = card(entry.name, entry.about, f'parlai interactive -mf {entry}')
+        about = card(entry.name, entry.about, usage(entry.about.agent, str(entry)))
         assert (folder / 'README.md').read_text(encoding='utf-8') == about
 
 
@@ -156,9 +156,9 @@ def test_expected_results(entry, tmp_path):
     """The command of the card measures what the card says, with the published weights."""
     words = shlex.split(entry.about.evaluate)[1:]
     real(FOLDERS.get(words[words.index('-t') + 1], 'Persona-Chat'))
-    if entry.about.base:
+    if entry.about.package:
         try:
-            packaged(PACKAGES_OF[entry.about.base], '')
+            packaged(entry.about.package.partition(' ')[0], '')
         except NotLoaded as error:
             pytest.skip(str(error))
     words = [store.model_file(entry, str(tmp_path)) if word.startswith('zoo:') else word for word in words]

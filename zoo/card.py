@@ -6,6 +6,19 @@ import yaml
 
 from parlai_persona.zoo.registry import About
 
+JUDGES = {
+    'persona:entailment': '--persona-nli',
+    'transformers': '--persona-nli',
+    'persona:p2bot/receiver': '--persona-receiver',
+}
+
+
+def usage(agent: str, model: str) -> str:
+    """Return a command that uses a model: a chat, or an evaluation for which a judge is asked."""
+    if agent in JUDGES:
+        return f'parlai eval_model -t persona:sample -dt valid -m repeat_label {JUDGES[agent]} {model}'
+    return f'parlai interactive -mf {model}'
+
 
 def card(name: str, about: About, load: str) -> str:
     """Return the card of a model; `load` says how it is loaded."""
@@ -67,6 +80,7 @@ def table(about: About) -> list[str]:
     rows = {
         'agent': f'`{about.agent}`',
         'base model': about.base,
+        'weights of the base': f'those of the package {about.package}; others are refused' * bool(about.package),
         'data': about.data,
         'licence': about.license,
         'attribution': '; '.join(about.attribution),

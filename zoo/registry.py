@@ -29,7 +29,8 @@ class About:
     agent: str
     license: str  # as Hugging Face spells it
     attribution: list[str] = field(default_factory=list)
-    base: str | None = None
+    base: str | None = None  # on Hugging Face's hub
+    package: str = ''  # whose weights of the base it was trained on, if not those of the hub
     data: str = ''
     command: str = ''  # that trained it
     cost: str = ''

