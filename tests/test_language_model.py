@@ -316,6 +316,13 @@ def test_words_are_told_as_they_come():
     assert heard[-1].startswith(said)  # the last word of one that does not end is left out
 
 
+def test_words_of_the_best_reply_so_far_are_told():
+    one, heard = agent(label_truncate=12, inference='beam', beam_size=3), []
+    one.listener = heard.append
+    said = reply(one, dialogues()[0][:1])['text']
+    assert len(heard) > 2 and len(heard[0].split()) <= 1 and any(text.startswith(said) for text in heard)
+
+
 def test_perplexity_is_that_of_transformers():
     one = agent(skip_generation=True)
     seen = hear(one, dialogues()[0][:3])

@@ -303,12 +303,28 @@ def test_a_download_is_read_back_by_parlai(serve, tmp_path):
 def test_two_models_answer_the_same_line(serve, opt):
     _, client = serve(scripted(opt), scripted(opt, persona='i row.'))
     visitor = Visitor(client, 'compare', (0, 1))
-    assert [pane['personas'][1] for pane in visitor.opened['panes']] == [FLY, ['i row.']]
+    assert [pane['personas'][1] for pane in visitor.opened['panes']] == [FLY, FLY]  # as the same person
     replies = [event for event in visitor.say('hello') if event['kind'] == 'said' and event['speaker'] == 1]
     assert sorted(event['pane'] for event in replies) == [0, 1]
     shown = visitor.post('persona', {'speaker': 1, 'sentences': ['i sing.']})
     assert [pane['personas'][1] for pane in shown['panes']] == [['i sing.']] * 2
     assert len(visitor.ask('download').text.splitlines()) == 2
+
+
+@pytest.mark.parametrize('first', [0, 1])
+def test_a_model_that_reads_a_persona_beside_one_that_becomes_a_person(serve, opt, tmp_path, first):
+    adapting = paml_tasks.agent(tmp_path, interactive_mode=True)
+    adapting.opt['person'] = '2'
+    agents = [adapting, scripted(opt)]
+    _, client = serve(*(agents if first == 0 else reversed(agents)))
+    visitor = Visitor(client, 'compare', (0, 1))
+    assert [pane['adapts'] for pane in visitor.opened['panes']] == [first == 0, first == 1]
+    panes = visitor.post('persona', {'speaker': 1, 'sentences': ['i sing.']})['panes']
+    assert panes[1 - first]['personas'][1] == ['i sing.']
+    panes = visitor.post('dialogues', b'them: do you have a pet ?\nme: yes , my cow .\n')['panes']
+    assert 'Adapted to 1 dialogue' in panes[first]['events'][0]['text'] and panes[1 - first]['events'] == []
+    replies = [event for event in visitor.say('hello') if event['kind'] == 'said' and event['speaker'] == 1]
+    assert sorted(event['pane'] for event in replies) == [0, 1]
 
 
 def test_one_of_two_models_fails(serve, opt):
@@ -379,11 +395,28 @@ def test_conversations_end_when_nobody_uses_them():
     assert sessions.find(first.id) is first
 
 
+def test_a_visitor_who_begins_another_conversation_leaves_the_last(serve):
+    server, client = serve(sessions=1)
+    visitor = Visitor(client)
+    again = visitor.post('open', {'view': 'chat', 'models': [0]})
+    assert [*server.sessions.known] == [again['id']] and status(visitor.ask('say', {'text': 'hi'})) == 410
+    visitor.id = again['id']
+    assert visitor.say('hello')[-1]['text'] == '1 hello'
+
+
+def test_an_answer_on_its_way_is_not_cut_off(serve):
+    server, client = serve()
+    visitor = Visitor(client)
+    server.sessions.known[visitor.id].busy = True
+    visitor.post('open', {'view': 'chat', 'models': [0]})
+    assert len(server.sessions.known) == 2
+
+
 def test_numbers_sizes_and_rates_are_limited(serve):
     _, client = serve(sessions=2, message=10, sentences=2, upload=2000, rate=5)
     visitor = Visitor(client)
     Visitor(client)
-    assert status(visitor.ask('open', {'view': 'chat', 'models': [0]})) == 503
+    assert status(client.post('/api/open', json={'view': 'chat', 'models': [0]})) == 503
     assert status(visitor.ask('say', {'text': 'x' * 11})) == 413
     assert status(visitor.ask('persona', {'speaker': 1, 'sentences': ['a'] * 3})) == 400
     assert status(visitor.ask('persona', {'speaker': 1, 'sentences': ['x' * 11]})) == 413
@@ -435,9 +468,20 @@ def test_elsewhere_than_on_loopback_a_token_is_needed(serve):
     assert status(client.get('/api/state', headers={**bearer, 'Host': 'evil.example'})) == 421
 
 
+def test_behind_a_server_with_tls(serve):
+    guard = Guard.of('127.0.0.1', 'Chat.example')
+    _, client = serve(guard=guard)
+    passed_on = {'Host': 'chat.example', 'Origin': 'https://chat.example'}
+    assert status(client.post('/api/open', json={}, headers=passed_on)) == 401
+    passed_on['Authorization'] = f'Bearer {guard.token}'
+    assert status(client.post('/api/open', json={}, headers=passed_on)) == 400  # it is heard
+    assert status(client.post('/api/open', json={}, headers={**passed_on, 'Origin': 'https://evil.example'})) == 403
+    assert status(client.get('/api/state', headers={**passed_on, 'Host': 'evil.example'})) == 421
+
+
 def test_a_model_that_cannot_be_loaded_is_named(opt):
     def broken():
-        raise RuntimeError('no weights')
+        raise RuntimeError('no weights in /home/me/models/x.bin of https://example.org/a/b')
 
     server = Server([Model('broken', broken), Model('sound', lambda: scripted(opt))], Limits(), Guard())
     with TestClient(server.app, base_url=f'http://{HOST}') as client:
@@ -445,7 +489,7 @@ def test_a_model_that_cannot_be_loaded_is_named(opt):
         while any(one['state'] in ('waiting', 'loading') for one in states):
             states = client.get('/api/state').json()['models']
         assert [(one['state'], one['error']) for one in states] == [
-            ('failed', 'RuntimeError: no weights'),
+            ('failed', 'RuntimeError: no weights in x.bin of https://example.org/a/b'),
             ('ready', ''),
         ]
         assert status(client.post('/api/open', json={'view': 'chat', 'models': [0]})) == 503
@@ -533,6 +577,17 @@ def test_the_command_takes_several_models(started, tmp_path):
         assert [event['text'] for event in visitor.say('hello') if event['speaker'] == 1] == ['hello', 'hello']
 
 
+def test_an_option_of_one_of_several_models(started, tmp_path):
+    """ParlAI knows the options of the first model."""
+    for name, model in (('a', 'random_candidate'), ('b', 'repeat_query')):
+        (tmp_path / f'{name}.opt').write_text(json.dumps({'model': model, 'task': 'persona:sample'}))
+        (tmp_path / name).touch()
+    files = '-mf', str(tmp_path / 'a'), '-mf', str(tmp_path / 'b')
+    done, served = started(*files, '--label-candidates-file', 'x.txt', '--loglevel', 'info')
+    assert done.returncode == 0 and served, done.stderr
+    assert 'b has no option --label-candidates-file; it is left out there' in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize('first', [('-t', 'persona:sample'), ()])
 def test_the_command_knows_the_options_of_the_models_task(started, first, tmp_path):
     (tmp_path / 'a.opt').write_text(json.dumps({'model': 'repeat_query', 'task': 'persona:sample'}))
@@ -554,9 +609,22 @@ def test_the_zoos_paml_becomes_someone_without_data(started, tmp_path):
         assert 'Adapted to 2 dialogues' in pane['events'][0]['text']
 
 
+def test_the_zoos_memory_network_for_tables_hears_no_persona_and_silence(started):
+    done, (app,) = started('-mf', 'zoo:persona/meta_memnn@1')
+    with TestClient(app, base_url=f'http://{HOST}') as client:
+        while client.get('/api/state').json()['models'][0]['state'] not in ('ready', 'failed'):
+            time.sleep(0.01)
+        visitor = Visitor(client)
+        answers = [visitor.say(text)[-1]['text'] for text in ('hello', 'may i have a table in london', '<silence>')]
+    assert answers[1:] == ['hello maam how can i help you', 'what type of cuisine would you like to eat']
+
+
 def test_the_command_prints_a_token_for_other_machines(started):
-    done, _ = started('-m', 'repeat_query', '-t', 'persona:sample', '--host', '0.0.0.0')
+    agent = '-m', 'repeat_query', '-t', 'persona:sample'
+    done, _ = started(*agent, '--host', '0.0.0.0')
     assert re.search(rf'  http://{socket.gethostname()}:\d+/\?token=\S{{16,}}\n', done.stdout)
+    done, _ = started(*agent, '--public-name', 'chat.example')
+    assert re.search(r'  https://chat.example/\?token=\S{16,}\n', done.stdout)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason='there is no chromium')
 PICTURES = os.environ.get('PERSONA_SCREENSHOTS')
 PERSONA = ['i own a cat.', 'i live in tokyo.', 'i work as a baker.', 'i enjoy hiking in my free time.']
 SECOND = 1000  # milliseconds, Playwright's unit
+# Lets the next answer break off when `cut()` is called, as a connection does.
+BREAK = """() => {
+  const real = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await real(...asked);
+    if (!asked[0].endsWith('say')) return answer;
+    window.fetch = real;
+    return { ok: true, body: new ReadableStream({ start(to) { window.cut = () => to.error(new TypeError('cut')); } }) };
+  };
+}"""
 
 
 @pytest.fixture(scope='module')
@@ -194,6 +204,25 @@ def test_the_page_works_in_a_browser(visit):
         assert page.locator('.bar').count() == 2
 
 
+def test_a_connection_that_breaks_during_an_answer(visit):
+    """The server goes on, and the page shows what it said; if the server has ended, too, the line can be sent again."""
+    opt = Interactive.setup_args().parse_kwargs(**OPTIONS)
+    Scripted.gate.clear()
+    with running(Server([Model('scripted', lambda: Scripted(opt))], Limits(), Guard())) as address:
+        page = visit(address)
+        page.evaluate(BREAK)
+        page.get_by_role('textbox', name='Your message').fill('slow')
+        page.keyboard.press('Enter')
+        page.locator('.typing').wait_for()
+        Scripted.gate.set()
+        page.evaluate('window.cut()')
+        playwright.expect(page.locator('.said:not(.first):not(.typing)')).to_have_count(1, timeout=PATIENCE * SECOND)
+        settled(page)
+        assert page.locator('.said').all_inner_texts() == ['First: \nslow', 'Model: \n1 slow']
+        assert page.get_by_role('textbox', name='Your message').input_value() == ''
+        assert say(page, 'and ?') == 'Model: \n2 and ?'
+
+
 @pytest.mark.slow
 def test_chat_and_edit_the_persona(visit):
     page = visit(viewport={'width': 1100, 'height': 760})
@@ -315,12 +344,25 @@ def test_the_keyboard_alone_reaches_everything(visit):
         reached.add(page.evaluate('document.activeElement.id || document.activeElement.textContent.trim()'))
     buttons = {'Chat', 'Compare', 'Watch', 'Send', 'Use', 'reset', 'download'}
     assert reached >= buttons | {'first', 'text', 'own', 'partners'}
+    page.get_by_role('button', name='Watch').focus()
+    page.keyboard.press('Enter')
+    page.get_by_role('button', name='One exchange').wait_for()
+    settled(page)
+    assert page.evaluate('document.activeElement.textContent') == 'Watch'
+    page.get_by_role('button', name='One exchange').focus()
+    for exchanges in (1, 2):  # the focus stays where it was
+        page.keyboard.press('Space')
+        page.locator('.said:not(.typing)').nth(2 * exchanges - 1).wait_for()
+        settled(page)
 
 
 @pytest.mark.slow
 def test_a_server_that_was_killed_and_is_back(visit, model, start):
     command = start('-mf', model)
     page = visit(command.address)
+    page.get_by_label("The model's persona").fill('i own a turtle.')
+    page.get_by_role('button', name='Use').first.click()
+    settled(page)
     say(page, 'hello')
     command.stop(signal.SIGKILL)
     page.get_by_role('textbox', name='Your message').fill('are you there ?')
@@ -331,6 +373,7 @@ def test_a_server_that_was_killed_and_is_back(visit, model, start):
     page.keyboard.press('Enter')
     page.get_by_role('alert').filter(has_text='has ended').wait_for()
     assert say(page, 'and now ?')
+    assert page.get_by_label("The model's persona").input_value() == 'i own a turtle.'
 
 
 @pytest.mark.slow

@@ -91,6 +91,8 @@ class MetaMemnnAgent(TorchAgent):
     of the two memory networks override `build_dialog_model` or `build_weight_model`.
     """
 
+    TALKS_IN = 'persona:sample:persona_side=none'  # a chat without data and without lines of a persona
+
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)

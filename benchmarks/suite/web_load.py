@@ -2,9 +2,11 @@
 
     python -m benchmarks.suite.web_load          # about three minutes; rows go to results/web_load.csv
 
-All servers have the same small model, a `persona:memnet` trained on `persona:sample`. Each visitor says lines that
-nobody else says, and waits for each answer. In the arm with pauses, people think for some seconds in between. At the
-end each conversation must hold the lines of its visitor alone, in order. The script fails after an error or a mix-up.
+All servers have the same small model, a `persona:memnet` trained on `persona:sample`. Each visitor gives it a persona
+and says lines that nobody else has, and waits for each answer. In the arm with pauses, people think for some seconds in
+between. At the end each conversation must hold the lines of its visitor alone, in order, and answers that draw on the
+persona of this conversation. The script fails after an error or a mix-up. `--web-rate` and `--web-sessions` are raised,
+because all visitors have one address.
 """
 
 import json
@@ -66,6 +68,9 @@ def visit(address: str, name: str, pause: float) -> tuple[list[float], list[str]
     draw, times, wrong = random.Random(name), [], []
     opened = requests.post(f'{address}/api/open', json={'view': 'chat', 'models': [0]}, timeout=PATIENCE).json()
     headers = {'X-Conversation': opened['id']}
+    persona = [f'i own {name} .', f'i live in {name} .']
+    given = {'speaker': 1, 'sentences': persona}
+    requests.post(f'{address}/api/persona', json=given, headers=headers, timeout=PATIENCE).raise_for_status()
     said = [f'{name} says {number} . do you have any pets ?' for number in range(LINES)]
     for text in said:
         time.sleep(draw.uniform(0, 2 * pause))
@@ -78,6 +83,9 @@ def visit(address: str, name: str, pause: float) -> tuple[list[float], list[str]
     events = requests.get(f'{address}/api/conversation', headers=headers, timeout=PATIENCE).json()['panes'][0]['events']
     if [event['text'] for event in events if event['speaker'] == 0] != said:
         wrong.append(f'{name}: the conversation holds other lines')
+    drawn_on = [[sentence for sentence, _ in event['bars']] for event in events if event['speaker'] == 1]
+    if drawn_on != [persona] * LINES:
+        wrong.append(f'{name}: an answer is of another conversation')
     return times, wrong
 
 

@@ -8,7 +8,8 @@ agents: in their data the same strings mean what they say, and every tokenizer h
 import re
 
 PERSONA_MARK = re.compile(r"\b((?:your|partner's) persona)\s*:", re.IGNORECASE)
-ANGLES = re.compile(r'<([^\s<>]+)>')  # <KEY>, <|endoftext|>, </s>
+# <KEY>, <|endoftext|>, </s>; not <silence>, which a person may mean: it lets an agent of the bAbI tasks go on
+ANGLES = re.compile(r'<(?!silence>)([^\s<>]+)>', re.IGNORECASE)
 BRACKETS = re.compile(r'\[([A-Z]+)\]')  # [SEP]
 UNDERSCORES = re.compile(r'_(?=_)')  # __null__, __SILENCE__
 

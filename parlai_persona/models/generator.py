@@ -44,7 +44,7 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     """
 
     PREFIX: str
-    listener: Callable[[str], None] | None = None  # is told the text so far after each word of a reply; not with a beam
+    listener: Callable[[str], None] | None = None  # is told the text so far after each word; of a beam, the best one
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
@@ -113,11 +113,11 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
     def _treesearch_factory(self, device, verbose=False):
         search = super()._treesearch_factory(device, verbose)
         listener, advance = self.listener, search.advance
-        if listener is not None and search.beam_size == 1:
+        if listener is not None:
 
             def advance_and_tell(*args, **kwargs):
                 advance(*args, **kwargs)
-                listener(self._v2t(torch.cat(search.outputs)))
+                listener(self._v2t(search.partial_hyps[search.scores.argmax()]))
 
             search.advance = advance_and_tell
         return search

@@ -4,7 +4,9 @@ import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import parlai.utils.logging as logging
 import uvicorn
 from parlai.core.agents import create_agent
 from parlai.core.opt import Opt
@@ -27,25 +29,38 @@ def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
     judge = judge_of(from_opt(Judging, opt, 'judge'))
     files = (opt.get('model_files') or '').splitlines()
     if files:
-        models = [model(parser().parse_kwargs(**given, model_file=file), file) for file in files]
+        models = [model(options_of(file, given, parser), file) for file in files]
     elif judge and not opt.get('model'):
         models = []  # only votes
     else:
         models = [model(opt, opt.get('model'))]
-    guard = Guard.of(address.host)
+    guard = Guard.of(address.host, address.public_name)
     server = Server(models, from_opt(Limits, opt, 'web'), guard, judge)
     with listen(address) as port:
         print(f'Talk to {" and ".join(one.name for one in models)} at' if models else 'Vote at', flush=True)
-        print(f'  {url(address.host, port.getsockname()[1], guard.token)}', flush=True)
+        print(f'  {url(address, port.getsockname()[1], guard.token)}', flush=True)
         print('Ctrl-C ends it.', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False)).run(sockets=[port])
 
 
-def url(host: str, port: int, token: str) -> str:
+def url(address: Address, port: int, token: str) -> str:
     """Return the address to open; a server that listens on all addresses is named by its machine."""
-    name = socket.gethostname() if host in ('0.0.0.0', '::') else host
-    return f'http://{f"[{name}]" if ":" in name else name}:{port}/{f"?token={token}" if token else ""}'
+    query = f'?token={token}' if token else ''
+    if address.public_name:
+        return f'https://{address.public_name}/{query}'
+    name = socket.gethostname() if address.host in ('0.0.0.0', '::') else address.host
+    return f'http://{f"[{name}]" if ":" in name else name}:{port}/{query}'
+
+
+def options_of(file: str, given: dict[str, Any], parser: Callable[[], ParlaiParser]) -> Opt:
+    """Return the options of one of several models. What is given for another model's agent or task is left out."""
+    own = parser()
+    own.parse_kwargs(model_file=file, **({'task': given['task']} if 'task' in given else {}))
+    known = {action.dest for action in own._actions}
+    for name in given.keys() - known:
+        logging.info(f'{file} has no option --{name.replace("_", "-")}; it is left out there')
+    return parser().parse_kwargs(**{name: given[name] for name in given.keys() & known}, model_file=file)
 
 
 def model(opt: Opt, name: str | None) -> Model:

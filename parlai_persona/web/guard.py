@@ -58,10 +58,11 @@ class Guard:
     names: frozenset[str] = field(default_factory=frozenset)  # further host names
 
     @classmethod
-    def of(cls, host: str) -> 'Guard':
-        """Return the guard of a server at this host: a token is needed unless it is a loopback address."""
-        token = '' if is_loopback(host) else secrets.token_urlsafe(16)
-        return cls(host, token, frozenset({host, socket.gethostname().lower(), socket.getfqdn().lower()}))
+    def of(cls, host: str, public_name: str | None = None) -> 'Guard':
+        """Return the guard of a server at this host: a token is needed unless only this machine reaches it."""
+        token = '' if is_loopback(host) and not public_name else secrets.token_urlsafe(16)
+        names = host, public_name or host, socket.gethostname(), socket.getfqdn()
+        return cls(host, token, frozenset(map(str.lower, names)))
 
     def refusal(self, request: HTTPConnection) -> tuple[int, str] | None:
         """Return the status and the reason if the request is refused."""

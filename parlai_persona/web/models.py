@@ -1,6 +1,7 @@
 """The models that all visitors share, and one visitor's conversation with one or two of them."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +35,7 @@ from parlai_persona.tasks.few_shot.conversation import PersonConversation
 Result = TypeVar('Result')
 Tell = Callable[[dict[str, Any]], None]  # sends an event to the page
 SHOWN = 10  # candidates
+FOLDERS = re.compile(r'(?<![\w:/.])/(?:[^\s/]+/)+')  # of an absolute path
 # What a log and a page get of a message.
 KEPT = (
     'id',
@@ -103,6 +105,11 @@ class Pane:
     def watched(self) -> bool:
         return len(self.models) == 2
 
+    @property
+    def adapts(self) -> bool:
+        """Tell whether the agent becomes a person from dialogues, and so reads no persona."""
+        return isinstance(self.talk, PersonConversation)
+
     async def start(self) -> None:
         await self.models[0].run(self.begin)
 
@@ -118,7 +125,7 @@ class Pane:
             self.note(self.opening())
         except DataError as error:
             self.talk.restart()
-            self.note([Note(f'No persona was drawn: {error}')])
+            self.note([Note(f'No persona was drawn: {without_folders(str(error))}')])
         for agent in filter(None, self.talk.agents):
             if hasattr(agent, 'listener'):
                 agent.listener = lambda text: self.heard({'kind': 'words', 'text': printable(text)})
@@ -182,7 +189,7 @@ class Pane:
         """Give a speaker a persona, or a random one of the data, and go on."""
 
         def change() -> None:
-            if isinstance(self.talk, PersonConversation):
+            if self.adapts:
                 raise UserError('this model becomes a person from dialogues and reads no persona; upload a file')
             self.talk.give(speaker, self.talk.context.book.find('random') if persona is None else persona)
 
@@ -234,7 +241,8 @@ class Pane:
             'watched': self.watched,
             'personas': self.talk.personas,
             'events': self.events,
-            'adapts': isinstance(self.talk, PersonConversation),
+            'adapts': self.adapts,
+            'silent': isinstance(self.talk, Conversation) and bool(self.talk.EMPTY),
             'judged': self.talk.context.opt.get('persona_receiver') is not None,
         }
 
@@ -269,9 +277,16 @@ def bars(act: Message) -> list[list[Any]]:
 
 
 def told(error: Exception) -> str:
-    """Return what a visitor is told of an error. The log has the rest if it is not the user's."""
+    """Return what a visitor is told of an error. The log has the rest."""
     text = explanation(error)
     if text is None:
         logging.error('an unexpected error', exc_info=error)
-        return f'{type(error).__name__}: {printable(first_line(error))}'
-    return printable(text)
+        text = f'{type(error).__name__}: {first_line(error)}'
+    else:
+        logging.error(text)
+    return printable(without_folders(text))
+
+
+def without_folders(text: str) -> str:
+    """Return a text that names files of this machine without their folders. Web addresses stay as they are."""
+    return FOLDERS.sub('', text)

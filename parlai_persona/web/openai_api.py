@@ -90,7 +90,7 @@ def reply(model: Model, persona: Persona, spoken: Spoken, heard: Callable[[str],
     talk: Conversation = model.conversation()
     talk.begin()
     talk.personas[MODEL] = persona
-    if heard and hasattr(talk.agent, 'listener'):
+    if heard and hasattr(talk.agent, 'listener') and getattr(talk.agent, 'beam_size', 1) == 1:  # words sent stay sent
         talk.agent.listener = heard
     talk.replay([as_said(speaker, text) for speaker, text in spoken[:-1]])
     talk.answer(spoken[-1][1])

@@ -10,6 +10,9 @@ from parlai_persona.flags import flag
 class Address:
     host: str = flag('127.0.0.1', 'address to listen on; any but a loopback address needs a token, which is printed')
     port: int = flag(8080, 'port to listen on; 0: any that is free', least=0, most=65535)
+    public_name: str | None = flag(
+        None, 'host name of a server with TLS that passes requests on to this one, their Host too; needs a token'
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from parlai_persona.files import parse_json
 from parlai_persona.web import openai_api
 from parlai_persona.web.guard import OPENAI, Guard, GuardMiddleware, refused
 from parlai_persona.web.judge import SIDES, Judge
-from parlai_persona.web.models import Model, Pane, Tell
+from parlai_persona.web.models import Model, Pane, Tell, without_folders
 from parlai_persona.web.options import Limits
 from parlai_persona.web.sessions import Session, Sessions
 
@@ -85,10 +84,11 @@ class Server:
 
     async def state(self, request: Request) -> Response:
         models = [model.shown() for model in self.models]
-        return JSONResponse({'models': models, 'longest': self.limits.message, 'judge': self.judge is not None})
+        limits = {'longest': self.limits.message, 'rate': self.limits.rate}
+        return JSONResponse({'models': models, **limits, 'judge': self.judge is not None})
 
     async def open(self, request: Request) -> Response:
-        """Begin a conversation: `view` is one of `VIEWS`, `models` are numbers of models."""
+        """Begin a conversation in place of the last: `view` is one of `VIEWS`, `models` are numbers of models."""
         asked = await self.content(request)
         view, numbers = asked.get('view'), asked.get('models')
         if not isinstance(numbers, list) or len(numbers) != VIEWS.get(str(view)):
@@ -100,11 +100,15 @@ class Server:
             if model.state != 'ready':
                 raise HTTPException(503, f'{model.name} is not ready: {model.error or model.state}')
         panes = [Pane(models)] if view == 'watch' else [Pane([model]) for model in models]
+        self.sessions.leave(request.headers.get(CONVERSATION, ''))
         session = self.sessions.open(panes, address(request))
         try:
             with session.turn():
                 for pane in panes:
                     await pane.start()
+                for pane in session.readers[1:]:  # two models answer as the same person
+                    for speaker, persona in enumerate(session.readers[0].talk.personas):
+                        await pane.give(speaker, persona)
         except BaseException:
             self.sessions.end(session)
             raise
@@ -129,13 +133,13 @@ class Server:
         return self.streamed(session, [pane.exchange for pane in session.panes])
 
     async def persona(self, request: Request) -> Response:
-        """Give a speaker these sentences as persona; without sentences, a random persona of the data."""
+        """Give a speaker these sentences as persona in all panes; without sentences, a random persona of the data."""
         session, asked = self.session(request), await self.content(request)
         speaker, persona = asked.get('speaker'), self.sentences(asked.get('sentences'))
         if type(speaker) is not int or speaker not in (0, 1):
             raise HTTPException(400, f'the speaker is 0 or 1, saw {speaker!r}')
         with session.turn():
-            first, *others = session.panes
+            first, *others = session.readers or session.panes
             await first.give(speaker, persona)
             for pane in others:
                 await pane.give(speaker, first.talk.personas[speaker])
@@ -155,7 +159,7 @@ class Server:
         with session.turn(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / 'dialogues.txt'
             path.write_bytes(uploaded)
-            for pane in session.panes:
+            for pane in session.learners or session.panes:
                 await pane.become(path)
         return shown(session)
 
@@ -163,7 +167,7 @@ class Server:
         """Return what a receiver perceives in the agents' messages."""
         session = self.session(request)
         with session.turn():
-            return JSONResponse([await pane.heat_map() for pane in session.panes])
+            return JSONResponse([await pane.heat_map() for pane in session.readers or session.panes])
 
     async def download(self, request: Request) -> Response:
         """Return the conversations in the form of ParlAI's `Conversations`: JSON, a line for each."""
@@ -286,5 +290,5 @@ async def refusal(request: Request, error: Exception) -> Response:
 
 
 async def wrong(request: Request, error: Exception) -> Response:
-    """Answer with what the visitor can correct, without the folders of this machine."""
-    return refused(request.url.path, 400, re.sub(r'/\S*/', '', str(error)))
+    """Answer with what the visitor can correct."""
+    return refused(request.url.path, 400, without_folders(str(error)))

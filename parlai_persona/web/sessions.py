@@ -43,6 +43,16 @@ class Session:
         self.busy = False
         self.ballot: Ballot | None = None  # what a judge is asked
 
+    @property
+    def readers(self) -> list[Pane]:
+        """Return the panes whose agents read a persona."""
+        return [pane for pane in self.panes if not pane.adapts]
+
+    @property
+    def learners(self) -> list[Pane]:
+        """Return the panes whose agents become a person from dialogues."""
+        return [pane for pane in self.panes if pane.adapts]
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Do one thing at a time."""
@@ -85,6 +95,12 @@ class Sessions:
             raise HTTPException(410, 'this conversation has ended, or the server was started again')
         session.used = self.clock()
         return session
+
+    def leave(self, asked: str) -> None:
+        """End the conversation that a visitor leaves for another one, unless an answer is on its way."""
+        session = self.known.get(asked)
+        if session and not session.busy:
+            self.end(session)
 
     def end(self, session: Session) -> None:
         self.known.pop(session.id, None)

@@ -14,6 +14,9 @@ export class Refused extends Error {
   }
 }
 
+// The server may have gone on with what was asked.
+export class Broken extends Refused {}
+
 export async function ask(name, sent) {
   const headers = { 'X-Conversation': sessionStorage.getItem(KEPT) ?? '' };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -39,7 +42,9 @@ export async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw new Broken(0, 'The connection broke before the answer was complete.');
+    });
     if (done) return;
     const parts = (rest + value).split('\n\n');
     rest = parts.pop();

@@ -1,12 +1,16 @@
 // The page of `parlai persona_web`: what its buttons do. `show.js` draws.
 
-import { ask, end, events, get, goesOn, keep, Refused } from './ask.js';
+import { ask, Broken, end, events, get, goesOn, keep, Refused } from './ask.js';
 import { add, counted, heat, made } from './show.js';
 
 const element = (id) => document.getElementById(id);
 let view = 'chat';
 let playing = false;
+let silent = false; // whether an empty line is a message
 let ready = [];
+let rate = 60; // requests a minute that the server answers
+
+const pause = (milliseconds) => new Promise((go) => setTimeout(go, milliseconds));
 
 function complain(error) {
   if (!(error instanceof Refused)) throw error;
@@ -22,6 +26,7 @@ function complain(error) {
 async function doing(work) {
   element('problem').hidden = true;
   const buttons = [...document.querySelectorAll('button, select, #dialogues')].filter((one) => one.id !== 'play');
+  const focused = document.activeElement;
   for (const one of buttons) one.disabled = true;
   try {
     await work();
@@ -31,6 +36,7 @@ async function doing(work) {
     return false;
   } finally {
     for (const one of buttons) one.disabled = false;
+    if (document.activeElement === document.body) focused.focus(); // a disabled button has lost it
   }
 }
 
@@ -53,20 +59,22 @@ function show(state) {
     return section;
   }));
   const [first] = state.panes;
+  const reader = state.panes.find((pane) => !pane.adapts);
   if (first.watched !== (view === 'watch') || state.panes.length !== (view === 'compare' ? 2 : 1)) {
     view = first.watched ? 'watch' : state.panes.length === 2 ? 'compare' : 'chat';
   }
   for (const form of document.querySelectorAll('.persona')) {
-    form.hidden = first.adapts;
-    form.querySelector('textarea').value = first.personas[form.dataset.speaker].join('\n');
+    form.hidden = !reader;
+    form.querySelector('textarea').value = reader?.personas[form.dataset.speaker].join('\n') ?? '';
   }
   const [partners, own] = first.watched
     ? ["The first model's persona", "The second model's persona, a sentence a line"]
     : ['Your persona', "The model's persona, a sentence a line"];
   document.querySelector('label[for=partners]').textContent = partners;
   document.querySelector('label[for=own]').textContent = own;
-  element('upload').hidden = !first.adapts;
-  element('map').hidden = !first.judged;
+  element('upload').hidden = !state.panes.some((pane) => pane.adapts);
+  element('map').hidden = !reader?.judged;
+  silent = state.panes.some((pane) => pane.silent);
   element('heat').hidden = true;
   choose();
   return state;
@@ -110,6 +118,9 @@ async function follow(name, sent) {
       log.append(line);
       log.scrollTop = log.scrollHeight;
     }
+  } catch (error) {
+    if (!(error instanceof Broken)) throw error;
+    await current();
   } finally {
     for (const line of waiting) line.remove();
   }
@@ -130,7 +141,11 @@ async function say(text) {
 // Begins a new conversation below what was said in one that has ended. The last line belongs to the new one.
 async function continued() {
   const before = logs().map((log) => [...log.childNodes]);
+  const personas = [...document.querySelectorAll('.persona:not([hidden])')].map((form) => [form, sentences(form)]);
   await open();
+  for (const [form, own] of personas) {
+    if (!form.hidden) show(await get('persona', { speaker: Number(form.dataset.speaker), sentences: own }));
+  }
   logs().forEach((log, place) => {
     const line = before[place].pop();
     log.append(...before[place], made('p', 'note', 'Here a new conversation begins; the model forgot what is above.'));
@@ -141,7 +156,7 @@ async function continued() {
 element('say').addEventListener('submit', async (submitted) => {
   submitted.preventDefault();
   const text = element('text').value.trim();
-  if (!text) return;
+  if (!text && !silent) return;
   element('text').value = '';
   await doing(() => say(text));
   element('text').focus();
@@ -152,17 +167,20 @@ element('once').addEventListener('click', () => doing(() => follow('exchange', {
 element('play').addEventListener('click', async () => {
   playing = !playing;
   element('play').ariaPressed = String(playing);
-  while (playing && (await doing(() => follow('exchange', {})))) await new Promise((go) => setTimeout(go, 500));
+  while (playing && (await doing(() => follow('exchange', {})))) await pause(60000 / rate);
   playing = false;
   element('play').ariaPressed = 'false';
 });
+
+function sentences(form) {
+  return form.querySelector('textarea').value.split('\n').filter((line) => line.trim());
+}
 
 for (const form of document.querySelectorAll('.persona')) {
   const speaker = Number(form.dataset.speaker);
   form.addEventListener('submit', (submitted) => {
     submitted.preventDefault();
-    const sentences = form.querySelector('textarea').value.split('\n').filter((line) => line.trim());
-    doing(async () => show(await get('persona', { speaker, sentences })));
+    doing(async () => show(await get('persona', { speaker, sentences: sentences(form) })));
   });
   form.querySelector('.sample').addEventListener('click', () => doing(async () => show(await get('persona', { speaker }))));
 }
@@ -235,6 +253,7 @@ async function start() {
       element('progress').hidden = true;
       element('loading').hidden = ready.length === state.models.length;
       element('text').maxLength = state.longest;
+      rate = state.rate;
       for (const one of document.querySelectorAll('nav button')) {
         one.hidden = one.dataset.view === 'judge' ? !state.judge : !ready.length;
       }
@@ -250,7 +269,7 @@ async function start() {
       if (options.length && !options[last].disabled) element('second').selectedIndex = last;
       break;
     }
-    await new Promise((go) => setTimeout(go, 1000));
+    await pause(1000);
   }
   if (!ready.length && view !== 'judge') return;
   choose();
@@ -258,11 +277,16 @@ async function start() {
   element('text').focus();
 }
 
-// Goes on with the conversation of this tab, or begins one. An answer that was on its way is waited for.
+// Shows the conversation as the server has it. An answer that is on its way is waited for.
+async function current() {
+  while (show(await get('conversation')).busy) await pause(1000);
+}
+
+// Goes on with the conversation of this tab, or begins one.
 async function again() {
   if (goesOn()) {
     try {
-      while (show(await get('conversation')).busy) await new Promise((go) => setTimeout(go, 1000));
+      await current();
       if (view === 'judge') await ballot();
       return;
     } catch (error) {
