@@ -1,6 +1,6 @@
 """The names of the Message fields that our agents and tasks share, beside ParlAI's own (`text`, `labels`, …)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 PERSONA = 'persona'  # list of str: sentences about the speaker of the labels
@@ -11,6 +11,7 @@ TURNS = 'turns'  # int: how many turns the dialogue has
 
 YOUR_PERSONA = 'your persona: '  # how ParlAI marks a line of PERSONA in `text`
 PARTNERS_PERSONA = "partner's persona: "  # and a line of PARTNER_PERSONA
+STATED = {PERSONA: YOUR_PERSONA.strip(), PARTNER_PERSONA: PARTNERS_PERSONA.strip()}  # so that they are recognised
 SILENCE = '__SILENCE__'  # how the data files write the missing turn before the opening one
 KIND = 'kind'  # str: the sort of reply that is asked for, if the task knows it; its README lists the sorts
 
@@ -36,3 +37,13 @@ MASK = '<KEY>'  # stands for a specific word
 def labels_of(message: Mapping[str, Any]) -> list[str]:
     """Return the labels of a Message, of a training or of an evaluation; none if it has none."""
     return list(message.get('labels') or message.get('eval_labels') or ())
+
+
+def stated_persona(
+    message: Mapping[str, Any], field: str, lines: Iterable[str], known: Iterable[str] = ()
+) -> list[str]:
+    """Return the persona in a field of a Message, else that in the lines of its text, else the one known before."""
+    if field in message:
+        return list(message[field])
+    mark = STATED[field]
+    return [line.removeprefix(mark).strip() for line in lines if line.startswith(mark)] or list(known)

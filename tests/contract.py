@@ -225,7 +225,7 @@ AGENTS = [
         'persona:p2bot',
         'parlai_persona.agents.p2bot.p2bot:P2botAgent',
         GENERATOR,
-        {**TINY_LM, 'p2bot_perception': 0},
+        {**TINY_LM, 'p2bot_perception': 0, 'p2bot_coherence': 0},
         shared=('model', 'dict', 'version'),
     ),
     Entry(

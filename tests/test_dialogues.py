@@ -23,6 +23,14 @@ def whole(datatype: str, **options):
     return teacher('persona:dialogues', datatype, dialogues_of='persona:sample', **options)
 
 
+def test_personas_of_parlais_own_tasks_are_lines_of_the_text():
+    text = "your persona: i fly.\nyour persona: i fish.\npartner's persona: i row.\nhello"
+    message = {'text': text, 'labels': ['hi'], 'episode_done': True}
+    dialogue = other_task.told([message], 0)
+    assert dialogue[fields.PERSONA] == ['i fly.', 'i fish.'] and dialogue[fields.PARTNER_PERSONA] == ['i row.']
+    assert other_task.told([{**message, fields.PERSONA: []}], 0)[fields.PERSONA] == []
+
+
 def test_a_message_is_a_dialogue_in_training():
     told = whole('train:ordered')
     plain = list(episodes(teacher('persona:sample', 'train:evalmode')))

@@ -469,6 +469,35 @@ def test_too_few_positions_are_one_line():
         agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=1010, label_truncate=24)
 
 
+def test_a_persona_that_leaves_no_positions_is_one_line():
+    one = agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=900, label_truncate=24)
+    persona = [f'i like rock music best , {number} .' for number in range(120)]
+    with pytest.raises(UserError, match='has 120 sentences, with which the text has .* has 1024 positions'):
+        one.observe(contract.changed(dialogues()[0][0], persona=persona))
+
+
+def test_a_scale_that_peft_cannot_have_is_one_line():
+    with pytest.raises(UserError, match='--lm-scale 0.5 times --lm-rank 3 is 1.5'):
+        agent(lm_scale=0.5, lm_rank=3)
+
+
+def test_meta_learning_computes_no_activations_again():
+    with pytest.raises(UserError, match='--lm-checkpointing true: the backward pass'):
+        agent(model='persona:paml/lm', lm_checkpointing=True)
+
+
+def test_what_was_read_is_forgotten_when_weights_change():
+    """Otherwise the contexts of a validation would stay in memory while the training goes on."""
+    one = agent(datatype='train', lm_rank=2)
+    clones = [one.clone() for _ in range(2)]
+    replies(one, [turns[:1] for turns in dialogues()[:2]])
+    hear(clones[0], dialogues()[0][:1])
+    clones[0].act()
+    assert any(kept.context for kept in one.readers)
+    one.update_params()
+    assert not any(kept.context for kept in one.readers)
+
+
 def test_a_model_that_computes_in_a_way_of_its_own_is_refused():
     """Such as one that scales its scores, or reads from left to right without a mask."""
     import transformers as hf

@@ -6,6 +6,7 @@ import math
 
 import paml_tasks
 import pytest
+import tiny_lm
 import torch
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
@@ -302,6 +303,19 @@ def test_two_processes_are_one_big_batch(parlai, tmp_path):
     assert not torch.allclose(one['embeddings.weight'], start['embeddings.weight'], atol=1e-3)
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('shown', [False, True])
+def test_a_language_model_reads_the_persona_if_asked_to(tmp_path, shown):
+    one = paml_tasks.agent(tmp_path, 'persona:paml/lm', lm_model=tiny_lm.folder(), lm_persona=shown)
+    prompts = []
+    for persona in (['i like tea .'], ['i have a dog .']):
+        dialogue = {fields.PERSONA: persona, fields.MESSAGES: [{'text': 'hello .', 'labels': ['yes']}]}
+        (turn,) = one.turns(dialogue)
+        prompts.append(turn['text_vec'].tolist())
+        said = one.dict.layout.prompt(persona if shown else (), [('partner', 'hello .')], None)
+        assert prompts[-1] == said
+    assert (prompts[0] != prompts[1]) == shown
 
 
 def test_the_preset_is_the_papers(tmp_path):

@@ -51,6 +51,16 @@ def test_its_score_is_added_to_that_of_the_reply(heard):
     assert heard == [(text, EXAMPLE[fields.PERSONA]) for text in said]
 
 
+def test_a_persona_may_be_lines_of_the_text(heard):
+    """As in ParlAI's own tasks."""
+    one = agent(**BEAM, pednet_receiver='r')
+    plain = {name: value for name, value in EXAMPLE.items() if name not in (fields.PERSONA, fields.PERSONA_LABEL)}
+    stated = '\n'.join([*(f'your persona: {line}' for line in EXAMPLE[fields.PERSONA]), EXAMPLE['text']])
+    seen = one.observe(Message({**plain, 'text': stated, 'eval_labels': [SAID]}))
+    sorted_beam(one, seen, ['you rock', 'do you ?'], [-1.0, -2.0])
+    assert {tuple(persona) for _, persona in heard} == {tuple(EXAMPLE[fields.PERSONA])}
+
+
 @pytest.mark.parametrize('options', [{}, {'pednet_receiver': 'r', 'pednet_receiver_weight': 0}])
 def test_without_its_weight_the_beam_keeps_its_order(heard, options):
     said = {'do you ?': -0.5, 'you rock': -1.0, 'have a dog': -4.0}

@@ -102,7 +102,8 @@ KINDS['two networks by turns'] = {
     'pednet_embedding': 8,
     'dict_tokenizer': 're',
 }
-KINDS['meetings'] = {**KINDS['whole dialogues'], 'model': 'persona:p2bot', 'p2bot_perception': 0, 'label_truncate': 6}
+QUIET = {'p2bot_perception': 0, 'p2bot_coherence': 0}
+KINDS['meetings'] = {**KINDS['whole dialogues'], 'model': 'persona:p2bot', **QUIET, 'label_truncate': 6}
 
 
 class Stopped(Exception):

@@ -1,11 +1,15 @@
 """Self-play of P²Bot: meetings, rewards, and the policy gradient."""
 
 import copy
+import functools
 import itertools
+import tempfile
 from math import exp, log
+from pathlib import Path
 
 import pytest
 import tiny_lm
+import tiny_p2bot
 import torch
 from contract import changed, dialogues, hear
 from parlai.core.agents import create_agent
@@ -14,7 +18,7 @@ from parlai.scripts.train_model import TrainModel
 from test_language_model import plain
 
 from parlai_persona import fields
-from parlai_persona.agents.p2bot import p2bot, self_play
+from parlai_persona.agents.p2bot import p2bot, rewards, self_play
 from parlai_persona.agents.p2bot.rewards import Coherence, Consistency, LanguageStyle, Perception
 from parlai_persona.agents.p2bot.self_play import LEARNER, USER, Action, Draw, Meeting
 from parlai_persona.errors import UserError
@@ -30,6 +34,12 @@ ONE_MEETING = {
 }
 
 
+@functools.cache
+def transmitter(**options) -> str:
+    """Return the model file that a learner with such options starts from."""
+    return tiny_p2bot.transmitter(Path(tempfile.mkdtemp()) / 'model', **options)
+
+
 def agent(**options):
     opt = {
         'model': 'persona:p2bot',
@@ -42,6 +52,9 @@ def agent(**options):
         **QUIET,
         **options,
     }
+    if not Path(opt.get('model_file', '/nowhere')).exists():
+        known = {name: value for name, value in opt.items() if name.startswith('lm_') or name == 'p2bot_distractors'}
+        opt.setdefault('init_model', transmitter(**known))
     made = create_agent(TrainModel.setup_args().parse_kwargs(task='persona:sample', **opt))
     made.model.eval()  # in training the head reads states that are standardised by the batch
     return made
@@ -180,6 +193,23 @@ class Receiver:
             float(len(set(text.split()) & {word for line in persona for word in line.split()} - {'.'}))
             for text, persona in zip(utterances, personas, strict=True)
         ]
+
+
+def test_coherence_needs_a_head_that_has_learned(tmp_path):
+    opt = TrainModel.setup_args().parse_kwargs(
+        task='persona:sample', model='persona:p2bot', lm_model=tiny_lm.folder(), loglevel='error', **QUIET
+    )
+    with pytest.raises(UserError, match='needs a head that learned to judge replies: start with --init-model'):
+        create_agent(opt)
+    assert agent().knows_head
+
+
+def test_a_judge_computes_as_it_was_trained(monkeypatch):
+    """With 16 bits its frozen weights have 16 bits, too."""
+    one = agent(lm_amp=True)
+    monkeypatch.setattr(rewards, 'create_agent_from_model_file', lambda *_: one)
+    coherence = Coherence.load('somewhere')
+    assert coherence.amp and len(coherence(prompts=['hello .'], completions=['yes'], persona=[['i like tea .']])) == 1
 
 
 def test_coherence_needs_a_head(tmp_path):
@@ -375,6 +405,19 @@ def test_a_resumed_training_has_the_start_of_the_first(tmp_path):
         adapters = {name: p for name, p in other.start.named_parameters() if 'lora_' in name}
         assert adapters and all(torch.equal(p, expected[name]) for name, p in adapters.items())
     assert not hasattr(agent(model_file=path, datatype='valid'), 'start')
+
+
+def test_the_start_is_saved_as_it_was_learned():
+    """What 16 bits round is not what a resumed training begins with."""
+    one = agent(lm_amp=True)
+    saved, learned = one.state_dict()['start'], weights(one.net)
+    assert saved and all(p.dtype == torch.float32 for name, p in saved.items() if 'lora_' in name)
+    assert all(torch.equal(p, learned[name]) for name, p in saved.items() if 'lora_' in name)
+
+
+def test_an_utterance_without_a_limit_ends():
+    learner, _ = agent(label_truncate=-1, truncate=-1).speakers()
+    assert learner.longest == 256
 
 
 def test_what_is_rewarded_becomes_more_likely():

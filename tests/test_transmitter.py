@@ -127,6 +127,17 @@ def test_distractors_are_other_replies():
         assert set(texts[:2]) <= set(message['label_candidates']) and texts[2] in replies_of
 
 
+def test_hard_distractors_need_a_dialogue():
+    turn = changed(dialogues('train:ordered')[0][0])
+    one = agent('train', p2bot_hard=1)
+    with pytest.raises(UserError, match='--p2bot-hard 1 takes replies of the same dialogue; a turn comes alone'):
+        one.compute_loss(one.batchify([one.observe(turn)]))
+    one, dialogue = agent('train', p2bot_distractors=0, p2bot_hard=1), told(agent('train'))
+    (turn,) = one.told({**dialogue, fields.MESSAGES: dialogue[fields.MESSAGES][:1]})
+    with pytest.raises(UserError, match='has no other reply to judge. Ask for --p2bot-distractors 1'):
+        one.with_others(turn)
+
+
 def test_a_persona_is_shown_in_new_orders_in_training_only():
     random.seed(0)
     one = agent('train')

@@ -11,8 +11,9 @@ from parlai.scripts.train_model import TrainModel
 import parlai_persona  # noqa: F401
 
 
-def transmitter(path: Path) -> str:
-    return written(path, model='persona:p2bot/transmitter', task='persona:sample', lm_model=tiny_lm.folder(), lm_rank=2)
+def transmitter(path: Path, **options) -> str:
+    options = {'lm_model': tiny_lm.folder(), 'lm_rank': 2, **options}
+    return written(path, model='persona:p2bot/transmitter', task='persona:sample', **options)
 
 
 def receiver(path: Path) -> str:

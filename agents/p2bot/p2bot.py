@@ -48,6 +48,7 @@ from parlai_persona.models.trained import merge_adapters, merged_adapters, recom
 from parlai_persona.models.tree import Tokens, Tree, rows_of
 
 SHOWN = 3  # conversations
+LONGEST = 256  # tokens of an utterance without --label-truncate, as in ParlAI's searches
 SPEAKERS = {'learner': LEARNER, 'partner': USER}
 
 
@@ -85,7 +86,7 @@ class SelfPlay:
         choices=('mean', 'leave-one-out', 'none'),
     )
     per_token: bool = flag(False, "divide the log-probability of an utterance by its length (the authors' code)")
-    kl: float = flag(0.0, 'weight of KL(learner || start), which keeps the learner near the transmitter', least=0)
+    kl: float = flag(0.0, 'weight of an estimate of KL(learner || start), which keeps it near the transmitter', least=0)
     show: int = flag(50, f'log {SHOWN} conversations every so many updates; 0: none', least=0)
 
 
@@ -108,6 +109,8 @@ class P2botAgent(TransmitterAgent):
             _, is_new = self._get_init_model(opt, shared)
             if self.saved_start is not None and not is_new:
                 self.start.load_state_dict(self.saved_start, strict=False)
+            learned, trained = self.start.state_dict(), self.trained()  # before 16 bits round them
+            self.start_weights = {name: p for name, p in learned.items() if name in trained}
             merge_adapters(self.start.base)
             self.frozen(self.start)
             self.prepare_rewards()
@@ -137,6 +140,11 @@ class P2botAgent(TransmitterAgent):
             raise UserError(
                 f'--{PREFIX}-coherence {self.game.coherence} needs the head that judges replies, which '
                 f'--{PREFIX}-distractors 0 leaves out: give --{PREFIX}-coherence 0'
+            )
+        if self.game.coherence and not self.knows_head:
+            raise UserError(
+                f'--{PREFIX}-coherence {self.game.coherence} needs a head that learned to judge replies: start with '
+                f'--init-model MODEL from a persona:p2bot/transmitter, or give --{PREFIX}-coherence 0'
             )
         if self.game.copies == 1 and self.game.baseline != 'none':
             raise UserError(
@@ -172,7 +180,7 @@ class P2botAgent(TransmitterAgent):
     def state_dict(self) -> dict[str, Any]:
         states = super().state_dict()
         if hasattr(self, 'start'):
-            states['start'] = {name: p for name, p in self.start.state_dict().items() if name in states['model']}
+            states['start'] = self.start_weights
         return states
 
     def load(self, path: str) -> dict[str, Any]:
@@ -234,12 +242,12 @@ class P2botAgent(TransmitterAgent):
 
     def speakers(self) -> tuple[Speaker, Speaker]:
         """Return the learner and the user."""
-        game, end = self.game, self.dict.layout.end
+        game, end, longest = self.game, self.dict.layout.end, self.label_truncate or LONGEST
         never = self.dict.unsaid
         draws = Draw(never, game.temperature, game.top_k), Draw(never, game.partner_temperature)
         nets = self.net, self.start if game.partner == 'frozen' else self.net
         learner, user = (
-            Speaker(number, net, self.write, self.dict.vec2txt, draw, end, self.NULL_IDX, self.label_truncate, self.amp)
+            Speaker(number, net, self.write, self.dict.vec2txt, draw, end, self.NULL_IDX, longest, self.amp)
             for number, net, draw in zip((LEARNER, USER), nets, draws, strict=True)
         )
         return learner, user

@@ -100,7 +100,7 @@ class Coherence:
                 f'Coherence of {model_file}: saw a model of {type(agent).__name__}; expected the model file of a '
                 'persona:p2bot/transmitter that was trained with --p2bot-distractors 1 or more'
             )
-        return cls(agent.net, agent.dict, agent.text_truncate)
+        return cls(agent.net, agent.dict, agent.text_truncate, agent.amp)
 
     @torch.no_grad()
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:

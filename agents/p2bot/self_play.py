@@ -27,7 +27,7 @@ class Meeting:
 
     personas: tuple[Sequence[str], Sequence[str]]
     said: list[tuple[int, str]]  # speaker and text
-    kept: tuple[Kept, Kept] = field(default_factory=lambda: (Kept(), Kept()))  # what each has read
+    kept: tuple[Kept, Kept] = field(default_factory=lambda: (Kept(), Kept()), compare=False)  # what each has read
 
     def copy(self) -> 'Meeting':
         return Meeting(self.personas, list(self.said))

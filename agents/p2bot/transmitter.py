@@ -89,7 +89,17 @@ class TransmitterAgent(LanguageModelAgent):
                 f'{len(drawn)} other candidates. Use a task with candidates (--persona-candidates sampled), or ask for '
                 'fewer'
             )
+        if self.transmitter.hard and 'same_dialogue' not in turn:
+            raise UserError(
+                f'--p2bot-hard {self.transmitter.hard} takes replies of the same dialogue; a turn comes alone here: '
+                'train with -t persona:dialogues --dialogues-of TASK, or leave it out'
+            )
         drawn += drawn_from(turn.get('same_dialogue'), self.transmitter.hard, label)
+        if self.JUDGES and not drawn:
+            raise UserError(
+                f'--p2bot-hard {self.transmitter.hard}: the dialogue of {turn.get("text", "")[:60]!r} has no other '
+                'reply to judge. Ask for --p2bot-distractors 1 or more, too'
+            )
         others = [self._vectorize_text(text, False, True, self.label_truncate, False) for text in drawn]
         return prompt, reply, [other.tolist() for other in others]
 

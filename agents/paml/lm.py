@@ -1,15 +1,18 @@
 """`-m persona:paml/lm`: a causal language model, meta-learned; its adapters adapt to a person."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
 from parlai.core.torch_agent import Batch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from parlai_persona import fields
 from parlai_persona.agents.paml.meta import Nll
 from parlai_persona.agents.paml.people import Task, Turns
 from parlai_persona.agents.paml.persona_tasks import PersonaTasks
+from parlai_persona.errors import UserError
 from parlai_persona.models.lm_agent import LanguageModelAgent
 from parlai_persona.models.precision import autocast
 from parlai_persona.models.tokenizer import TokenizerDictionary
@@ -21,6 +24,14 @@ class LmAgent(PersonaTasks, LanguageModelAgent):
 
     MERGES = False  # a conversation adapts, too
 
+    def __init__(self, opt: Opt, shared=None):
+        if opt.get('lm_checkpointing'):
+            raise UserError(
+                '--lm-checkpointing true: the backward pass would read the weights from before adapting. Leave it out; '
+                'for less memory, give --batchsize 1 or --paml-order first'
+            )
+        super().__init__(opt, shared)
+
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)
@@ -30,6 +41,9 @@ class LmAgent(PersonaTasks, LanguageModelAgent):
     @staticmethod
     def dictionary_class():
         return TokenizerDictionary
+
+    def shown_in(self, dialogue: dict[str, Any]) -> list[str] | None:
+        return dialogue[fields.PERSONA] if self.options.persona else None
 
     def batches(self, turns: Turns) -> list[Turns]:
         return [turns]

@@ -110,13 +110,17 @@ class PersonaTasks(PersonaGenerator):
 
     def turns(self, dialogue: dict[str, Any]) -> Turns:
         """Return the turns of a dialogue as the generator would see them one by one."""
-        told = dialogue[fields.MESSAGES]
-        key = tuple((turn['text'], turn['labels'][0]) for turn in told)
+        told, persona = dialogue[fields.MESSAGES], self.shown_in(dialogue)
+        key = (*(persona or ()), *((turn['text'], turn['labels'][0]) for turn in told))
         if key not in self.vectors:
             if len(self.vectors) >= KEPT:
                 self.vectors.clear()
-            self.vectors[key] = self.turns_of(told)
+            self.vectors[key] = self.turns_of(told, persona)
         return self.vectors[key]
+
+    def shown_in(self, dialogue: dict[str, Any]) -> list[str] | None:
+        """Return the persona that the generator reads with a dialogue: none, it learns who speaks."""
+        return None
 
     def batchify(self, obs_batch, sort=False) -> Batch:
         places = [place for place, observation in enumerate(obs_batch) if 'task' in observation]

@@ -72,8 +72,8 @@ def job(key: str, seed: int, form: str, datapath: str) -> Job:
     if arm.flags is not None:
         command = (
             f'parlai train_model -o persona:p2bot/cpu {BASE} --lm-amp true {where} --init-model {START} '
-            f'--p2bot-receiver {RECEIVER} {arm.flags} --max-train-steps {arm.steps} --validation-max-exs 64 '
-            f'--seed {seed} -mf {model}'
+            f'--p2bot-receiver {RECEIVER} {arm.flags} --max-train-steps {arm.steps} --validation-every-n-steps -1 '
+            f'--validation-max-exs 64 --seed {seed} -mf {model}'
         )
         train[' '.join(command.split())] = Path(f'{own}.valid')
     evaluate = (

@@ -41,8 +41,8 @@ class Endless(Draw):
 def learner_of(datapath: Path) -> tuple[Any, list[Dialogue]]:
     """Return an agent and three meetings: one to warm up, two to measure."""
     sizes = {'p2bot_copies': COPIES, 'p2bot_turns': TURNS, 'label_truncate': WORDS, 'p2bot_show': 0}
-    opt = options(datapath, 'train', 'persona:p2bot', p2bot_perception=0, p2bot_baseline='none', **sizes)
-    torch.manual_seed(1)  # the head is new
+    start = {'init_model': 'zoo:persona/p2bot', 'p2bot_perception': 0, 'p2bot_baseline': 'none'}
+    opt = options(datapath, 'train', 'persona:p2bot', **start, **sizes)
     agent: Any = create_agent(opt)
     return agent, [told(turns, number) for number, turns in enumerate(dialogues(opt, 3))]
 

@@ -64,7 +64,7 @@ TRAININGS = {
     'persona:pednet': recurrent('pednet', 'persona:congeneric --congeneric-of persona:sample'),
     'persona:lm': f'train_model -m persona:lm {DIALOGUES} {LM}',
     'persona:p2bot/transmitter': f'train_model -m persona:p2bot/transmitter {DIALOGUES} {LM}',
-    'persona:p2bot': f'train_model -m persona:p2bot --p2bot-perception 0 {DIALOGUES} {LM}',
+    'persona:p2bot': f'train_model -m persona:p2bot --p2bot-perception 0 --p2bot-coherence 0 {DIALOGUES} {LM}',
     'persona:p2bot/receiver': 'train_model -m persona:p2bot/receiver --p2bot-receiver-encoder {bert} '
     f'-t persona:perception --perception-of persona:sample -bs 4 --max-train-steps 80 {ADAM} {VALID}',
     'persona:memnet/pretrained': 'train_model -m persona:memnet/pretrained --memnet-pretrained-model {bert} '

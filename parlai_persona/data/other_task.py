@@ -84,10 +84,11 @@ def from_all_workers(dialogues: list) -> list:
 def told(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
     """Return an episode in the form of `fields.DIALOGUES`, without turns that nobody replies to."""
     first = messages[0]
+    lines = first.get('text', '').split('\n')
     return {
         fields.DIALOGUE_ID: str(first.get(fields.DIALOGUE_ID, number)),
-        fields.PERSONA: list(first.get(fields.PERSONA) or ()),
-        fields.PARTNER_PERSONA: list(first.get(fields.PARTNER_PERSONA) or ()),
+        fields.PERSONA: fields.stated_persona(first, fields.PERSONA, lines),
+        fields.PARTNER_PERSONA: fields.stated_persona(first, fields.PARTNER_PERSONA, lines),
         fields.MESSAGES: [plain for plain in map(turn, messages) if plain['labels']],
     }
 

@@ -7,7 +7,6 @@ from parlai.core.opt import Opt
 from parlai.core.torch_agent import Batch, TorchAgent
 from parlai.utils.io import PathManager
 
-from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.models.batches import persona_tensors
 from parlai_persona.models.dictionary import PersonaDictionary
@@ -88,6 +87,7 @@ class PersonaAgent(TorchAgent):
         obs = super().vectorize(obs, history, *args, **kwargs)
         vecs = map(self.sentence_vec, history.persona)
         obs.force_set('persona_vecs', [vec for vec in vecs if vec])
+        obs.force_set('persona_read', list(history.persona))
         return obs
 
     def sentence_vec(self, sentence: str) -> list[int]:
@@ -102,7 +102,7 @@ class PersonaAgent(TorchAgent):
         batch = super().batchify(obs_batch, sort=sort)
         if batch.valid_indices is not None:
             valid = [obs_batch[row] for row in batch.valid_indices]
-            batch['personas'] = [obs.get(fields.PERSONA) or () for obs in valid]
+            batch['personas'] = [obs['persona_read'] for obs in valid]
             vecs = [obs['persona_vecs'] for obs in valid]
             batch['persona_vec'], batch['persona_mask'] = persona_tensors(vecs, self.NULL_IDX)
         return batch

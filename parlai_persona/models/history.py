@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from parlai.core.message import Message
 from parlai.core.torch_agent import History
 
-from parlai_persona.fields import PARTNER_PERSONA, PARTNERS_PERSONA, PERSONA, YOUR_PERSONA
+from parlai_persona.fields import PARTNER_PERSONA, PERSONA, STATED, stated_persona
 from parlai_persona.models.layout import PARTNER, SELF
-
-OWN, PARTNERS = YOUR_PERSONA.strip(), PARTNERS_PERSONA.strip()  # how persona lines begin in a text
 
 
 class TextHistory(History):
@@ -44,8 +42,8 @@ class PersonaHistory(History):
     def update_history(self, obs: Message, temp_history: str | None = None) -> None:
         text = obs.get(self.field)
         lines = [] if text is None else text.split('\n')
-        self.persona = stated_persona(obs, PERSONA, lines, OWN, self.persona)
-        self.partner_persona = stated_persona(obs, PARTNER_PERSONA, lines, PARTNERS, self.partner_persona)
+        self.persona = stated_persona(obs, PERSONA, lines, self.persona)
+        self.partner_persona = stated_persona(obs, PARTNER_PERSONA, lines, self.partner_persona)
         if lines and not self.persona_in_text:
             said = said_lines(lines)
             obs = Message({**obs, self.field: '\n'.join(said) if said else None})
@@ -79,13 +77,6 @@ class SpokenHistory(TextHistory, ContextHistory):
         return list(zip(self.speakers[len(self.speakers) - len(said) :], said, strict=True))
 
 
-def stated_persona(obs: Message, field: str, lines: Iterable[str], mark: str, known: list[str]) -> list[str]:
-    """Return the persona in the field of a message, else in its lines, else the one known before."""
-    if field in obs:
-        return list(obs[field])
-    return [line.removeprefix(mark).strip() for line in lines if line.startswith(mark)] or known
-
-
 def said_lines(lines: Iterable[str]) -> list[str]:
     """Return the lines of a text without those that state a persona."""
-    return [line for line in lines if not line.startswith((OWN, PARTNERS))]
+    return [line for line in lines if not line.startswith((*STATED.values(),))]

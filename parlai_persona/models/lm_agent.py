@@ -6,6 +6,7 @@ In evaluation, each row of a batch keeps what it has read of a dialogue, and rea
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from parlai.core.message import Message
@@ -47,6 +48,8 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
     def __init__(self, opt: Opt, shared=None):
         self.options = base_of(opt)
         self.kept = Kept()
+        self.readers: WeakSet[Kept] = shared['readers'] if shared else WeakSet()  # those of all clones
+        self.readers.add(self.kept)
         self.owners: list[int] | None = None  # of the turns of a batch of dialogues
         self.version: list[object] = shared['version'] if shared else [object()]  # of the weights
         super().__init__(opt, shared)
@@ -54,7 +57,7 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
             store_frozen(self.net.base)
 
     def share(self):
-        return {**super().share(), 'version': self.version}
+        return {**super().share(), 'version': self.version, 'readers': self.readers}
 
     # ------------------------------------------------------------------------------------------ the model
 
@@ -78,12 +81,20 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
 
     def check_room(self, config: Any) -> None:
         """Refuse longer texts than the model has positions for."""
-        most = getattr(config, 'max_position_embeddings', None) or getattr(config, 'n_positions', None)
-        wanted = (self.text_truncate or 0) + (self.label_truncate or 0)
+        most, wanted = positions(config), (self.text_truncate or 0) + (self.label_truncate or 0)
         if most and wanted > most:
             raise UserError(
                 f'--text-truncate {self.text_truncate} and --label-truncate {self.label_truncate}: '
                 f'{self.options.model} has {most} positions for both together'
+            )
+
+    def check_persona(self, persona: Sequence[str], prompt: Tokens) -> None:
+        """Refuse a persona that leaves no positions for a reply: it is never cut."""
+        most = positions(self.net.base.config)
+        if most and len(prompt) + (self.label_truncate or 0) > most:
+            raise UserError(
+                f'the persona {persona[:1]} … has {len(persona)} sentences, with which the text has {len(prompt)} '
+                f'tokens; {self.options.model} has {most} positions for text and reply: shorten it'
             )
 
     # -------------------------------------------------------------------------------------- observations
@@ -107,6 +118,7 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
         prompt = whole
         if truncate is not None and len(whole) > truncate:
             prompt = self.dict.layout.prompt(persona, history.turns(), truncate)
+            self.check_persona(persona, prompt)
         obs.force_set('context_original_length', len(whole))
         obs.force_set('context_truncate_rate', prompt is not whole)
         obs.force_set('context_truncated_length', len(whole) - len(prompt))
@@ -185,6 +197,8 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
     def update_params(self):
         super().update_params()
         self.version[0] = object()  # what was read with the old weights counts no more
+        for kept in self.readers:
+            kept.context = None
 
     # -------------------------------------------------------------------------------------------- replies
 
@@ -215,3 +229,8 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
 def reply_of(turn: Message) -> Tokens:
     vec = turn.get('labels_vec', turn.get('eval_labels_vec'))
     return vec.tolist() if vec is not None else []
+
+
+def positions(config: Any) -> int | None:
+    """Return how many positions a model has, if they are limited."""
+    return getattr(config, 'max_position_embeddings', None) or getattr(config, 'n_positions', None)

@@ -10,7 +10,7 @@ from parlai_persona.models.network import device_of
 from parlai_persona.models.tree import Tokens
 
 
-@dataclass
+@dataclass(eq=False)
 class Kept:
     """What one row of a batch has read: a row of a context."""
 

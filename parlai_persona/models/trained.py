@@ -48,13 +48,14 @@ def prepare(model: Any, learning: Learning, prefix: str) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise UserError(f"--{prefix}-train lora needs PEFT: pip install 'parlai-persona[lm]'") from None
+    alpha = learning.scale * learning.rank
+    if alpha != int(alpha):
+        raise UserError(
+            f'--{prefix}-scale {learning.scale:g} times --{prefix}-rank {learning.rank} is {alpha:g}; PEFT expects a '
+            'whole number'
+        )
     targets = ALL_LINEAR if learning.targets == (ALL_LINEAR,) else list(learning.targets)
-    config = LoraConfig(
-        r=learning.rank,
-        lora_alpha=round(learning.scale * learning.rank),
-        lora_dropout=learning.dropout,
-        target_modules=targets,
-    )
+    config = LoraConfig(r=learning.rank, lora_alpha=int(alpha), lora_dropout=learning.dropout, target_modules=targets)
     try:
         inject_adapter_in_model(config, model)
     except ValueError as error:
@@ -108,6 +109,7 @@ class SavesTrained(TorchAgent):
     BASE_FLAG: str  # which says what the base is
     HEAD = 'head.'  # how the names of weights start that are not the base's: checkpoints hold all of them
     MERGES = True  # whether adapters become part of the weights if there is nothing to learn
+    knows_head = False  # whether a checkpoint had the head
     base: dict[str, str]
 
     def __init__(self, opt: Opt, shared=None):
@@ -170,4 +172,5 @@ class SavesTrained(TorchAgent):
                 f'that it does ({", ".join(sorted(missing | unknown)[:2])}, …): give the {flags}-… options that it '
                 'was trained with'
             )
+        self.knows_head = any(name.startswith(self.HEAD) for name in state_dict)
         unwrapped(self.model).load_state_dict(state_dict, strict=False)
