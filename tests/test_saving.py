@@ -102,6 +102,7 @@ KINDS['two networks by turns'] = {
     'pednet_embedding': 8,
     'dict_tokenizer': 're',
 }
+KINDS['no seed'] = {**KINDS['two networks by turns'], 'seed': None}
 QUIET = {'p2bot_perception': 0, 'p2bot_coherence': 0}
 KINDS['meetings'] = {**KINDS['whole dialogues'], 'model': 'persona:p2bot', **QUIET, 'label_truncate': 6}
 
@@ -110,11 +111,14 @@ class Stopped(Exception):
     """Takes the place of a kill."""
 
 
-def train(folder: Path, steps: int, options: dict, save_at: int = -1, stop_at: int = -1) -> list:
+def train(folder: Path, steps: int, options: dict, save_at: int = -1, stop_at: int = -1, start: str = 'today') -> list:
     """Train so many steps; return what each step was about. Save a checkpoint after one of them, stop after another."""
+    given = {name: value for name, value in {**BASE, **options}.items() if value is not None}
     opt = TrainModel.setup_args().parse_kwargs(
-        **{**BASE, **options}, max_train_steps=steps, model_file=str(folder / 'model'), load_from_checkpoint=True
+        **given, max_train_steps=steps, model_file=str(folder / 'model'), load_from_checkpoint=True
     )
+    opt['starttime'] = start
+    set_seed(BASE['seed'])  # for the first weights
     loop, seen = TrainLoop(opt), []
     learn, get_time = type(loop.agent).batch_act, loop._get_time
 
@@ -196,7 +200,7 @@ def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, 
     whole = train(tmp_path / 'whole', 9, options)
     part = train(tmp_path / 'part', 9, options, save_at=4, stop_at=6)
     assert part == whole[:6]
-    rest = train(tmp_path / 'part', 9, options)
+    rest = train(tmp_path / 'part', 9, options, start='tomorrow')
     assert rest == whole[4:]
     mine, theirs = weights(tmp_path / 'whole'), weights(tmp_path / 'part')
     assert differences(mine, theirs) == {}

@@ -171,7 +171,8 @@ def _save_places(module: Any) -> None:
         if is_distributed():
             workers = [None] * num_workers()
             torch.distributed.all_gather_object(workers, here)
-        self.place = {'workers': workers, 'last_valid_steps': self._last_valid_steps}
+        start = self.opt.get('starttime')  # without a seed, it decides on the order of the data
+        self.place = {'workers': workers, 'last_valid_steps': self._last_valid_steps, 'starttime': start}
         save(self, suffix)
 
     @functools.wraps(save_stats)
@@ -197,11 +198,18 @@ def _go_to_places(module: Any) -> None:
     def resumed(self, opt):
         file = f'{opt.get("model_file")}.checkpoint'
         file = file if opt.get('load_from_checkpoint') and os.path.exists(file) else opt.get('model_file')
+        kept, problem = {}, None
+        try:
+            kept = read_place(file, num_workers())
+        except NoPlace as no_place:
+            problem = no_place
+        opt['starttime'] = kept.get('starttime', opt.get('starttime'))
         init(self, opt)
         if not self.parleys:  # a new training
             return
         try:
-            kept = read_place(file, num_workers())
+            if problem:
+                raise problem
             place = kept['workers'][get_rank()]
             go_to(self.world, place)
         except NoPlace as problem:
