@@ -84,6 +84,14 @@ def test_none_is_a_sentence_before_the_persona():
 
 
 @pytest.mark.parametrize('gamma, moved', [(0.0, True), (1.0, False)])
+def test_the_log_has_the_perplexity_of_each_network(gamma, moved):
+    one = agent(pednet_gamma=gamma)
+    (reply,) = one.batch_act([one.observe(Message({**EXAMPLE, 'labels': [SAID]}))])
+    own, other = ('ppl_cdnet', 'ppl_pdnet') if moved else ('ppl_pdnet', 'ppl_cdnet')
+    assert reply['metrics'][own] == reply['metrics']['ppl'] and other not in reply['metrics']
+
+
+@pytest.mark.parametrize('gamma, moved', [(0.0, True), (1.0, False)])
 def test_gamma_decides_what_is_trained(gamma, moved):
     """With gamma 1 only PDNet learns: the query, which CDNet alone has, stays as it was."""
     one = agent(pednet_gamma=gamma)

@@ -51,6 +51,7 @@ class PednetAgent(ChoosingAgent):
     """
 
     PREFIX = 'pednet'
+    NETWORK: type[PedNet] = PedNet
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
@@ -84,7 +85,7 @@ class PednetAgent(ChoosingAgent):
         return states
 
     def network(self, sizes: Sizes, words: int, start: int, end: int, pad: int) -> PedNet:
-        return PedNet(sizes, from_opt(Choice, self.opt, self.PREFIX), words, start, end, pad)
+        return self.NETWORK(sizes, from_opt(Choice, self.opt, self.PREFIX), words, start, end, pad)
 
     def _get_special_tokens(self) -> list[str]:
         return [*super()._get_special_tokens(), fields.MASK]
@@ -145,6 +146,11 @@ class PednetAgent(ChoosingAgent):
         if batch.is_training:
             loss = loss * (batch.label_vec != self.NULL_IDX).sum() / len(batch.label_vec)
         encoded = output[2]
+        if batch.is_training:
+            network = 'cdnet' if isinstance(encoded, Chosen) else 'pdnet'
+            self.record_local_metric(f'ppl_{network}', self._local_metrics['ppl'])
+            if is_distributed() and network == 'pdnet':
+                loss = loss + self.net.idle()  # of the query, which only CDNet has
         if isinstance(encoded, Chosen):
             choice = self.measure_choice(encoded, batch)
             if batch.is_training:

@@ -11,7 +11,8 @@ overlap, encoder, nli
           The labels: how many are the same where the authors' is a sentence; and of all, if as many replies as theirs
           have none (those with the lowest scores).
 foreseen  How often the sentence nearest to the *context* is the labelled one, that nearest to the reply: what a rule
-          without training knows of the choice that PEDNet has to learn.
+          without training knows of the choice that PEDNet has to learn. Beside it a rule that reads no context: the
+          sentence of the most common words.
 
 The definition of specific words was chosen by these very files (tasks/congeneric/README.md), so their agreement is no
 test of it. Rows go to results/pednet_released.csv.
@@ -127,8 +128,17 @@ def foreseen(report: Report, args: argparse.Namespace) -> None:
         chosen = np.array(rule.labels(contexts, -np.inf))
         shares = {whose: float((chosen == label)[label != -1].mean()) for whose, label in labelled.items()}
         report.add(f'sentence nearest to the context by {name}', TASK, DATA, 'valid', shares)
+    plainest = np.array([plain_place(one.persona, overlap) for one in ones])
+    shares = {whose: float((plainest == label)[label != -1].mean()) for whose, label in labelled.items()}
+    report.add('sentence of the most common words', TASK, DATA, 'valid', shares)
     by_chance = {whose: float(chance[label != -1].mean()) for whose, label in labelled.items()}
     report.add('sentence by chance', TASK, DATA, 'valid', by_chance)
+
+
+def plain_place(persona: Sequence[str], overlap: Overlap) -> int:
+    """Return the place of the sentence whose words have the lowest mean idf."""
+    idf = [overlap.known(sentence)[0].values() for sentence in persona]
+    return min(range(len(persona)), key=lambda place: np.mean([*idf[place]] or [np.inf]))
 
 
 def main() -> None:

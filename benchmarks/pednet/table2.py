@@ -49,6 +49,7 @@ class Arm(NamedTuple):
     name: str  # as in RESULTS.md
     agent: str = 'pednet'
     flags: str = ''
+    reply: str = ''  # to every message; nothing is trained then
 
 
 ARMS = {
@@ -59,6 +60,7 @@ ARMS = {
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
     'encoder': Arm('PEDNet, labels by MiniLM', flags='--congeneric-labels encoder'),
     'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
+    'constant': Arm('"i like to play ." to everybody', reply='i like to play .'),
     'soft': Arm('PEDNet, all sentences while training', flags='--pednet-choice soft'),
 }
 
@@ -78,12 +80,14 @@ def job(key: str, seed: int, datapath: str) -> Job:
     """Return what trains an arm and evaluates it."""
     train, model = training(key, seed, datapath)
     report = model.with_name('valid.json')
+    reply = ARMS[key].reply
+    agent = f'-m fixed_response --fixed-response {shlex.quote(reply)}' if reply else f'-mf {model}'
     evaluate = (
-        f'parlai eval_model -mf {model} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 {JUDGES} '
+        f'parlai eval_model {agent} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 {JUDGES} '
         f'--report-filename {report}'
     )
     split = split_label(CORPUS, 'valid', EXAMPLES)
-    trained = {train: Path(f'{model}.valid')}
+    trained = {} if reply else {train: Path(f'{model}.valid')}
     return Job(ARMS[key].name, TASK, DATA, split, seed, trained, evaluate, report, METRICS, EXAMPLES)
 
 
