@@ -188,6 +188,12 @@ PAGES = {
     'pednet': page(
         'PEDNet and its baselines',
         Table('pednet', ('method', 'checkpoint'), CHECKPOINT, title='Persona-Chat, valid split'),
+        Table(
+            'pednet_use',
+            ('method', 'sentence'),
+            {'split': 'valid, first .* examples, (?P<sentence>.*)'},
+            title='What the decoder draws on: 2,048 examples with another sentence than the chosen one',
+        ),
     ),
     'memnet': page(
         'persona:memnet',
@@ -302,6 +308,10 @@ PAGES = {
             )
             for name, (title, metrics) in COMPARED.items()
         ),
+    ),
+    'first_answer': page(
+        'Until the first answer of a model of the zoo',
+        Table('first_answer', title='Seconds from an empty folder: in the terminal, and in the browser'),
     ),
     'web_load': page(
         'How long visitors of the browser chat wait for an answer',

@@ -34,14 +34,14 @@ PATIENCE = 600  # seconds
 
 
 @contextmanager
-def server(command: str, model: Path, ready: str, *options: str) -> Iterator[str]:
+def server(command: str, model: Path | str, ready: str, *options: str, folder: Path | None = None) -> Iterator[str]:
     """Run a `parlai` command that serves the model on a free port; yield its address once `ready` is there."""
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     parlai = Path(sys.executable).parent / 'parlai'
-    arguments = [command, '-mf', model, '-t', 'persona:sample', '--port', port, '--loglevel', 'error', *options]
+    arguments = [command, '-mf', model, '--port', port, '--loglevel', 'error', *options]
     process = subprocess.Popen(
-        [str(parlai), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [str(parlai), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
     )
     address = f'http://localhost:{port}'
     try:
@@ -128,9 +128,11 @@ def main() -> None:
         model = Path(folder) / 'model'
         parlai = str(Path(sys.executable).parent / 'parlai')
         subprocess.run([parlai, 'train_model', '-o', PRESET, '-mf', str(model), '--loglevel', 'error'], check=True)
-        with server('interactive_web', model, '/') as address:
+        task = ('-t', 'persona:sample')
+        with server('interactive_web', model, '/', *task) as address:
             results['interactive_web, 1 visitor'] = figures(1, address, visit_parlai)
-        with server('persona_web', model, '/api/state', '--web-rate', '100000', '--web-sessions', '1000') as address:
+        limits = ('--web-rate', '100000', '--web-sessions', '1000')
+        with server('persona_web', model, '/api/state', *task, *limits) as address:
             results['persona_web, 1 visitor'] = figures(1, address)
             results[f'persona_web, {many} without pauses'] = figures(args.visitors, address)
             results[f'persona_web, {many}, pauses of {args.pause:g} s'] = figures(
