@@ -43,9 +43,8 @@ among all replies of the train split, as in a chat. Perplexity is per word, in i
 that is easier. P-F1 and C say how much a reply has of the persona, and how well it agrees with it
 ([metrics](docs/metrics.md)). The last four columns are of self-chats: share of speakers whose persona a receiver
 recognises; share of messages that contradict the persona or an earlier message; share of what a speaker says that they
-have said before; answers a second of CPU time on one core, in italics where it was about twice as fast. The classifier
-behind C and `contradicts` often errs (see people). C, `recognised` and `contradicts` are in italics where earlier
-judges were asked. **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
+have said before; answers a second of CPU time on one core. The classifier behind C and `contradicts` often errs (see
+people). **Bold** is best: highest (↑), lowest (↓) or nearest to people (≈).
 """
 GREY = 'Lines in *italics* do not compete:'
 ABSENT = '`persona:meta_memnn` speaks the language of bAbI only ([its results](results/meta_memnn.md)).'

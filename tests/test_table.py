@@ -10,6 +10,7 @@ from parlai.core.loader import load_agent_module
 from parlai.core.message import Message
 
 from benchmarks import front, results
+from benchmarks.common.jobs import TEN_MINUTES
 from benchmarks.common.judges import JUDGES, NLI
 from benchmarks.common.record import Row
 from benchmarks.p2bot import self_play
@@ -58,7 +59,8 @@ def test_what_the_benchmarks_trained_is_not_trained_again():
         **{command: path for key in table2.ARMS for command, path in table2.job(key, 1, 'data').train.items()},
     }
     for one in baselines.BASELINES:
-        known |= baselines.job(one, one.evaluations[0], 'self', int(bool(one.train)), 'data', '').train
+        for seconds in (TEN_MINUTES, table.HALF_AN_HOUR):
+            known |= baselines.job(one, one.evaluations[0], 'self', int(bool(one.train)), 'data', '', seconds).train
     for key in KEYS:
         assert table.ARMS[key].model(seed_of(key), 'data').train.items() <= known.items()
 

@@ -50,7 +50,7 @@ BREAK = """() => {
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp('model') / 'memnet'
-    TrainModel.main(init_opt='persona:memnet/sample', model_file=str(path), loglevel='error')
+    TrainModel.main(init_opt='persona:memnet/sample', model_file=str(path), seed=1, loglevel='error')
     return path
 
 

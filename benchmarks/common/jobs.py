@@ -20,6 +20,7 @@ from benchmarks.common import record
 from benchmarks.common.record import Row, append, hardware, read
 
 VALIDATED = 1000  # examples of the valid split that choose the checkpoint
+TEN_MINUTES = 600  # seconds
 SCHEDULE = (
     f'--lr-scheduler none --validation-every-n-epochs 1 --validation-max-exs {VALIDATED} --validation-patience 3 '
     '--eval-dynamic-batching off --short-final-eval true --save-after-valid true --save-every-n-secs 60 '
@@ -32,9 +33,9 @@ def model_file(out: Path, name: str, seed: int) -> Path:
     return out / f'{name}-{seed}' / 'model'
 
 
-def training(task: str, flags: str, seed: int, model: Path) -> str:
-    """Return the command that trains a model for at most ten minutes, validating after each epoch."""
-    return f'parlai train_model {task} {flags} --seed {seed} --max-train-time 600 {SCHEDULE} -mf {model}'
+def training(task: str, flags: str, seed: int, model: Path, seconds: int = TEN_MINUTES) -> str:
+    """Return the command that trains a model for at most so long, validating after each epoch."""
+    return f'parlai train_model {task} {flags} --seed {seed} --max-train-time {seconds} {SCHEDULE} -mf {model}'
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Draw Figure 2 of Jiang et al. 2020 from results/pednet.csv: persona F1 and coverage by γ, beside the paper's.
+"""Draw Figure 2 of Jiang et al. 2020 from results/pednet.csv: persona F1 and coverage by γ.
 
 python -m benchmarks.pednet.figure2          # writes docs/images/pednet_gamma.png; needs matplotlib (extra plots)
 """

@@ -12,7 +12,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.common.jobs import Job, arguments, model_file, run_all, training
+from benchmarks.common.jobs import TEN_MINUTES, Job, arguments, model_file, run_all, training
 from benchmarks.common.record import PUBLISHED, RESULTS, data_label, split_label
 
 TASK = 'persona:personachat'
@@ -103,13 +103,21 @@ BASELINES = (
 )
 
 
-def job(baseline: Baseline, evaluation: Evaluation, side: str, seed: int, datapath: str, data: str) -> Job:
-    """Return what trains a baseline with or without the persona, and evaluates it."""
-    model = model_file(OUT, f'{baseline.name}-{side}', seed)
+def job(
+    baseline: Baseline,
+    evaluation: Evaluation,
+    side: str,
+    seed: int,
+    datapath: str,
+    data: str,
+    seconds: int = TEN_MINUTES,
+) -> Job:
+    """Return what trains a baseline for at most so long, with or without the persona, and evaluates it."""
+    model = model_file(OUT, name_of(baseline, side, seconds), seed)
     task = f'-t {TASK} --datapath {shlex.quote(datapath)} --persona-side {side}'
     agent, train = f'-mf {model}', {}
     if baseline.train:
-        train[training(task, f'-m {baseline.agent} {baseline.train}', seed, model)] = Path(f'{model}.valid')
+        train[training(task, f'-m {baseline.agent} {baseline.train}', seed, model, seconds)] = Path(f'{model}.valid')
     else:
         agent = f'-m {baseline.agent}'
     if baseline.dictionary:
@@ -121,6 +129,11 @@ def job(baseline: Baseline, evaluation: Evaluation, side: str, seed: int, datapa
     method = baseline.name if side == 'self' else f'{baseline.name}, no persona'
     split = split_label(CORPUS, 'valid', evaluation.examples)
     return Job(method, TASK, data, split, seed, train, evaluate, report, evaluation.metrics, evaluation.examples)
+
+
+def name_of(baseline: Baseline, side: str, seconds: int) -> str:
+    """Return the name of the folder of a model."""
+    return f'{baseline.name}-{side}' + f'-{seconds}s' * (seconds != TEN_MINUTES)
 
 
 def training_dialogues(datapath: str) -> int:
