@@ -60,6 +60,10 @@ ARMS = {
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
     'encoder': Arm('PEDNet, labels by MiniLM', flags='--congeneric-labels encoder'),
     'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
+    'both': Arm(
+        'PEDNet, labels by MiniLM, labelled sentence while training',
+        flags='--congeneric-labels encoder --pednet-choice label',
+    ),
     'constant': Arm('"i like to play ." to everybody', reply='i like to play .'),
     'soft': Arm('PEDNet, all sentences while training', flags='--pednet-choice soft'),
 }
