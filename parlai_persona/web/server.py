@@ -100,8 +100,7 @@ class Server:
             if model.state != 'ready':
                 raise HTTPException(503, f'{model.name} is not ready: {model.error or model.state}')
         panes = [Pane(models)] if view == 'watch' else [Pane([model]) for model in models]
-        self.sessions.leave(request.headers.get(CONVERSATION, ''))
-        session = self.sessions.open(panes, address(request))
+        session = self.sessions.open(panes, address(request), left=request.headers.get(CONVERSATION, ''))
         try:
             with session.turn():
                 for pane in panes:

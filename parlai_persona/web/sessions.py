@@ -72,8 +72,12 @@ class Sessions:
         self.known: dict[str, Session] = {}
         self.addresses: dict[str, Rate] = {}  # how often conversations are opened from there
 
-    def open(self, panes: list[Pane], address: str) -> Session:
+    def open(self, panes: list[Pane], address: str, left: str = '') -> Session:
+        """Begin a conversation; end the one that its visitor leaves for it, unless an answer is on its way there."""
         self.count(address)
+        last = self.known.get(left)
+        if last and not last.busy:
+            self.end(last)
         if len(self.known) >= self.limits.sessions:
             raise HTTPException(
                 503,
@@ -95,12 +99,6 @@ class Sessions:
             raise HTTPException(410, 'this conversation has ended, or the server was started again')
         session.used = self.clock()
         return session
-
-    def leave(self, asked: str) -> None:
-        """End the conversation that a visitor leaves for another one, unless an answer is on its way."""
-        session = self.known.get(asked)
-        if session and not session.busy:
-            self.end(session)
 
     def end(self, session: Session) -> None:
         self.known.pop(session.id, None)
