@@ -14,7 +14,7 @@ from benchmarks.suite.zoo import RECIPES, list_in_readme
 from parlai_persona.models.packages import packaged
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.zoo import registry, sources, store
-from parlai_persona.zoo.card import card, usage
+from parlai_persona.zoo.card import PERSONA, card, usage
 
 pytest_plugins = ['small_zoo']
 FOLDERS = {'persona:nli': 'dialogue_nli_material', 'persona:personalized_babi': 'personalized-dialog'}  # of the data
@@ -37,7 +37,8 @@ def test_list(command, zoo, published, monkeypatch):
 def test_show(command, zoo):
     done = command('persona_zoo', 'show', f'{NAME}@1')
     entry = registry.find(f'{NAME}@1')
-    assert done.stdout.rstrip() == card(NAME, entry.about, 'parlai interactive -mf zoo:persona/retriever@1').rstrip()
+    load = f'parlai interactive -mf zoo:persona/retriever@1 {PERSONA}'
+    assert done.stdout.rstrip() == card(NAME, entry.about, load).rstrip()
     assert done.stdout.startswith('---\nlicense: mit\n')
 
 
@@ -69,7 +70,7 @@ def test_push_and_get(command, zoo, small_model, tmp_path):
     said = (tmp_path / 'mine' / 'README.md').read_text()
     assert 'license: cc-by-4.0' in said and '| data | mine |' in said and '| agent | `persona:memnet` |' in said
     done = command('persona_zoo', 'get', './mine', '-mf', 'copy/model')
-    assert done.stdout == 'Wrote copy/model. Use it: parlai interactive -mf copy/model\n'
+    assert done.stdout == f'Wrote copy/model. Use it: parlai interactive -mf copy/model {PERSONA}\n'
     assert reply(str(tmp_path / 'copy' / 'model')) == reply(small_model)
     done = command('persona_zoo', 'get', './mine', '-mf', 'copy/model')
     assert done.returncode == 1 and '-mf copy/model: there is a model already' in done.stderr

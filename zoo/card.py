@@ -8,16 +8,23 @@ from parlai_persona.zoo.registry import About
 
 JUDGES = {
     'persona:entailment': '--persona-nli',
+    'transformer/classifier': '--persona-nli',
     'transformers': '--persona-nli',
     'persona:p2bot/receiver': '--persona-receiver',
 }
+
+
+PERSONA = '-t persona:sample --persona "i own two cats.|i work as a nurse."'
+# How to chat with agents that read no persona; the others are given one.
+CHATS = {'persona:meta_memnn': '', 'persona:paml': '-t persona:few_shot --person mine.txt'}
 
 
 def usage(agent: str, model: str) -> str:
     """Return a command that uses a model: a chat, or an evaluation for which a judge is asked."""
     if agent in JUDGES:
         return f'parlai eval_model -t persona:sample -dt valid -m repeat_label {JUDGES[agent]} {model}'
-    return f'parlai interactive -mf {model}'
+    options = next((own for name, own in CHATS.items() if agent.startswith(name)), PERSONA)
+    return f'parlai interactive -mf {model} {options}'.rstrip()
 
 
 def card(name: str, about: About, load: str) -> str:
