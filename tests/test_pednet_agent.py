@@ -83,6 +83,18 @@ def test_none_is_a_sentence_before_the_persona():
     assert len(reply[fields.PERSONA_WEIGHTS]) == len(PERSONA) and sum(reply[fields.PERSONA_WEIGHTS]) < 1
 
 
+@pytest.mark.parametrize('none', [False, True])
+def test_sentences_without_words_do_not_move_the_label(none):
+    one = agent(pednet_none=none)
+    batch = batch_of(
+        one,
+        {fields.PERSONA: [' ', *PERSONA], fields.PERSONA_LABEL: 2},
+        {fields.PERSONA: [' '], fields.PERSONA_LABEL: 0},
+    )
+    assert batch.sentence_place.tolist() == [1 + none, NO_SENTENCE + none]
+    assert texts(one, batch.persona_vec)[0][1 + none] == PERSONA[1]
+
+
 @pytest.mark.parametrize('gamma, moved', [(0.0, True), (1.0, False)])
 def test_the_log_has_the_perplexity_of_each_network(gamma, moved):
     one = agent(pednet_gamma=gamma)

@@ -97,8 +97,7 @@ class PednetAgent(ChoosingAgent):
         obs = super().vectorize(obs, history, *args, **kwargs)
         specific = self.specific_words(obs, history)
         obs.force_set('specific_vec', [self.dict[word] for word in specific])
-        label = obs.get(fields.PERSONA_LABEL)
-        obs.force_set('sentence_place', NO_SENTENCE if label is None else label + self.added)
+        obs.force_set('sentence_place', self.place_of_label(obs))
         if self.added:
             obs.force_set('persona_vecs', [self.sentence_vec(NONE), *obs['persona_vecs']])
         if 'labels' in obs and self.learning.gamma:

@@ -17,7 +17,7 @@ from torch import Tensor
 from parlai_persona.agents.postks.model import Chosen, PostKs, agreement, bow_loss, divergence
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
-from parlai_persona.models.choice import ChoosingAgent, label_of, record_choice
+from parlai_persona.models.choice import ChoosingAgent, record_choice
 from parlai_persona.models.recurrent import Sizes
 
 
@@ -54,7 +54,7 @@ class PostksAgent(ChoosingAgent):
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         batch = super().batchify(obs_batch, sort=sort)
         if batch.valid_indices is not None:
-            labels = [label_of(obs_batch[row]) for row in batch.valid_indices]
+            labels = [self.place_of_label(obs_batch[row]) for row in batch.valid_indices]
             batch['sentence_place'] = torch.tensor(labels)
             if batch.label_vec is not None:
                 batch['reply_vec'] = batch.label_vec.masked_fill(batch.label_vec == self.END_IDX, self.NULL_IDX)

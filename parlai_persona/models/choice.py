@@ -13,12 +13,6 @@ from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.models.recurrent_agent import RecurrentAgent
 
 
-def label_of(message: Message) -> int:
-    """Return the place of the sentence that the reply expresses; NO_SENTENCE if it expresses none, or nobody knows."""
-    label = message.get(fields.PERSONA_LABEL)
-    return NO_SENTENCE if label is None else label
-
-
 def record_choice(agent: TorchAgent, scores: Tensor, label: Tensor, is_sentence: Tensor) -> None:
     """Record how often the labelled sentence has the best score, and how often it would by chance.
 
@@ -47,6 +41,19 @@ class ChoosingAgent(RecurrentAgent):
 
     weights: Tensor
     added = 0  # sentences of its own that an agent puts before those of the persona
+
+    def place_of_label(self, message: Message) -> int:
+        """Return the place of the sentence that the reply expresses; NO_SENTENCE if nobody knows.
+
+        If it expresses none, that is the last of the added ones. Sentences without words are not read and do not count.
+        """
+        label = message.get(fields.PERSONA_LABEL)
+        if label is None:
+            return NO_SENTENCE
+        vecs = [self.sentence_vec(sentence) for sentence in message.get(fields.PERSONA, ())]
+        if label == NO_SENTENCE or not vecs[label]:
+            return self.added + NO_SENTENCE
+        return self.added + sum(map(bool, vecs[:label]))
 
     def eval_step(self, batch: Batch) -> Output | None:
         output = super().eval_step(batch)
