@@ -75,7 +75,8 @@ def sent(to: TestClient, address: str, content: bytes) -> list[str]:
         raise AssertionError(f'{answer.status_code}: {answer.text}')
     if answer.status_code != 200:
         raise UserError(answer.json()['error'])
-    shown = to.get('/api/conversation', headers={'X-Conversation': opened['id']})
+    last = answer.json()['id'] if address == '/api/open' else opened['id']  # a new one takes the place of the first
+    shown = to.get('/api/conversation', headers={'X-Conversation': last})
     assert shown.status_code == 200 and 'did not answer' not in answer.text + shown.text, answer.text
     return [str(answer.status_code)]
 
