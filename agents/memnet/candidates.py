@@ -3,6 +3,7 @@
 Shapes: B examples, C candidates of an example, D distinct candidates of a batch; d size of an encoding.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ import parlai.utils.logging as logging
 import torch
 from parlai.core.torch_agent import Batch, TorchAgent
 from parlai.core.torch_ranker_agent import TorchRankerAgent
-from parlai.utils.io import PathManager
 from torch import Tensor
 
 from parlai_persona.agents.memnet.batches import CACHED_TEXTS, Line, batch_texts, pad_rows
@@ -137,8 +137,20 @@ class ListsCandidates(TorchRankerAgent):
 
     def get_task_candidates_path(self) -> str:
         """Prefer the replies that were published with the model to a list of all labels of the task."""
-        published = f'{self.opt["model_file"]}.replies'
-        return published if PathManager.exists(published) else super().get_task_candidates_path()
+        return str(self.published_replies) if self.published_replies.exists() else super().get_task_candidates_path()
+
+    @property
+    def published_replies(self) -> Path:
+        return Path(f'{self.opt["model_file"]}.replies')
+
+    def chooses_published(self) -> bool:
+        """Return whether a chat chooses among the published replies, and an index of them can be kept beside them."""
+        return (
+            bool(self.opt.get('interactive_mode'))
+            and self.eval_candidates == 'fixed'
+            and self.fixed_candidates_path == str(self.published_replies)
+            and os.access(self.published_replies.parent, os.W_OK)
+        )
 
     def set_fixed_candidates(self, shared) -> None:
         """Read the lines of `--fixed-candidates-path`, or of the task's file.

@@ -4,6 +4,7 @@ This is the ParlAI side: flags, messages, candidates, metrics. The network is in
 """
 
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,7 @@ class MemnetAgent(SavesWords, ListsCandidates):
             'response': cached_lines(self.dict.txt2vec, label),
         }
         self.response_encodings = EncodingCache()
-        self.index = None
-        if self.reading.candidates and not self._should_initialize_optimizer():
-            self.index = self.open_index()
+        self.index = None if self._should_initialize_optimizer() else self.open_index(label)
 
     def prepare_network(self) -> None:
         """Do what a network needs before it is used."""
@@ -275,12 +274,21 @@ class MemnetAgent(SavesWords, ListsCandidates):
         queries = self.net.lexical.queries(self.queries(batch.examples)).cpu()
         return [index.search(one, count, query.numpy()) for one, query in zip(u, queries, strict=True)]
 
-    def open_index(self) -> CandidateIndex:
-        """Open the index of `--memnet-candidates`. The first process to come builds it, unless it is up to date."""
+    def open_index(self, most_words: int | None) -> CandidateIndex | None:
+        """Open the index of `--memnet-candidates`, or in a chat that of the replies published with the model.
+
+        The first process to come builds it, unless it is up to date.
+        """
+        if self.reading.candidates:
+            source, tokens = Path(self.reading.candidates), self.reading.candidate_tokens
+        elif self.chooses_published():
+            source, tokens = self.published_replies, most_words or sys.maxsize
+        else:
+            return None
         words = [self.opt['dict_tokenizer'], str(self.opt['dict_lower']), *self.words()]
-        source, folder = Path(self.reading.candidates), Path(f'{self.opt["model_file"]}.candidates')
+        folder = Path(f'{self.opt["model_file"]}.candidates')
         self.model.eval()
-        return IndexBuilder(source, folder, self.reading.candidate_tokens, self.dict.txt2vec, words, self.net).open()
+        return IndexBuilder(source, folder, tokens, self.dict.txt2vec, words, self.net).open()
 
 
 def sentence_weights(persona: list[Line], row: list[float]) -> list[float]:

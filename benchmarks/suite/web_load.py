@@ -11,7 +11,6 @@ because all visitors have one address.
 
 import json
 import random
-import signal
 import socket
 import statistics
 import subprocess
@@ -51,7 +50,7 @@ def server(command: str, model: Path | str, ready: str, *options: str, folder: P
             time.sleep(0.2)
         yield address
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(PATIENCE)
 
 
