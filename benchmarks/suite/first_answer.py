@@ -23,6 +23,7 @@ from benchmarks.suite.web_load import PATIENCE, server
 
 LINE = 'hello ! what do you do for a living ?'
 PERSON = 'them: what do you do ?\nme: i am a baker .\n\nthem: do you have any pets ?\nme: yes , i have two cats .\n'
+DATA = ('--datapath', 'data')
 PERSONA = ('-t', 'persona:sample', '--persona', 'i own two cats.|i work as a nurse.')
 MODELS = {
     'memnet': PERSONA,
@@ -37,7 +38,7 @@ MODELS = {
 def in_the_terminal(name: str, folder: Path) -> float:
     """Return the seconds from the start of a chat to the end of its first answer."""
     parlai = Path(sys.executable).with_name('parlai')
-    command = [parlai, 'interactive', '-mf', f'zoo:persona/{name}', *MODELS[name], '--datapath', 'data']
+    command = [parlai, 'interactive', '-mf', f'zoo:persona/{name}', *MODELS[name], *DATA]
     start = time.perf_counter()
     process = subprocess.Popen(
         [*map(str, command), '--loglevel', 'error'],
@@ -64,7 +65,7 @@ def in_the_terminal(name: str, folder: Path) -> float:
 def in_the_browser(name: str, folder: Path) -> Figures:
     """Return the seconds until the model is ready, until its first words and until its answer is there."""
     start = time.perf_counter()
-    with server('persona_web', f'zoo:persona/{name}', '/api/state', *MODELS[name], folder=folder) as address:
+    with server('persona_web', f'zoo:persona/{name}', '/api/state', *MODELS[name], *DATA, folder=folder) as address:
         ready = time.perf_counter() - start
         asked = {'view': 'chat', 'models': [0]}
         opened = requests.post(f'{address}/api/open', json=asked, timeout=PATIENCE).json()
