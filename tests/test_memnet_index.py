@@ -25,7 +25,6 @@ from parlai.scripts.train_model import TrainModel
 from test_memnet import QUICK
 
 from parlai_persona import prepared
-from parlai_persona.agents.memnet import candidates as candidates_module
 from parlai_persona.agents.memnet import index
 from parlai_persona.agents.memnet.batches import Line
 from parlai_persona.agents.memnet.encoders import Shape
@@ -428,7 +427,7 @@ def test_a_chat_keeps_the_index_of_published_replies(trained, tmp_path, monkeypa
         return agent.index, agent.act()
 
     with monkeypatch.context() as patch:
-        patch.setattr(candidates_module.os, 'access', lambda path, mode: False)
+        patch.setattr('os.access', lambda path, mode: False)
         index, by_list = chat()
         assert index is None and not (tmp_path / 'model.candidates').exists()
     index, first = chat()
