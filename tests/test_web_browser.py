@@ -38,12 +38,14 @@ SECOND = 1000  # milliseconds, Playwright's unit
 # Lets the next answer break off when `cut()` is called, as a connection does.
 BREAK = """() => {
   const real = window.fetch;
-  window.fetch = async (...asked) => {
-    const answer = await real(...asked);
-    if (!asked[0].endsWith('say')) return answer;
-    window.fetch = real;
-    return { ok: true, body: new ReadableStream({ start(to) { window.cut = () => to.error(new TypeError('cut')); } }) };
-  };
+  window.cut = new Promise((ready) => {
+    window.fetch = async (...asked) => {
+      const answer = await real(...asked);
+      if (!asked[0].endsWith('say')) return answer;
+      window.fetch = real;
+      return { ok: true, body: new ReadableStream({ start(to) { ready(() => to.error(new TypeError('cut'))); } }) };
+    };
+  });
 }"""
 
 
@@ -215,7 +217,7 @@ def test_a_connection_that_breaks_during_an_answer(visit):
         page.keyboard.press('Enter')
         page.locator('.typing').wait_for()
         Scripted.gate.set()
-        page.evaluate('window.cut()')
+        page.evaluate('window.cut.then((cut) => cut())')
         playwright.expect(page.locator('.said:not(.first):not(.typing)')).to_have_count(1, timeout=PATIENCE * SECOND)
         settled(page)
         assert page.locator('.said').all_inner_texts() == ['First: \nslow', 'Model: \n1 slow']
