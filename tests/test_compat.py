@@ -671,6 +671,36 @@ def misspelt_options(tmp_path):
     assert len(shown.getvalue().splitlines()) == 1 and 'Did you mean --num-examples?' in shown.getvalue()
 
 
+def trained_on(task, path):
+    path.touch()
+    Path(f'{path}.opt').write_text(json.dumps({'model': 'repeat_query', 'task': task}))
+    return str(path)
+
+
+@check
+def chats_in_the_task_of_the_model(tmp_path):
+    from parlai.scripts.interactive import Interactive
+
+    parse = Interactive.setup_args().parse_args
+    ours, theirs = (trained_on(task, tmp_path / task) for task in ('persona:sample', 'squad'))
+    opt = parse(['-mf', ours, '--persona', 'i fly.'])
+    assert (opt['task'], opt['persona'], opt['model_file']) == ('persona:sample', 'i fly.', ours)
+    assert Interactive.setup_args().parse_kwargs(model_file=ours)['task'] == 'persona:sample'
+    others = ([], ['-mf', theirs], ['-mf', str(tmp_path / 'none')], ['-mf', ours, '-t', 'interactive'])
+    assert [Interactive.setup_args().parse_args(args)['task'] for args in others] == ['interactive'] * 4
+    named = Interactive.setup_args().parse_args(['-t', 'integration_tests', '-mf', ours])
+    assert named['task'] == 'integration_tests'
+
+
+@check
+def self_chats_in_the_task_of_the_model(tmp_path):
+    from parlai.scripts.self_chat import SelfChat
+
+    file = trained_on('persona:sample', tmp_path / 'model')
+    opt = SelfChat.setup_args().parse_args(['-mf', file, '--partner-persona', 'i fly.'])
+    assert (opt['task'], opt['partner_persona']) == ('persona:sample', 'i fly.')
+
+
 @check
 def downloads_fail_fast(tmp_path):
     from parlai.core import build_data

@@ -69,6 +69,7 @@ def test_debugging_shows_the_traceback_too(command):
         ('train_model -m parlai_persona.agents.memnet.memnet:MemnetAgnt', 'Did you mean MemnetAgent?'),
         ('train_model -m a__b -t persona:sample', "agent 'a__b': there is no such agent"),
         ('train_model -m persona:memnet -t persona:sample --memnet-sentnces 3', 'Did you mean --memnet-sentences?'),
+        ('interactive -m repeat_query --persona none', '--persona belongs to another command, or to a task (-t)'),
         ('train_model -m persona:memnet -t persona:sample --batchsize few', "invalid int value: 'few'"),
         (f'train_model -m persona:memnet -t persona:sample --batchsize {"9" * 5000}', 'invalid int value'),
         ('train_model -o persona:memnet/smal', 'Did you mean persona:memnet/small?'),

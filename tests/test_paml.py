@@ -226,6 +226,18 @@ def test_a_conversation_with_someone(trained, tmp_path, monkeypatch, capsys):
     assert '[Paml]: ' in said
 
 
+def test_a_conversation_with_nobody_yet(trained, monkeypatch, capsys):
+    """Without --person the model is as it was trained; no data are read."""
+    question = 'i am old . do you have a pet ?'
+    agent = load(trained)
+    agent.observe(Message({'text': question, 'episode_done': False}))
+    monkeypatch.setattr(PersonConversation, 'people', property(lambda self: pytest.fail('it reads people')))
+    talk(monkeypatch, trained, [question, '[EXIT]'])
+    said = capsys.readouterr().out
+    assert 'The model has become nobody yet. /person WHICH' in said
+    assert f'[Paml]: {agent.act()["text"]}' in said
+
+
 def test_conversations_with_two_people_at_once(trained):
     """Clones of one agent become different people, and the agent itself nobody."""
     options = paml_tasks.options(model_file=trained, few_shot_of=paml_tasks.TASK, person='2')

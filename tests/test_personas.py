@@ -30,6 +30,7 @@ def test_personas_are_numbered_in_order_of_appearance(book):
     assert book.personas == [('i sing.', 'i own a cat.'), ('i dance.',), ('i am a CAT person.',), ('i row.',)]
     assert book.find('3') == ('i am a CAT person.',)
     assert book.find('random') in book.personas
+    assert book.find('none') == ()
 
 
 def test_personas_are_found_by_their_words(book):

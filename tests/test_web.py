@@ -603,7 +603,7 @@ def test_the_zoos_paml_becomes_someone_without_data(started, tmp_path):
             time.sleep(0.01)
         visitor = Visitor(client)
         (pane,) = visitor.opened['panes']
-        assert pane['adapts'] and 'No persona was drawn' in pane['events'][0]['text']
+        assert pane['adapts'] and 'has become nobody yet' in pane['events'][0]['text']
         dialogues = b'them: what do you do ?\nme: i am a baker .\n\nthem: do you have pets ?\nme: i have two cats .\n'
         (pane,) = visitor.post('dialogues', dialogues)['panes']
         assert 'Adapted to 2 dialogues' in pane['events'][0]['text']
@@ -615,6 +615,7 @@ def test_the_zoos_memory_network_for_tables_hears_no_persona_and_silence(started
         while client.get('/api/state').json()['models'][0]['state'] not in ('ready', 'failed'):
             time.sleep(0.01)
         visitor = Visitor(client)
+        assert visitor.opened['panes'][0]['personas'] == [[], []]
         answers = [visitor.say(text)[-1]['text'] for text in ('hello', 'may i have a table in london', '<silence>')]
     assert answers[1:] == ['hello maam how can i help you', 'what type of cuisine would you like to eat']
 

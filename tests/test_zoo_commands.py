@@ -97,12 +97,12 @@ def test_what_is_not_understood(words, expected, command, zoo):
 
 def test_a_chat_by_name(command, zoo, published, monkeypatch):
     monkeypatch.setenv('PERSONA_ZOO', str(published))
-    chat = ('-mf', f'zoo:persona/{NAME}', '--datapath', str(zoo))
+    chat = ('-mf', f'zoo:persona/{NAME}', '--datapath', str(zoo), '--persona', 'none')
     done = command('interactive', *chat, input='do you have any pets ?\n[EXIT]\n')
     assert done.returncode == 0, done.stderr
     ranked = reply(store.model_file(registry.find(NAME), str(zoo)))
     best = next(text for text in ranked if text != 'do you have any pets ?')  # it repeats nobody
-    assert f'[Memnet]: {best}\n' in done.stdout
+    assert f'[Memnet]: {best}\n' in done.stdout and "The model's persona:\n  - none\n" in done.stdout
 
 
 # ------------------------------------------------------------------------------------------ what is in the package

@@ -14,9 +14,9 @@ JUDGES = {
 }
 
 
-PERSONA = '-t persona:sample --persona "i own two cats.|i work as a nurse."'
+PERSONA = '--persona "i own two cats.|i work as a nurse."'
 # How to chat with agents that read no persona; the others are given one.
-CHATS = {'persona:meta_memnn': '', 'persona:paml': '-t persona:few_shot --person mine.txt'}
+CHATS = {'persona:meta_memnn': '', 'persona:paml': '--person mine.txt'}
 
 
 def usage(agent: str, model: str) -> str:

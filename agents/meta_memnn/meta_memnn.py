@@ -91,7 +91,7 @@ class MetaMemnnAgent(TorchAgent):
     of the two memory networks override `build_dialog_model` or `build_weight_model`.
     """
 
-    TALKS_IN = 'persona:sample:persona_side=none'  # a chat without data and without lines of a persona
+    TALKS_IN = 'persona:sample:persona_side=none:persona=none'  # a chat without data and without a persona
 
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:

@@ -82,7 +82,8 @@ class TaskContext:
 
     def pick(self, option: str, default: str | None) -> Persona:
         """Return the persona that an option asks for. A random one is empty if the data have no personas."""
-        asked = default if self.opt.get(option) is None else self.opt[option]
+        named = with_named(self.opt).get(option)
+        asked = default if named is None else named
         try:
             return () if asked is None else self.book.find(asked)
         except NoPersonas:

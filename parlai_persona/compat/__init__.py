@@ -13,6 +13,7 @@
 * `keyboard`: line editing in `parlai interactive`;
 * `workers`: `multiprocessing_train` and `multiprocessing_eval` without a GPU;
 * `launching`: how several processes start and end;
+* `chats`: chats without `-t`;
 * `names`: misspelt names of tasks, agents, models and options;
 * `options`: sizes of batches, and presets of a training in other commands;
 * `typed`: what a person types is words; control characters are shown escaped;
@@ -26,6 +27,7 @@ the environment variable `PARLAI_PERSONA_SKIP_FIXES`.
 """
 
 from parlai_persona.compat import (  # noqa: F401  they register
+    chats,
     files,
     huggingface,
     keyboard,

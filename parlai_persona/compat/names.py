@@ -147,8 +147,12 @@ def _with_suggestion(parser: argparse.ArgumentParser, message: str) -> str:
         message = f'{message[: choices.start()]}{choices["seen"][:LONGEST]!r}{listed}{nearest(choices["seen"], known)}'
     elif message.startswith('unrecognized arguments:'):
         wrong = [word.partition('=')[0] for word in message.split() if word.startswith('--')]
-        message = message[:LONGEST] + ''.join(nearest(word, _flags(parser)) for word in wrong)
+        message = message[:LONGEST] + ''.join(_hint(word, _flags(parser)) for word in wrong)
     return message if len(message) <= 2 * LONGEST else f'{message[:LONGEST]} …'
+
+
+def _hint(word: str, known: list[str]) -> str:
+    return f'. {word} belongs to another command, or to a task (-t)' if word in known else nearest(word, known)
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:

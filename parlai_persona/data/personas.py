@@ -1,4 +1,4 @@
-"""Personas by name: 'random', a number in the data, a file, or sentences typed in."""
+"""Personas by name: 'random', 'none', a number in the data, a file, or sentences typed in."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from parlai_persona.files import read_text, typed_path
 Persona = tuple[str, ...]
 Item = TypeVar('Item')
 DIGITS = 18  # of a number that is typed; Python reads no number of thousands of digits
-WAYS = "'random', a number, a file with a sentence a line (*.txt), or sentences separated by |"
+WAYS = "'random', 'none', a number, a file with a sentence a line (*.txt), or sentences separated by |"
 
 
 class PersonaError(UserError):
@@ -46,6 +46,8 @@ class PersonaBook:
         asked = asked.strip()
         if asked == 'random':
             return self._rng.choice(self.personas)
+        if asked == 'none':
+            return ()
         if asked.isascii() and asked.isdecimal():
             return numbered(self.personas, int(asked[:DIGITS]), 'persona')
         if asked.endswith('.txt'):

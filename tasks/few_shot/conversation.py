@@ -8,7 +8,6 @@ from parlai.core.message import Message
 
 from parlai_persona import fields
 from parlai_persona.chat.conversation import HELP, Conversation, Event, Note, listed
-from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.personas import DIGITS, PersonaError, has_words, numbered
 from parlai_persona.errors import UserError
 from parlai_persona.files import typed_path
@@ -20,7 +19,7 @@ WAYS = 'a number of the task, or a file of dialogues (*.txt)'
 
 @dataclass(frozen=True)
 class PersonOptions:
-    person: str = flag('1', f'the person that the model becomes: {WAYS}')
+    person: str | None = flag(None, f'the person that the model becomes: {WAYS}; default: nobody')
 
 
 class PersonConversation(Conversation):
@@ -36,11 +35,11 @@ class PersonConversation(Conversation):
     ARGUMENTS = f'WHICH is {WAYS}.'
 
     def start(self) -> list[Event]:
-        which = self.context.opt['person']
+        which = self.context.opt.get('person')
+        if which is None:
+            return [Note(f'The model has become nobody yet. /person WHICH: {WAYS}.'), HELP, *self.begin()]
         try:
             return [*self.become(which), HELP]
-        except DataError:
-            raise  # a page goes on without a person, and takes a file
         except UserError as error:
             raise PersonaError(f'--person {which!r}: {error}') from None
 
