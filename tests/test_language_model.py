@@ -16,6 +16,7 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona import fields
 from parlai_persona.errors import UserError
+from parlai_persona.models import lm_agent
 from parlai_persona.models.base import Base, check
 from parlai_persona.models.language_model import Context, LanguageModel, cache_of, joined, padded
 from parlai_persona.models.layout import LAYOUTS, PARTNER, SELF, Layout
@@ -336,6 +337,33 @@ def test_a_chat_is_one_conversation(model):
     """ParlAI would hold as many conversations at once as there are rows in a batch."""
     opt = Interactive.setup_args().parse_kwargs(model=model, lm_model=tiny_lm.folder(), loglevel='error')
     assert opt['batchsize'] == 1
+
+
+@pytest.mark.parametrize('truncate, passes', [(512, 1), (60, 2)])
+def test_a_long_dialogue_takes_no_more_memory_than_others(truncate, passes, monkeypatch):
+    """With a row for each reply, layers compute their activations again; the gradient is the same."""
+    turns = [{'text': f'question {n} ?', 'labels': [f'answer {n} .']} for n in range(12)]
+    message = {
+        'text': '',
+        'labels': [turn['labels'][0] for turn in turns],
+        fields.DIALOGUES: [{fields.DIALOGUE_ID: 'a', fields.PERSONA: ['i fly.'], fields.MESSAGES: turns}],
+        'episode_done': True,
+    }
+    gradients = []
+    for most, expected in ((lm_agent.ROWS, passes), (1000, 1)):
+        monkeypatch.setattr(lm_agent, 'ROWS', most)
+        one = agent(datatype='train', lm_rank=2, text_truncate=truncate, label_truncate=10)
+        one.net.train()
+        torch.manual_seed(1)
+        for weight in filter(lambda p: p.requires_grad, one.net.parameters()):
+            torch.nn.init.normal_(weight)
+        calls = []
+        one.net.base.base_model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))  # noqa: B023
+        one.compute_loss(one.batchify([one.observe(Message(message))])).backward()
+        assert len(calls) == expected
+        gradients.append([p.grad for p in one.net.parameters() if p.requires_grad])
+    for again, kept in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, kept)
 
 
 # ------------------------------------------------------------------------------------------ checkpoints

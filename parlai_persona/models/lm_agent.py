@@ -26,8 +26,12 @@ from parlai_persona.models.network import device_of
 from parlai_persona.models.precision import autocast, store_frozen
 from parlai_persona.models.reading import Kept, read
 from parlai_persona.models.tokenizer import TokenizerDictionary
-from parlai_persona.models.trained import SavesTrained, prepare
+from parlai_persona.models.trained import SavesTrained, keep_activations, prepare
 from parlai_persona.models.tree import Row, Tokens, Tree, plant, rows_of
+
+# Rows of a training step for each of its dialogues. A dialogue has one, and one for each reply whose context is longer
+# than --text-truncate. With more rows than this, activations would take several times the usual memory.
+ROWS = 2
 
 
 class LanguageModelAgent(SavesTrained, PersonaGenerator):
@@ -173,7 +177,10 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
 
     def _model_input(self, batch: Batch) -> tuple[Tree, Context | None]:
         if batch.is_training:
-            return self.tree(rows_of(map(self.with_others, batch.turns))), None
+            rows = rows_of(map(self.with_others, batch.turns))
+            usual = len(rows) <= ROWS * len(batch.valid_indices)
+            keep_activations(self.net.base, usual and not self.options.checkpointing)
+            return self.tree(rows), None
         return self.branches([[reply_of(turn)] for turn in batch.turns]), self.context(batch)
 
     def with_others(self, turn: Message) -> tuple[Tokens, Tokens, list[Tokens]]:

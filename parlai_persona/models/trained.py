@@ -37,8 +37,7 @@ class Learning:
 
 def prepare(model: Any, learning: Learning, prefix: str) -> None:
     """Leave those weights of a model to be trained that the options name; add adapters to it."""
-    if learning.checkpointing:
-        model.gradient_checkpointing_enable({'use_reentrant': False})
+    keep_activations(model, not learning.checkpointing)
     if learning.train == 'all':
         return
     model.requires_grad_(False)
@@ -60,6 +59,18 @@ def prepare(model: Any, learning: Learning, prefix: str) -> None:
         inject_adapter_in_model(config, model)
     except ValueError as error:
         raise UserError(f'--{prefix}-targets {",".join(learning.targets)}: {error}') from None
+
+
+def keep_activations(model: Any, keep: bool) -> None:
+    """Keep the activations of each layer for the backward pass, or let it compute them again: less memory, slower."""
+    again = any(getattr(module, 'gradient_checkpointing', False) for module in model.modules())
+    if again != keep or not model.supports_gradient_checkpointing:
+        return
+    kind = 'activation' if hasattr(model, 'activation_checkpointing_enable') else 'gradient'  # before transformers 5.20
+    if keep:
+        getattr(model, f'{kind}_checkpointing_disable')()
+    else:
+        getattr(model, f'{kind}_checkpointing_enable')({'use_reentrant': False})
 
 
 def recompute(model: Any) -> None:
