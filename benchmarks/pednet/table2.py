@@ -58,6 +58,7 @@ ARMS = {
     'postks': Arm('PostKS', 'postks'),
     **{f'k{k}': Arm(f'PEDNet (K = {k})', flags=f'--congeneric-k {k}') for k in (1, 5, 10, 15, 20)},
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
+    'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true'),
     'encoder': Arm('PEDNet, labels by MiniLM', flags='--congeneric-labels encoder'),
     'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
     'both': Arm(

@@ -66,7 +66,7 @@ def keep_activations(model: Any, keep: bool) -> None:
     again = any(getattr(module, 'gradient_checkpointing', False) for module in model.modules())
     if again != keep or not model.supports_gradient_checkpointing:
         return
-    kind = 'activation' if hasattr(model, 'activation_checkpointing_enable') else 'gradient'  # before transformers 5.20
+    kind = 'activation' if hasattr(model, 'activation_checkpointing_enable') else 'gradient'  # older transformers
     if keep:
         getattr(model, f'{kind}_checkpointing_disable')()
     else:
