@@ -1,7 +1,7 @@
-"""Measure PEDNet and its baselines on generated dialogues, where the message says which sentence of the persona answers.
+"""Measure PEDNet and its baselines on generated dialogues, where the message says which sentence answers.
 
-    python -m benchmarks.pednet.grammar --datapath data                         # all of it, about three hours on one core
-    python -m benchmarks.pednet.grammar --datapath data --only k1-tied --seeds 1
+    python -m benchmarks.pednet.grammar --datapath data                             # all of it, three hours on a core
+    python -m benchmarks.pednet.grammar --datapath data --only k1-tied --seeds 1    # one training
 
 On Persona-Chat, a message hardly says which sentence the reply will express, so a poor choice may be the data's fault
 or the network's. In `persona:sample` all is known: the best possible hits@1 is .66 for an agent that reads the persona
