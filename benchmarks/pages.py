@@ -66,6 +66,7 @@ NOT_FORESEEN = {'method': '(?!sentence ).*'}
 CHECKPOINT = {'task': 'persona:congeneric', 'split': 'valid(, .*, (?P<checkpoint>best epoch of each metric))?'}
 PEDNETS = (
     *('Seq2Seq', 'GPMN', 'PostKS', *(f'PEDNet (K = {k})' for k in (1, 5, 10, 15, 20))),
+    'PEDNet, output tied to the embeddings',
     *('PEDNet, labels by MiniLM', 'PEDNet, labelled sentence while training', 'PEDNet, all sentences while training'),
 )
 RECEIVERS = (
@@ -194,6 +195,7 @@ PAGES = {
             {'split': 'valid, first .* examples, (?P<sentence>.*)'},
             title='What the decoder draws on: 2,048 examples with another sentence than the chosen one',
         ),
+        Table('pednet_grammar', title='Generated dialogues (persona:sample): the message says which sentence answers'),
     ),
     'memnet': page(
         'persona:memnet',
