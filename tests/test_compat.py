@@ -680,6 +680,7 @@ def trained_on(task, path):
 @check
 def chats_in_the_task_of_the_model(tmp_path):
     from parlai.scripts.interactive import Interactive
+    from parlai.scripts.interactive_web import InteractiveWeb
 
     parse = Interactive.setup_args().parse_args
     ours, theirs = (trained_on(task, tmp_path / task) for task in ('persona:sample', 'squad'))
@@ -690,6 +691,7 @@ def chats_in_the_task_of_the_model(tmp_path):
     assert [Interactive.setup_args().parse_args(args)['task'] for args in others] == ['interactive'] * 4
     named = Interactive.setup_args().parse_args(['-t', 'integration_tests', '-mf', ours])
     assert named['task'] == 'integration_tests'
+    assert InteractiveWeb.setup_args().parse_args(['-mf', ours])['task'] == 'interactive'  # it answers without a world
 
 
 @check

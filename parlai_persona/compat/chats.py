@@ -1,6 +1,5 @@
 """`parlai interactive` and `parlai self_chat` without `-t`."""
 
-import functools
 from typing import Any
 
 from parlai_persona.compat.hooks import fixes
@@ -13,25 +12,26 @@ def chats_in_the_task_of_the_model(module: Any) -> bool:
     ParlAI 1.7.2 does this on every stack. The chat is now in the task that the model was trained on, if it is one of
     ours. With a model of our zoo it is in a task that needs no data. With `-t interactive` after `-mf` it is as before.
     """
-    module.setup_args = _naming_the_task(module.setup_args)
+    _name_the_task(module.Interactive)
     return True
 
 
 @fixes('parlai.scripts.self_chat')
 def self_chats_in_the_task_of_the_model(module: Any) -> bool:
     """`parlai self_chat` has the same defect; see `chats_in_the_task_of_the_model`."""
-    module.setup_args = _naming_the_task(module.setup_args)
+    _name_the_task(module.SelfChat)
     return True
 
 
-def _naming_the_task(setup: Any) -> Any:
-    @functools.wraps(setup)
-    def setup_args(parser=None):
+def _name_the_task(script: Any) -> None:
+    setup = script.setup_args
+
+    def setup_args(cls):
         from parlai_persona.chat.model_task import ModelFile
 
-        parser = setup(parser)
+        parser = setup()
         known = parser._option_string_actions['--model-file']
         parser.add_argument(*known.option_strings, action=ModelFile, default=known.default, help=known.help)
         return parser
 
-    return setup_args
+    script.setup_args = classmethod(setup_args)
