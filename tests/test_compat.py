@@ -684,9 +684,9 @@ def chats_in_the_task_of_the_model(tmp_path):
 
     parse = Interactive.setup_args().parse_args
     ours, theirs = (trained_on(task, tmp_path / task) for task in ('persona:sample', 'squad'))
+    assert Interactive.setup_args().parse_kwargs(model_file=ours)['task'] == 'persona:sample'
     opt = parse(['-mf', ours, '--persona', 'i fly.'])
     assert (opt['task'], opt['persona'], opt['model_file']) == ('persona:sample', 'i fly.', ours)
-    assert Interactive.setup_args().parse_kwargs(model_file=ours)['task'] == 'persona:sample'
     others = ([], ['-mf', theirs], ['-mf', str(tmp_path / 'none')], ['-mf', ours, '-t', 'interactive'])
     assert [Interactive.setup_args().parse_args(args)['task'] for args in others] == ['interactive'] * 4
     named = Interactive.setup_args().parse_args(['-t', 'integration_tests', '-mf', ours])
@@ -699,6 +699,7 @@ def self_chats_in_the_task_of_the_model(tmp_path):
     from parlai.scripts.self_chat import SelfChat
 
     file = trained_on('persona:sample', tmp_path / 'model')
+    assert SelfChat.setup_args().parse_args(['-mf', file])['task'] == 'persona:sample'
     opt = SelfChat.setup_args().parse_args(['-mf', file, '--partner-persona', 'i fly.'])
     assert (opt['task'], opt['partner_persona']) == ('persona:sample', 'i fly.')
 
