@@ -347,6 +347,7 @@ def trained(folder, **options) -> str:
         validation_max_exs=4,
         short_final_eval=True,
         loglevel='error',
+        seed=1,
         **options,
     )
     return path
