@@ -24,6 +24,7 @@ from test_conversation import Parrot
 
 from parlai_persona import fields
 from parlai_persona.errors import UserError
+from parlai_persona.scripts.persona_web import PersonaWeb
 from parlai_persona.web.guard import Guard
 from parlai_persona.web.judge import QUESTIONS, Judge, sign_test
 from parlai_persona.web.models import Model
@@ -588,12 +589,15 @@ def test_an_option_of_one_of_several_models(started, tmp_path):
     assert 'b has no option --label-candidates-file; it is left out there' in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize('task', ['persona:sample', 'parlai_persona.tasks.sample.agents:DefaultTeacher'])
 @pytest.mark.parametrize('first', [('-t', 'persona:sample'), ()])
-def test_the_command_knows_the_options_of_the_models_task(started, first, tmp_path):
-    (tmp_path / 'a.opt').write_text(json.dumps({'model': 'repeat_query', 'task': 'persona:sample'}))
+def test_the_command_knows_the_options_of_the_models_task(started, first, task, tmp_path):
+    (tmp_path / 'a.opt').write_text(json.dumps({'model': 'repeat_query', 'task': task}))
     (tmp_path / 'a').touch()
     done, served = started(*first, '-mf', str(tmp_path / 'a'), '--persona-receiver', listener(tmp_path))
     assert done.returncode == 0 and served, done.stderr
+    opt = PersonaWeb.setup_args().parse_args([*first, '-mf', str(tmp_path / 'a')])
+    assert opt['task'] == (first[1] if first else task)
 
 
 def test_the_zoos_paml_becomes_someone_without_data(started, tmp_path):

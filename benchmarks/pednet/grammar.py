@@ -24,10 +24,11 @@ OUT = Path('runs/pednet_grammar')
 OF, DIALOGUES, EXAMPLES = 'persona:sample', 300, 800
 DATA = f'{OF}, {DIALOGUES} generated dialogues'
 METRICS = ('hits@1', 'ppl_word', 'f1', 'choice_acc', 'choice_chance', 'prior_agrees')
-TIED = '--pednet-tied true'
 ARMS = {
     **{key: TABLE2[key] for key in ('seq2seq', 'gpmn', 'postks', 'k1', 'k15', 'g0', 'label')},
-    'k1-tied': Arm('PEDNet (K = 1), output tied to the embeddings', flags=f'{TABLE2["k1"].flags} {TIED}'),
+    'k1-tied': Arm(
+        'PEDNet (K = 1), output tied to the embeddings', flags=f'{TABLE2["k1"].flags} {TABLE2["tied"].flags}'
+    ),
     'k15-tied': TABLE2['tied'],
 }
 

@@ -10,16 +10,17 @@ ZOO, ANY = 'zoo:persona/', 'persona:sample'
 
 
 class ModelFile(argparse._StoreAction):  # ParlAI's `parse_kwargs` knows only argparse's own actions
-    """`-mf`. Without -t it also names the task, and so ParlAI knows the options of that task."""
+    """`-mf`. Without -t it also names the task, if that is ours, and so ParlAI knows the options of that task."""
 
     def __call__(self, parser, namespace, value, option_string=None):
-        setattr(namespace, self.dest, value)
-        if namespace.task == parser.get_default('task'):
-            namespace.task = task_of(value) or namespace.task
+        namespace.model_file = value
+        task = task_of(value) or ''
+        if namespace.task == parser.get_default('task') and task.startswith('persona:'):
+            namespace.task = task
 
 
 def task_of(file: str) -> str | None:
-    """Return the task of a model's training, or one that suits its agent and needs no data; None if it is not ours."""
+    """Return the task of a model's training, or one that suits its agent and needs no data; None if there are no options."""
     if file.startswith(ZOO):
         from parlai_persona.zoo import registry  # here, because every `parlai` command imports this module
 
@@ -28,8 +29,7 @@ def task_of(file: str) -> str | None:
     if not path.is_file():
         return None
     opt = Opt.load(str(path))
-    task = opt.get('task') or suitable_task(opt['model'])
-    return task if task.startswith('persona:') else None
+    return opt.get('task') or suitable_task(opt['model'])
 
 
 def suitable_task(agent: str) -> str:

@@ -178,8 +178,8 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
     def _model_input(self, batch: Batch) -> tuple[Tree, Context | None]:
         if batch.is_training:
             rows = rows_of(map(self.with_others, batch.turns))
-            usual = len(rows) <= ROWS * len(batch.valid_indices)
-            keep_activations(self.net.base, usual and not self.options.checkpointing)
+            large = len(rows) > ROWS * len(batch.valid_indices) and self.net.base.supports_gradient_checkpointing
+            keep_activations(self.net.base, not (large or self.options.checkpointing))
             return self.tree(rows), None
         return self.branches([[reply_of(turn)] for turn in batch.turns]), self.context(batch)
 

@@ -64,7 +64,7 @@ def prepare(model: Any, learning: Learning, prefix: str) -> None:
 def keep_activations(model: Any, keep: bool) -> None:
     """Keep the activations of each layer for the backward pass, or let it compute them again: less memory, slower."""
     again = any(getattr(module, 'gradient_checkpointing', False) for module in model.modules())
-    if again != keep or not model.supports_gradient_checkpointing:
+    if again != keep:
         return
     kind = 'activation' if hasattr(model, 'activation_checkpointing_enable') else 'gradient'  # older transformers
     if keep:
