@@ -20,7 +20,7 @@ class ModelFile(argparse._StoreAction):  # ParlAI's `parse_kwargs` knows only ar
 
 
 def task_of(file: str) -> str | None:
-    """Return the task of a model's training, or one that suits its agent and needs no data; None if there are no options."""
+    """Return the task of a model's training, or one that suits its agent and needs no data; None if unknown."""
     if file.startswith(ZOO):
         from parlai_persona.zoo import registry  # here, because every `parlai` command imports this module
 
