@@ -12,6 +12,7 @@ import pytest
 
 # Before torch is imported: the tensors of the tests are small, and pytest-xdist already uses the cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')  # the CPU gives the same numbers everywhere
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
 for proxy in ('http_proxy', 'https_proxy'):  # what a subprocess would try goes to a closed port
     os.environ[proxy] = os.environ[proxy.upper()] = 'http://127.0.0.1:9'
