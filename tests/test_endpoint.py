@@ -244,7 +244,8 @@ def counted():
 
 
 @pytest.mark.parametrize(('status', 'times'), [(503, 6), (400, 1), (0, 1)])
-def test_only_a_busy_server_is_asked_again(counted, status, times):
+def test_only_a_busy_server_is_asked_again(counted, status, times, monkeypatch):
+    monkeypatch.setattr(endpoint.RETRIED, 'backoff_factor', 0)  # do not wait
     address, asked, tell = counted
     tell.status = status
     agent = ask(address, endpoint_model='x', endpoint_timeout=1.0)
