@@ -7,8 +7,9 @@
 All agents have the sizes of their preset `small` and see the 2,072 training dialogues at hand. After each epoch they
 reply to the first 1,000 examples of the valid split. The rows "best epoch of each metric" are from there: as in the
 paper, each metric chooses the parameters that yield its highest score, and so is too good. The other rows are of the
-checkpoint with the lowest perplexity, on all examples; there the zoo's judges say how well replies agree with the
-persona, and how much of it a listener hears in a reply.
+checkpoint with the lowest perplexity, on all examples. For two arms, the zoo's judges say how well replies agree with
+the persona, and how much of it a listener hears in a reply; that takes as long as a training. For all agents they say
+it in results/table.md.
 
 The arms g0 to g9 are PEDNet with K = 15 and γ = 0 to .9; k15 is that with γ = .5. Figure 2 is drawn at the end, to
 docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
@@ -50,6 +51,7 @@ class Arm(NamedTuple):
     agent: str = 'pednet'
     flags: str = ''
     reply: str = ''  # to every message; nothing is trained then
+    judged: bool = False
 
 
 ARMS = {
@@ -58,14 +60,14 @@ ARMS = {
     'postks': Arm('PostKS', 'postks'),
     **{f'k{k}': Arm(f'PEDNet (K = {k})', flags=f'--congeneric-k {k}') for k in (1, 5, 10, 15, 20)},
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
-    'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true'),
+    'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true', judged=True),
     'encoder': Arm('PEDNet, labels by MiniLM', flags='--congeneric-labels encoder'),
     'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
     'both': Arm(
         'PEDNet, labels by MiniLM, labelled sentence while training',
         flags='--congeneric-labels encoder --pednet-choice label',
     ),
-    'constant': Arm('"i like to play ." to everybody', reply='i like to play .'),
+    'constant': Arm('"i like to play ." to everybody', reply='i like to play .', judged=True),
     'soft': Arm('PEDNet, all sentences while training', flags='--pednet-choice soft'),
 }
 
@@ -85,15 +87,15 @@ def job(key: str, seed: int, datapath: str) -> Job:
     """Return what trains an arm and evaluates it."""
     train, model = training(key, seed, datapath)
     report = model.with_name('valid.json')
-    reply = ARMS[key].reply
-    agent = f'-m fixed_response --fixed-response {shlex.quote(reply)}' if reply else f'-mf {model}'
+    arm = ARMS[key]
+    agent = f'-m fixed_response --fixed-response {shlex.quote(arm.reply)}' if arm.reply else f'-mf {model}'
     evaluate = (
-        f'parlai eval_model {agent} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 {JUDGES} '
-        f'--report-filename {report}'
+        f'parlai eval_model {agent} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 '
+        f'{f"{JUDGES} " if arm.judged else ""}--report-filename {report}'
     )
     split = split_label(CORPUS, 'valid', EXAMPLES)
-    trained = {} if reply else {train: Path(f'{model}.valid')}
-    return Job(ARMS[key].name, TASK, DATA, split, seed, trained, evaluate, report, METRICS, EXAMPLES)
+    trained = {} if arm.reply else {train: Path(f'{model}.valid')}
+    return Job(arm.name, TASK, DATA, split, seed, trained, evaluate, report, METRICS, EXAMPLES)
 
 
 def best_epochs(key: str, seed: int, datapath: str) -> list[Row]:
