@@ -7,9 +7,10 @@
 All agents have the sizes of their preset `small` and see the 2,072 training dialogues at hand. After each epoch they
 reply to the first 1,000 examples of the valid split. The rows "best epoch of each metric" are from there: as in the
 paper, each metric chooses the parameters that yield its highest score, and so is too good. The other rows are of the
-checkpoint with the lowest perplexity, on all examples. For two arms, the zoo's judges say how well replies agree with
-the persona, and how much of it a listener hears in a reply; that takes as long as a training. For all agents they say
-it in results/table.md.
+checkpoint with the lowest perplexity, on all examples. How well replies agree with the persona, and how much of it a
+listener hears in a reply, is in results/table.md; the zoo's judges say it, who take as long as a training.
+
+The arms in -sides learn the replies of both people of each training dialogue, from ConvAI2: twice as many.
 
 The arms g0 to g9 are PEDNet with K = 15 and γ = 0 to .9; k15 is that with γ = .5. Figure 2 is drawn at the end, to
 docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
@@ -51,24 +52,35 @@ class Arm(NamedTuple):
     agent: str = 'pednet'
     flags: str = ''
     reply: str = ''  # to every message; nothing is trained then
-    judged: bool = False
 
 
-ARMS = {
+LISTEN = '--pednet-tied true --congeneric-labels encoder --pednet-choice label'
+ONE_SIDE = {
     'seq2seq': Arm('Seq2Seq', 'seq2seq'),
     'gpmn': Arm('GPMN', 'gpmn'),
     'postks': Arm('PostKS', 'postks'),
     **{f'k{k}': Arm(f'PEDNet (K = {k})', flags=f'--congeneric-k {k}') for k in (1, 5, 10, 15, 20)},
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
-    'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true', judged=True),
+    'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true'),
+    'k1-tied': Arm('PEDNet (K = 1), output tied to the embeddings', flags='--congeneric-k 1 --pednet-tied true'),
     'encoder': Arm('PEDNet, labels by MiniLM', flags='--congeneric-labels encoder'),
     'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
     'both': Arm(
         'PEDNet, labels by MiniLM, labelled sentence while training',
         flags='--congeneric-labels encoder --pednet-choice label',
     ),
-    'constant': Arm('"i like to play ." to everybody', reply='i like to play .', judged=True),
+    'k1-listen': Arm(
+        'PEDNet (K = 1), output tied, labels by MiniLM, labelled sentence while training',
+        flags=f'--congeneric-k 1 {LISTEN}',
+    ),
+    'constant': Arm('"i like to play ." to everybody', reply='i like to play .'),
     'soft': Arm('PEDNet, all sentences while training', flags='--pednet-choice soft'),
+}
+SIDES = ('seq2seq', 'gpmn', 'postks', 'k1', 'k1-tied', 'k1-listen', 'k15', 'tied')
+ARMS = ONE_SIDE | {
+    f'{key}-sides': arm._replace(name=f'{arm.name}, both sides', flags=f'{arm.flags} --persona-source convai2'.strip())
+    for key, arm in ONE_SIDE.items()
+    if key in SIDES
 }
 
 
@@ -91,7 +103,7 @@ def job(key: str, seed: int, datapath: str) -> Job:
     agent = f'-m fixed_response --fixed-response {shlex.quote(arm.reply)}' if arm.reply else f'-mf {model}'
     evaluate = (
         f'parlai eval_model {agent} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 '
-        f'{f"{JUDGES} " if arm.judged else ""}--report-filename {report}'
+        f'{f"{JUDGES} " if arm.reply else ""}--report-filename {report}'
     )
     split = split_label(CORPUS, 'valid', EXAMPLES)
     trained = {} if arm.reply else {train: Path(f'{model}.valid')}
