@@ -10,8 +10,6 @@ paper, each metric chooses the parameters that yield its highest score, and so i
 checkpoint with the lowest perplexity, on all examples. How well replies agree with the persona, and how much of it a
 listener hears in a reply, is in results/table.md; the zoo's judges say it, who take as long as a training.
 
-The arms in -sides learn the replies of both people of each training dialogue, from ConvAI2: twice as many.
-
 The arms g0 to g9 are PEDNet with K = 15 and γ = 0 to .9; k15 is that with γ = .5. Figure 2 is drawn at the end, to
 docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
 
@@ -55,7 +53,7 @@ class Arm(NamedTuple):
 
 
 LISTEN = '--pednet-tied true --congeneric-labels encoder --pednet-choice label'
-ONE_SIDE = {
+ARMS = {
     'seq2seq': Arm('Seq2Seq', 'seq2seq'),
     'gpmn': Arm('GPMN', 'gpmn'),
     'postks': Arm('PostKS', 'postks'),
@@ -63,6 +61,8 @@ ONE_SIDE = {
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
     'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true'),
     'k1-tied': Arm('PEDNet (K = 1), output tied to the embeddings', flags='--congeneric-k 1 --pednet-tied true'),
+    'seq2seq-tied': Arm('Seq2Seq, output tied to the embeddings', 'seq2seq', '--seq2seq-tied true'),
+    'postks-tied': Arm('PostKS, output tied to the embeddings', 'postks', '--postks-tied true'),
     'encoder': Arm('PEDNet, labels by MiniLM', flags='--congeneric-labels encoder'),
     'label': Arm('PEDNet, labelled sentence while training', flags='--pednet-choice label'),
     'both': Arm(
@@ -75,12 +75,6 @@ ONE_SIDE = {
     ),
     'constant': Arm('"i like to play ." to everybody', reply='i like to play .'),
     'soft': Arm('PEDNet, all sentences while training', flags='--pednet-choice soft'),
-}
-SIDES = ('seq2seq', 'gpmn', 'postks', 'k1', 'k1-tied', 'k1-listen', 'k15', 'tied')
-ARMS = ONE_SIDE | {
-    f'{key}-sides': arm._replace(name=f'{arm.name}, both sides', flags=f'{arm.flags} --persona-source convai2'.strip())
-    for key, arm in ONE_SIDE.items()
-    if key in SIDES
 }
 
 
