@@ -59,7 +59,7 @@ ARMS = {
     'postks': Arm('PostKS', 'postks'),
     **{f'k{k}': Arm(f'PEDNet (K = {k})', flags=f'--congeneric-k {k}') for k in (1, 5, 10, 15, 20)},
     **{f'g{n}': Arm(f'PEDNet, γ = .{n}', flags=f'--pednet-gamma 0.{n}') for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)},
-    'tied': Arm('PEDNet, output tied to the embeddings', flags='--pednet-tied true'),
+    'tied': Arm('PEDNet (K = 15), output tied to the embeddings', flags='--pednet-tied true'),
     'k1-tied': Arm('PEDNet (K = 1), output tied to the embeddings', flags='--congeneric-k 1 --pednet-tied true'),
     'seq2seq-tied': Arm('Seq2Seq, output tied to the embeddings', 'seq2seq', '--seq2seq-tied true'),
     'postks-tied': Arm('PostKS, output tied to the embeddings', 'postks', '--postks-tied true'),
