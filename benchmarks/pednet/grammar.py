@@ -17,20 +17,27 @@ from pathlib import Path
 from benchmarks.common.jobs import Job, arguments, model_file, run_all
 from benchmarks.common.record import RESULTS
 from benchmarks.pednet.table2 import ARMS as TABLE2
-from benchmarks.pednet.table2 import SEEDS, TASK, Arm
+from benchmarks.pednet.table2 import SEEDS, TASK
 
 CSV = RESULTS / 'pednet_grammar.csv'
 OUT = Path('runs/pednet_grammar')
 OF, DIALOGUES, EXAMPLES = 'persona:sample', 300, 800
 DATA = f'{OF}, {DIALOGUES} generated dialogues'
 METRICS = ('hits@1', 'ppl_word', 'f1', 'choice_acc', 'choice_chance', 'prior_agrees')
-ARMS = {
-    **{key: TABLE2[key] for key in ('seq2seq', 'gpmn', 'postks', 'k1', 'k15', 'g0', 'label')},
-    'k1-tied': Arm(
-        'PEDNet (K = 1), output tied to the embeddings', flags=f'{TABLE2["k1"].flags} {TABLE2["tied"].flags}'
-    ),
-    'k15-tied': TABLE2['tied'],
-}
+KEYS = (
+    'seq2seq',
+    'seq2seq-tied',
+    'gpmn',
+    'postks',
+    'postks-tied',
+    'k1',
+    'k1-tied',
+    'k15',
+    'tied',
+    'g0-tied',
+    'k1-label',
+)
+ARMS = {key: TABLE2[key] for key in KEYS}
 
 
 def job(key: str, seed: int, datapath: str) -> Job:
