@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmarks.common import record
 from benchmarks.common.jobs import Job, program, run_all
 from benchmarks.common.record import RESULTS, split_label
+from benchmarks.pednet.table2 import ARMS as TABLE2
 from benchmarks.pednet.table2 import CORPUS, DATA, TASK
 from parlai_persona.agents.pednet.model import Chosen, ContextDominated, PedNet
 from parlai_persona.agents.pednet.pednet import PednetAgent
@@ -103,8 +104,8 @@ def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument('--datapath', required=True, help="ParlAI's data folder")
     parser.add_argument('--only', nargs='+', choices=[*ARMS], default=[*ARMS], help='these alone (default: all)')
-    parser.add_argument('--model', default='zoo:persona/pednet@1', help='model file (default: %(default)s)')
-    parser.add_argument('--name', default='PEDNet (K = 15)', help='what the rows call it (default: %(default)s)')
+    parser.add_argument('--model', default='zoo:persona/pednet@2', help='model file (default: %(default)s)')
+    parser.add_argument('--name', default=TABLE2['tied'].name, help='what the rows call it (default: %(default)s)')
     args = record.parse_arguments(parser)
     run_all([job(key, args.model, args.name, args.datapath) for key in args.only], CSV, args.allow_dirty)
 

@@ -171,11 +171,11 @@ ARMS = {
     'seq2seq': Arm('persona:seq2seq', GENERATOR, pednet('seq2seq'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
     'gpmn': Arm('persona:gpmn', GENERATOR, pednet('gpmn'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
     'postks': Arm('persona:postks', GENERATOR, pednet('postks'), apart=UNKNOWN_WORDS, flags=WRITES, front=False),
-    'pednet': Arm('persona:pednet', GENERATOR, zoo('pednet@1'), apart=UNKNOWN_WORDS, flags=WRITES),
+    'pednet': Arm('persona:pednet', GENERATOR, zoo('pednet@2'), apart=UNKNOWN_WORDS, flags=WRITES),
     'pednet-eight': Arm(
         'persona:pednet, best of eight',
         GENERATOR,
-        zoo('pednet@1'),
+        zoo('pednet@2'),
         apart=UNKNOWN_WORDS,
         flags=f'{EIGHT} --pednet-receiver {RECEIVER}',
         front=False,

@@ -123,15 +123,15 @@ RECIPES = (
     ),
     Recipe(
         'pednet',
-        1,
+        2,
         About(
             'Chooses a sentence of its persona and writes a reply with it.',
             'persona:pednet',
             'cc-by-4.0',
             [PERSONA_CHAT],
             data=DIALOGUES,
-            command='parlai train_model -o persona:pednet/small --skip-generation false --validation-max-exs 1000 '
-            '--eval-batchsize 64 --short-final-eval true',
+            command='parlai train_model -o persona:pednet/small --pednet-tied true --skip-generation false '
+            '--validation-max-exs 1000 --eval-batchsize 64 --short-final-eval true',
             seed=1,
             evaluate='parlai eval_model -t persona:congeneric -dt valid --skip-generation true -bs 64',
             metric='ppl_word',
