@@ -66,8 +66,7 @@ NOT_FORESEEN = {'method': '(?!sentence ).*'}
 CHECKPOINT = {'task': 'persona:congeneric', 'split': 'valid(, .*, (?P<checkpoint>best epoch of each metric))?'}
 PEDNETS = (
     *('Seq2Seq', 'GPMN', 'PostKS', *(f'PEDNet (K = {k})' for k in (1, 5, 10, 15, 20))),
-    'PEDNet, output tied to the embeddings',
-    *('PEDNet, labels by MiniLM', 'PEDNet, labelled sentence while training', 'PEDNet, all sentences while training'),
+    *(f'PEDNet (K = {k}), output tied to the embeddings' for k in (1, 5, 10, 15, 20)),
 )
 RECEIVERS = (
     *('Random', 'IR (ir_baseline)', 'MiniLM as it is'),
@@ -107,10 +106,11 @@ SUMMARY = {
     ),
     'pednet': Table(
         'pednet',
-        ('method', 'checkpoint'),
-        CHECKPOINT,
-        PEDNETS,
-        ('persona_f1', 'persona_cover_train', 'distinct_raw_2', 'ppl_word', 'choice_acc'),
+        where=CHECKPOINT,
+        methods=PEDNETS,
+        metrics=('persona_f1', 'persona_cover_train', 'distinct_raw_2', 'ppl_word', 'choice_acc'),
+        across='checkpoint',
+        heading='best epoch',
     ),
     'memnet_personachat': Table(
         'memnet',

@@ -237,6 +237,16 @@ def test_groups_of_a_pattern_are_columns_and_can_run_across(folder: Path):
     ]
 
 
+def test_what_runs_across_may_be_nothing():
+    rows = [row(split='valid', value=0.5), row(split='valid, best epoch', value=0.75)]
+    where = {'split': 'valid(, (?P<checkpoint>best epoch))?'}
+    across = tables.Table('x', where=where, metrics=('hits@1', 'mrr'), across='checkpoint', heading='best epoch')
+    assert tables.markdown(across, rows, [], 3)[::2] == [
+        '| method | seeds | hits@1 | best epoch, hits@1 |',
+        '| memnn | 1 | 0.500 | 0.750 |',
+    ]
+
+
 def test_the_last_value_of_a_flag_is_a_column():
     pattern = pages.flags(k='--shots', α='--rate', prior='--prior')
     command = 'parlai train --rate 1 --shots 5 && parlai eval --rate 0.3 -mf m --shots 10'

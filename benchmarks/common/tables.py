@@ -51,6 +51,7 @@ class Table:
     `where` says which rows: regular expressions that whole cells have to match. Their named groups are columns, too.
     Rows with equal `columns` share a line; values of several seeds become mean and deviation. There is a column for
     each metric, or one 'value' if 'metric' is among `columns`; with `across`, there is one for each value of `across`.
+    An empty value adds nothing to the heading.
     """
 
     file: str  # without .csv
@@ -136,7 +137,8 @@ def grid(columns: list[str], body: list[dict[str, str]]) -> list[str]:
 
 
 def heading_of(one: Selected, table: Table) -> str:
-    parts = [table.heading.format(one.cells[table.across])] if table.across else []
+    across = one.cells[table.across] if table.across else ''
+    parts = [table.heading.format(across)] if across else []
     if 'metric' not in table.columns and (not table.across or len(table.metrics) != 1):
         parts.append(one.row.metric)
     return ', '.join(parts) or 'value'
