@@ -264,7 +264,10 @@ PAGES = {
         ),
         Table('paml', ('method', 'split'), {'method': 'Human'}, title='Replies of people'),
         Table(
-            'paml_lm', ADAPTATION[:4], FEW_SHOT | SECOND_HALF, title='`persona:paml/lm` on SmolLM2, twelve other people'
+            'paml_lm',
+            ('method', 'people', 'k', 'α', 'steps'),
+            FEW_SHOT | {'split': r'.* of (?P<people>\d+) people, second half'},
+            title='`persona:paml/lm` on SmolLM2, other people',
         ),
         Table(
             'paml_lm',
