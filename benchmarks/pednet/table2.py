@@ -1,6 +1,6 @@
 """Measure Table 2 and Figure 2 of Jiang et al. 2020: PEDNet with K contexts and share γ of PDNet, and its baselines.
 
-    python -m benchmarks.pednet.table2 --datapath data                         # all of it, about two days on one core
+    python -m benchmarks.pednet.table2 --datapath data                         # all of it, about three days on one core
     python -m benchmarks.pednet.table2 --datapath data --only k15 --seeds 1    # one training
     make results                                                               # RESULTS.md, results/pednet.md
 
@@ -30,7 +30,7 @@ from benchmarks.pednet.figure2 import AS_TIED, draw
 
 CSV = RESULTS / 'pednet.csv'
 OUT = Path('runs/pednet')
-TASK, OF = 'persona:congeneric', 'persona:personachat'
+TASK = 'persona:congeneric'
 CORPUS = 'Persona-Chat'
 DATA = data_label(CORPUS, 2072)
 SEEDS = (1, 2, 3)
@@ -54,7 +54,13 @@ class Arm(NamedTuple):
 
 
 UNTIED, TIED = '--pednet-tied false', '--pednet-tied true'
-SMALL = f'PEDNet (K = 1){AS_TIED}'
+LABELS, LABELLED = '--congeneric-labels encoder', '--pednet-choice label'
+VARIANTS = {  # of K = 1 with a tied output
+    'encoder': ('labels by MiniLM', LABELS),
+    'label': ('labelled sentence while training', LABELLED),
+    'listen': ('labels by MiniLM, labelled sentence while training', f'{LABELS} {LABELLED}'),
+    'soft': ('all sentences while training', '--pednet-choice soft'),
+}
 ARMS = {
     'seq2seq': Arm('Seq2Seq', 'seq2seq'),
     'gpmn': Arm('GPMN', 'gpmn'),
@@ -69,15 +75,10 @@ ARMS = {
         f'g{n}-tied': Arm(f'PEDNet, γ = .{n}{AS_TIED}', flags=f'--pednet-gamma 0.{n} {TIED}')
         for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)
     },
-    'k1-encoder': Arm(f'{SMALL}, labels by MiniLM', flags=f'--congeneric-k 1 {TIED} --congeneric-labels encoder'),
-    'k1-label': Arm(
-        f'{SMALL}, labelled sentence while training', flags=f'--congeneric-k 1 {TIED} --pednet-choice label'
-    ),
-    'k1-listen': Arm(
-        f'{SMALL}, labels by MiniLM, labelled sentence while training',
-        flags=f'--congeneric-k 1 {TIED} --congeneric-labels encoder --pednet-choice label',
-    ),
-    'k1-soft': Arm(f'{SMALL}, all sentences while training', flags=f'--congeneric-k 1 {TIED} --pednet-choice soft'),
+    **{
+        f'k1-{key}': Arm(f'PEDNet (K = 1){AS_TIED}, {name}', flags=f'--congeneric-k 1 {TIED} {flags}')
+        for key, (name, flags) in VARIANTS.items()
+    },
     'constant': Arm('"i like to play ." to everybody', reply='i like to play .'),
 }
 
