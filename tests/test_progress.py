@@ -12,9 +12,15 @@ from pathlib import Path
 
 import parlai.utils.logging as logging
 import pytest
+from parlai.core.agents import Agent, register_agent
+from parlai.core.message import Message
+from parlai.scripts.eval_model import EvalModel
 from parlai.scripts.train_model import TrainModel
 
+from parlai_persona import fields
 from parlai_persona.progress import ERASE, ProgressLine
+from parlai_persona.tasks.few_shot.agents import turns
+from tests import paml_tasks
 
 
 class Terminal(io.StringIO):
@@ -98,6 +104,32 @@ def test_training_validation_and_final_evaluations_each_have_their_line(tmp_path
     TrainModel.main(task='persona:sample', **options, loglevel='error')
     TrainModel.main(task='integration_tests', **options, datapath=str(tmp_path))
     assert '% · ' not in capsys.readouterr().err
+
+
+@register_agent('says_no_to_a_person')
+class SaysNoToAPerson(Agent):
+    """Answers all messages of a person at once, as `persona:paml` does."""
+
+    def act(self):
+        task = self.observation
+        queries = [task[fields.DIALOGUES][place] for fold in task[fields.FOLDS] for place in fold[fields.QUERY]]
+        return Message({fields.REPLIES: [[Message(text='no') for _ in turns(query)] for query in queries]})
+
+
+def test_a_share_is_that_of_the_messages_where_each_has_several_replies(tmp_path, monkeypatch, capsys):
+    """A person of this task has three dialogues of two turns, and is one message."""
+    monkeypatch.setattr(ProgressLine, 'due', lambda line: True)
+    monkeypatch.setattr(logging.logger, 'level', logging.INFO)
+    options = paml_tasks.options(model='says_no_to_a_person', datapath=str(tmp_path), loglevel='info')
+
+    def shown(**more) -> list[str]:
+        EvalModel.main(**options, datatype='valid', **more)
+        return re.findall(r'valid: (\d+% · \d+) examples', capsys.readouterr().err)
+
+    people = len(paml_tasks.PEOPLE)
+    assert shown() == [f'{n / people:.0%} · {6 * n}' for n in range(1, people + 1)]
+    assert shown(num_examples=4) == [f'{n / 4:.0%} · {6 * n}' for n in range(1, 5)]
+    assert shown(batchsize=people // 2) == [f'50% · {3 * people}', f'100% · {6 * people}']
 
 
 # ------------------------------------------------------------------------------------------------ Ctrl-C

@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,7 +62,7 @@ def training_shows_progress(module: Any) -> bool:
         if line:
             line.erase()
         if ours(self.opt) and heard():
-            watch(valid_world, datatype, max_exs)
+            watch(valid_world, datatype, max_exs, replies)
         report = evaluate(self, opt, valid_world, max_exs, datatype, *rest)
         if line:
             line.restart(self._total_exs)
@@ -84,7 +85,7 @@ def evaluation_shows_progress(module: Any) -> bool:
     def create_watched(opt, *args, **kwargs):
         world = create(opt, *args, **kwargs)
         if ours(opt) and heard():
-            watch(world, opt['datatype'].split(':')[0], opt.get('num_examples', -1))
+            watch(world, opt['datatype'].split(':')[0], opt.get('num_examples', -1), messages)
         return world
 
     module.create_task = create_watched
@@ -215,22 +216,34 @@ def _update(loop: Any, seconds: float, examples_per_epoch: int) -> None:
         line.show(share or None, examples, left, f'epoch {loop._total_epochs:.2f}')
 
 
-def watch(world: Any, label: str, limit: float) -> None:
-    """Make a world show the progress of its evaluation. `limit` is the number of examples, if it is positive."""
+def replies(world: Any) -> int:
+    """Return how many replies were evaluated. A message has more than one if it holds a whole dialogue or a person."""
+    return int(world.report().get('exs') or 0)
+
+
+def messages(world: Any) -> int:
+    """Return how many messages were evaluated, as `eval_model` counts them."""
+    return world.get_total_parleys() * world.opt['batchsize']
+
+
+def watch(world: Any, label: str, limit: float, count: Callable[[Any], int]) -> None:
+    """Make a world show the progress of its evaluation.
+
+    The evaluation ends with the data, or when `count` reaches `limit`, if that is positive.
+    """
     from parlai.utils.distributed import num_workers
 
     from parlai_persona.progress import ProgressLine
 
     line, parley = ProgressLine(label), type(world).parley
-    total = (world.num_examples() or 0) / num_workers()
-    total = min(total, limit) if limit > 0 else total
 
     def parley_and_show():
         parley(world)
         over = world.epoch_done()
         if line.due() or (over and line.ever_shown):
-            done = int(world.report().get('exs') or 0)
-            line.show(done / total if total else None, done)
+            share = world.get_total_epochs() * num_workers()
+            share = max(share, count(world) / limit) if limit > 0 else share
+            line.show(share or None, replies(world))
         if over:
             line.finish()
 
