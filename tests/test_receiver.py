@@ -13,6 +13,7 @@ import parlai_persona  # noqa: F401
 from parlai_persona.agents.p2bot import perception
 from parlai_persona.agents.p2bot.perception import Encoders, aggregate, cumulative, l1_norm, margin_loss, mean_pooled
 from parlai_persona.agents.p2bot.receiver import FAR, not_to_learn_from
+from parlai_persona.errors import UserError
 from parlai_persona.models.packages import packaged
 from parlai_persona.models.saved import NotLoaded
 from parlai_persona.models.vector_cache import VectorCache
@@ -98,10 +99,12 @@ def test_the_background_is_an_average_of_batches():
 def test_the_loss_by_hand():
     """Eq. 12 with m = .4: own 1.0 against .9 and .2, own .1 against 2.0 and .1; a mean over distractors."""
     c = torch.tensor([[0.9, 1.0, 0.2], [0.1, 2.0, 0.1]])
-    loss = margin_loss(c, torch.tensor([1, 0]), 0.4)
+    everyone = torch.ones(2, 3, dtype=torch.bool)
+    loss = margin_loss(c, torch.tensor([1, 0]), 0.4, everyone)
     torch.testing.assert_close(loss, torch.tensor([(0.3 + 0) / 2, (2.3 + 0.4) / 2]))
     assert l1_norm(U, *THERE) == 8
-    assert margin_loss(torch.tensor([[0.9, 1.0]]), torch.tensor([1]), 0.4).item() == pytest.approx(0.3)
+    without_last = torch.tensor([[True, True, False]])
+    assert margin_loss(c[:1], torch.tensor([1]), 0.4, without_last).item() == pytest.approx(0.3)
 
 
 def test_the_temperature_falls_linearly():
@@ -174,7 +177,7 @@ def test_a_text_is_its_lines():
 def test_the_public_functions_are_the_equations(options):
     """Each of them encodes in its own way here: one text at a time, without a cache."""
     made = agent(**options)
-    cosine, over = made.receiver.cosine, made.receiver.over
+    cosine, over = made.options.cosine, made.options.over
     H, W, Z = (
         torch.cat([made.net.encode(which, [made.sentence(text)]) for text in texts])
         for which, texts in (('impression', SAID), ('persona', PERSONA), ('persona', OTHER))
@@ -288,12 +291,29 @@ def test_a_persona_with_a_sentence_in_common_is_no_distractor():
     a, b, x, y, z = ((number,) for number in range(5))
     personas = [[[a, b], [x], [b, y]], [[z], [a, b], [z]]]
     assert not_to_learn_from(personas, torch.tensor([0, 0])).tolist() == [[False, False, True], [False, False, True]]
-    made = agent(datatype='train', candidates='batch', p2bot_receiver_loss='ce')
+    made = agent(datatype='train', candidates='batch', batchsize=2, p2bot_receiver_loss='ce')
     seen = []
     made.criterion = lambda c, own: (seen.append(c), c.sum(1))[1]
     near = [PERSONA[0], OTHER[0]]
     learn(made, message(labels='labels'), message(persona=near, labels='labels'))
     assert (seen[0] == FAR).tolist() == [[False, True], [True, False]]
+
+
+def test_no_distractor_counts_in_the_mean_of_the_margin_loss():
+    made = agent(datatype='train')
+    c, own = torch.tensor([[1.0, 0.9, FAR, FAR]]), torch.tensor([0])
+    assert made.criterion(c, own).item() == pytest.approx(0.3)
+
+
+def test_options_that_learn_nothing_are_refused():
+    for name in ('start', 'end'):
+        with pytest.raises(UserError, match='a temperature has to be above 0'):
+            agent(**{f'p2bot_receiver_tau_{name}': 0.0})
+    with pytest.raises(UserError, match='--candidates batch with --batchsize 1 has no other persona'):
+        agent(datatype='train', candidates='batch', batchsize=1)
+    made = agent(datatype='train')
+    with pytest.raises(UserError, match='there is nothing to learn: give --perception-train-distractors 1 or more'):
+        learn(made, message(labels='labels', others=[]))
 
 
 def test_hidden_words():

@@ -105,11 +105,10 @@ def cumulative(U: Tensor, tau: float, is_utterance: Tensor, is_sentence: Tensor,
     return sum(means[1:], means[0]) / len(means)
 
 
-def margin_loss(c: Tensor, own: Tensor, margin: float) -> Tensor:
-    """Return the loss of each row, a mean over its distractors: (B, C) and (B,) to (B,) (eq. 12, first part)."""
+def margin_loss(c: Tensor, own: Tensor, margin: float, is_candidate: Tensor) -> Tensor:
+    """Return the loss of each row, a mean over its distractors: (B, C) to (B,) (eq. 12, first part)."""
     hinge = (margin + c - c.gather(1, own[:, None])).clamp(min=0)  # (B, C)
-    others = torch.ones_like(c).scatter(1, own[:, None], 0.0)
-    return (hinge * others).sum(1) / others.sum(1).clamp(min=1)
+    return masked_mean(hinge, is_candidate.scatter(1, own[:, None], False))
 
 
 def l1_norm(U: Tensor, is_utterance: Tensor, is_sentence: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from parlai_persona.agents.p2bot import perception
 from parlai_persona.agents.p2bot.perception import IMPRESSION, OVER, PERSONA, Encoders, Tokens, numbered, padded
 from parlai_persona.agents.p2bot.sentences import FLAG, PREFIX, SentenceDictionary, Source
+from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.encoder import load_encoder
 from parlai_persona.models.network import unwrapped
@@ -29,6 +30,7 @@ from parlai_persona.models.vector_cache import VectorCache
 
 CACHED = 100_000  # vectors of each encoder
 FAR = -1e4  # the score of a persona that is not to be chosen
+TAU_FLAG = f'--{PREFIX.replace("_", "-")}-tau'
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,24 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         return SentenceDictionary
 
     def __init__(self, opt: Opt, shared=None):
-        self.receiver = from_opt(Receiver, opt, PREFIX)
+        self.options = from_opt(Receiver, opt, PREFIX)
         self.amp = from_opt(Precision, opt, PREFIX).amp
         self.caches = shared['caches'] if shared else {name: VectorCache(CACHED) for name in (IMPRESSION, PERSONA)}
         super().__init__(opt, shared)
+        self.check()
         if self.amp and not shared:
             report_gain(self.net, f'--{PREFIX.replace("_", "-")}-amp')
 
     def share(self):
         return {**super().share(), 'caches': self.caches}
+
+    def check(self) -> None:
+        start, end = self.options.tau_start, self.options.tau_end
+        if min(start, end) <= 0:
+            raise UserError(f'{TAU_FLAG}-start {start} and {TAU_FLAG}-end {end}: a temperature has to be above 0')
+        learns = self._should_initialize_optimizer()
+        if learns and self.candidates == 'batch' and self.opt['batchsize'] == 1 and not is_distributed():
+            raise UserError('--candidates batch with --batchsize 1 has no other persona: give --batchsize 2 or more')
 
     @property
     def net(self) -> Encoders:
@@ -107,16 +118,16 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
     def build_model(self) -> Encoders:
         found = load_encoder(SentenceDictionary.place(self.opt), FLAG)
         self.stand_on(found)
-        net = Encoders(found.model, self.receiver.shared, background=self.receiver.deviations > 0)
-        for encoder in (found.model, *([] if self.receiver.shared else [net.persona])):
-            prepare(encoder, self.receiver, PREFIX.replace('_', '-'))
+        net = Encoders(found.model, self.options.shared, background=self.options.deviations > 0)
+        for encoder in (found.model, *([] if self.options.shared else [net.persona])):
+            prepare(encoder, self.options, PREFIX.replace('_', '-'))
         return net
 
     def build_criterion(self):
         """Return the loss of each row, given scores (B, C) and the place of the own persona (B,)."""
-        if self.receiver.loss == 'ce':
+        if self.options.loss == 'ce':
             return torch.nn.CrossEntropyLoss(reduction='none')
-        return lambda c, own: perception.margin_loss(c, own, self.receiver.margin)
+        return lambda c, own: perception.margin_loss(c, own, self.options.margin, c > FAR)
 
     def vectorize(self, *args, **kwargs):
         return super().vectorize(*args, **{**kwargs, 'add_start': False, 'add_end': False})
@@ -130,14 +141,19 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.model.train()
         self.zero_grad()
         personas, own = self.choices(batch)
+        if self.candidates != 'batch' and max(map(len, personas)) == 1:
+            raise UserError(
+                'the only candidate of each message is the persona of its speaker, so there is nothing to learn: give '
+                '--perception-train-distractors 1 or more, or --candidates batch'
+            )
         truth = [row[place] for row, place in zip(personas, own.tolist(), strict=True)]
         utterances = self.hidden(self.texts(batch.text_vec), truth)
         U, is_utterance, is_sentence = self.relevances(utterances, personas, self.encoded_anew)
         c = self.scores(U, is_utterance, is_sentence, self.tau(self._number_training_updates))  # (B, C)
         c = c.masked_fill(not_to_learn_from(personas, own).to(c.device), FAR)
         losses = self.criterion(c, own)
-        if self.receiver.loss == 'margin':
-            losses = losses + self.receiver.beta * perception.l1_norm(U, is_utterance, is_sentence).sum(1)
+        if self.options.loss == 'margin':
+            losses = losses + self.options.beta * perception.l1_norm(U, is_utterance, is_sentence).sum(1)
         self.record_training(losses, c, own)
         self.backward(losses.mean())
         self.update_params()
@@ -165,17 +181,16 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         self.global_metrics.add('tau', AverageMetric(self.tau(self._number_training_updates)))
 
     def tau(self, updates: int) -> float:
-        options = self.receiver
-        return perception.temperature(updates, options.tau_start, options.tau_end, options.tau_updates)
+        return perception.temperature(updates, self.options.tau_start, self.options.tau_end, self.options.tau_updates)
 
     def hidden(self, utterances: list[list[Tokens]], personas: list[list[Tokens]]) -> list[list[Tokens]]:
         """Leave out of each speaker's utterances some of the content words that their persona has, too."""
-        if not self.receiver.hide:
+        if not self.options.hide:
             return utterances
         rows = []
         for said, persona in zip(utterances, personas, strict=True):
             common = {token for text in said for token in text} & {token for text in persona for token in text}
-            gone = {token for token in sorted(common - self.dict.stop_tokens) if random.random() < self.receiver.hide}
+            gone = {token for token in sorted(common - self.dict.stop_tokens) if random.random() < self.options.hide}
             rows.append([tuple(token for token in text if token not in gone) for text in said])
         return rows
 
@@ -185,7 +200,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
         """Return c of each candidate: (B, C)."""
         personas = self.personas(cand_vecs, len(batch.text_vec))
         parts = self.relevances(self.texts(batch.text_vec), personas, self.encoded)
-        return self.scores(*parts, self.receiver.tau_end)
+        return self.scores(*parts, self.options.tau_end)
 
     def texts(self, vecs: Tensor) -> list[list[Tokens]]:
         return [self.dict.sentences(vec) for vec in vecs.tolist()]
@@ -212,7 +227,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
 
     def similarity(self, H: Tensor, W: Tensor) -> Tensor:
         """Return U of all utterances and sentences (eq. 11, or as the options say)."""
-        cosine, deviations = self.receiver.cosine, self.receiver.deviations
+        cosine, deviations = self.options.cosine, self.options.deviations
         U = perception.scaled_cosine(H, W, cosine) if cosine else perception.scaled_dot(H, W)
         if not deviations:
             return U
@@ -230,7 +245,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
     def scores(self, U: Tensor, is_utterance: Tensor, is_sentence: Tensor, tau: float) -> Tensor:
         """Return c (B, C); a candidate without sentences is padding, which comes last."""
         is_utterance = is_utterance.expand(U.shape[:3])
-        c = perception.cumulative(U, tau, is_utterance, is_sentence, self.receiver.over)
+        c = perception.cumulative(U, tau, is_utterance, is_sentence, self.options.over)
         return c.masked_fill(~is_sentence.any(-1), FAR)
 
     def encoded_anew(self, utterances: list[Tokens], sentences: list[Tokens]) -> tuple[Tensor, Tensor]:
@@ -254,7 +269,7 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
             return []
         rows = [[self.sentence(text)] for text in utterances]
         U, _, is_sentence = self.relevances_of(rows, [[persona] for persona in personas])  # (B, 1, 1, L)
-        return perception.aggregate(U[:, 0, 0], self.receiver.tau_end, is_sentence[:, 0]).tolist()
+        return perception.aggregate(U[:, 0, 0], self.options.tau_end, is_sentence[:, 0]).tolist()
 
     def relevance(self, utterances: Sequence[str], persona: Sequence[str]) -> Tensor:
         """Return U (N, L) of eq. 11."""
@@ -264,12 +279,12 @@ class ReceiverAgent(SavesTrained, TorchRankerAgent):
     def cumulative(self, utterances: Sequence[str], personas: Sequence[Sequence[str]]) -> list[float]:
         """Return c of these utterances together with each of the personas (eq. 14)."""
         parts = self.relevances_of([list(map(self.sentence, utterances))], [personas])
-        return self.scores(*parts, self.receiver.tau_end)[0].tolist()
+        return self.scores(*parts, self.options.tau_end)[0].tolist()
 
     def relevances_of(self, utterances: list[list[Tokens]], personas) -> tuple[Tensor, Tensor, Tensor]:
         self.model.eval()
-        told = [[[self.sentence(text) for text in persona] for persona in row] for row in personas]
-        return self.relevances(utterances, told, self.encoded)
+        sentences = [[[self.sentence(text) for text in persona] for persona in row] for row in personas]
+        return self.relevances(utterances, sentences, self.encoded)
 
     def sentence(self, text: str) -> Tokens:
         """Return the tokens of a text, as of one line."""
