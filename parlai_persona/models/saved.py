@@ -51,13 +51,18 @@ def read_saved(path: str | Path, **options: Any) -> Any:
         return read_open(file, map_location='cpu', **options)
 
 
-def saved_words(path: str) -> list[str] | None:
-    """Return the words of a dictionary that a checkpoint holds, if it does; its weights stay on the disk."""
+def saved_part(path: str, name: str) -> Any:
+    """Return a part of a checkpoint, if it has it; its weights stay on the disk."""
     if not zipfile.is_zipfile(path):
         return None  # torch's format of before 1.6, from before this package, or a damaged file
     with plain_only(path):
         states = torch.load(path, map_location='cpu', mmap=True, weights_only=not trusted())
-    words = states.get('words') if isinstance(states, dict) else None
+    return states.get(name) if isinstance(states, dict) else None
+
+
+def saved_words(path: str) -> list[str] | None:
+    """Return the words of a dictionary that a checkpoint holds, if it does."""
+    words = saved_part(path, 'words')
     return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
 

@@ -13,7 +13,7 @@ from parlai_persona.flags import flag
 from parlai_persona.models.checksums import fingerprint
 from parlai_persona.models.network import give_back_memory, unwrapped
 from parlai_persona.models.pretrained import Pretrained
-from parlai_persona.models.saved import NotLoaded, expected_parts
+from parlai_persona.models.saved import NotLoaded, expected_parts, saved_part
 
 ALL_LINEAR = 'all-linear'
 TIDY = 10  # training updates on a CPU; after each it would take a fifth of the time
@@ -161,16 +161,14 @@ class SavesTrained(TorchAgent):
         return learned | {name for name in net.state_dict() if name.startswith(self.HEAD)}
 
     def load(self, path: str) -> dict[str, Any]:
-        with expected_parts(path):
-            states = super().load(path)
-        base = states.get('base')
-        base = base if isinstance(base, dict) else {}
-        if base.get('checksum') != self.base['checksum']:
+        base = saved_part(path, 'base')
+        if isinstance(base, dict) and base.get('checksum') != self.base['checksum']:
             raise NotLoaded(
                 f'{path} was trained on other weights than those of {self.base["source"]}: it needs '
-                f'{base.get("source", "another kind of model")} ({self.BASE_FLAG})'
+                f'{base.get("source")} ({self.BASE_FLAG})'
             )
-        return states
+        with expected_parts(path):
+            return super().load(path)
 
     def load_state_dict(self, state_dict) -> None:
         """Load what was trained; a head that the checkpoint lacks stays as it is."""
