@@ -26,13 +26,13 @@ def whole(datatype: str, **options):
 def test_personas_of_parlais_own_tasks_are_lines_of_the_text():
     text = "your persona: i fly.\nyour persona: i fish.\npartner's persona: i row.\nhello"
     message = {'text': text, 'labels': ['hi'], 'episode_done': True}
-    dialogue = other_task.told([message], 0)
+    dialogue = other_task.whole_dialogue([message], 0)
     assert dialogue[fields.PERSONA] == ['i fly.', 'i fish.'] and dialogue[fields.PARTNER_PERSONA] == ['i row.']
-    assert other_task.told([{**message, fields.PERSONA: []}], 0)[fields.PERSONA] == []
+    assert other_task.whole_dialogue([{**message, fields.PERSONA: []}], 0)[fields.PERSONA] == []
 
 
 def test_a_message_is_a_dialogue_in_training():
-    told = whole('train:ordered')
+    ordered = whole('train:ordered')
     plain = list(episodes(teacher('persona:sample', 'train:evalmode')))
     task = whole('train')
     assert task.num_episodes() == task.num_examples() == COUNT
@@ -52,7 +52,7 @@ def test_a_message_is_a_dialogue_in_training():
         assert [turn['label_candidates'] for turn in dialogue[fields.MESSAGES]] == [
             turn['label_candidates'] for turn in turns
         ]
-    assert told.num_examples() == sum(map(len, plain))  # not shuffled: turns, such as for a dictionary
+    assert ordered.num_examples() == sum(map(len, plain))  # not shuffled: turns, such as for a dictionary
 
 
 @pytest.mark.parametrize('datatype', ['valid', 'test', 'train:evalmode'])

@@ -366,6 +366,36 @@ def test_a_long_dialogue_takes_no_more_memory_than_others(truncate, passes, monk
         torch.testing.assert_close(again, kept)
 
 
+def test_whole_dialogues_are_learned_beside_single_turns():
+    """As in `-t persona:dialogues,persona:sample`: the loss of a batch of both is that of its replies."""
+    one = agent(datatype='train', lm_rank=2)
+    turns = dialogues('train:ordered')[0][:3]
+    whole = Message(
+        {
+            'text': '',
+            'labels': [turn['labels'][0] for turn in turns],
+            fields.DIALOGUES: [
+                {
+                    fields.DIALOGUE_ID: 'a',
+                    fields.PERSONA: turns[0][fields.PERSONA],
+                    fields.MESSAGES: [{'text': turn['text'], 'labels': turn['labels']} for turn in turns],
+                }
+            ],
+            'episode_done': True,
+        }
+    )
+    single = contract.changed(dialogues('train:ordered')[1][0])
+
+    def losses(*messages) -> list[float]:
+        """Return the sum of the losses of each message's words."""
+        one._local_metrics.clear()
+        seen = [one.clone().observe(message) for message in messages]
+        one.compute_loss(one.batchify(seen))
+        return [metric.value() * metric._denom for metric in one._local_metrics['loss']]
+
+    assert losses(whole, single) == pytest.approx([*losses(whole), *losses(single)], rel=1e-4)
+
+
 # ------------------------------------------------------------------------------------------ checkpoints
 
 
@@ -474,6 +504,8 @@ def test_another_base_is_refused(adapted, tmp_path):
     tiny_lm.tokenizer().save_pretrained(tmp_path)
     with pytest.raises(NotLoaded, match='was trained on other weights than those of'):
         load(adapted, lm_model=str(tmp_path))
+    with pytest.raises(NotLoaded, match='was trained on other weights than those of .*: it needs '):
+        load(adapted, lm_model=tiny_lm.folder('wide'))
 
 
 def test_other_adapters_are_refused(adapted):
@@ -495,6 +527,15 @@ def test_unknown_layers_are_one_line():
 def test_too_few_positions_are_one_line():
     with pytest.raises(UserError, match='--text-truncate 1010 and --label-truncate 24: .* has 1024 positions'):
         agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=1010, label_truncate=24)
+    with pytest.raises(UserError, match='--text-truncate -1 and --label-truncate 24: .* has 1024 positions'):
+        agent(lm_model=tiny_lm.folder('gpt2'), text_truncate=-1, label_truncate=24)
+
+
+def test_a_sliding_window_limits_the_text():
+    """A later token would not see the first ones in the model itself; here each token sees all before it."""
+    with pytest.raises(UserError, match='--text-truncate 280 and --label-truncate 24: .* has 300 positions'):
+        agent(lm_model=tiny_lm.folder('window'), text_truncate=280, label_truncate=24)
+    agent(lm_model=tiny_lm.folder('window'), text_truncate=276, label_truncate=24)
 
 
 def test_a_persona_that_leaves_no_positions_is_one_line():

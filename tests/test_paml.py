@@ -133,6 +133,14 @@ def test_ways_to_learn(tmp_path, inner):
     assert report['ppl'] < 60 and report['exs'] == 2 * len(paml_tasks.PEOPLE)
 
 
+def test_people_are_not_mixed_with_single_turns(trained):
+    agent = load(trained, datatype='train')
+    person = agent.observe(paml_tasks.message(paml_tasks.teacher('train')))
+    turn = agent.clone().observe(Message(text='hello', labels=['hi'], episode_done=True))
+    with pytest.raises(UserError, match='whole dialogues and single turns, from several tasks after -t'):
+        agent.batchify([person, turn])
+
+
 def test_only_what_should_adapt_does(trained):
     agent = load(trained, paml_adapt='norm')
     task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']

@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import tempfile
+from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 
@@ -74,6 +75,27 @@ def weights(net):
 
 
 # -------------------------------------------------------------------------------------------- meetings
+
+
+def test_meetings_are_not_mixed_with_single_turns():
+    one = agent()
+    single = one.clone().observe(changed(dialogues('train:ordered')[0][0]))
+    with pytest.raises(UserError, match='whole dialogues and single turns, from several tasks after -t'):
+        one.batchify([*seen_by(one, ONE_MEETING), single])
+
+
+def test_a_dialogue_without_replies_is_no_meeting():
+    one = agent()
+    empty = {**ONE_MEETING, fields.MESSAGES: []}
+    assert one.batchify(seen_by(one, empty, ONE_MEETING)).valid_indices.tolist() == [1]
+    assert [dict(reply) for reply in learn(one, empty)]
+
+
+def test_a_learner_without_a_persona_is_one_line():
+    one = agent()
+    one.game = replace(one.game, perception=0.5)
+    with pytest.raises(UserError, match='dialogue x: the learner has no persona to be perceived'):
+        one.meeting({**ONE_MEETING, fields.DIALOGUE_ID: 'x', fields.PERSONA: []})
 
 
 def test_a_meeting_begins_with_the_opening_line():
@@ -178,7 +200,7 @@ def test_the_rewards_of_single_replies():
         one.net.judge(one.net.base.base_model(torch.tensor([tokens + words])).last_hidden_state[:, -1]).item()
         for words in ([*one.dict.txt2vec(text), one.dict.layout.end] for text in replies)
     ]
-    coherence = Coherence(one.net, one.dict)
+    coherence = Coherence(one)
     assert coherence(completions=replies, **columns) == pytest.approx([-log(1 + exp(-x)) for x in odds], abs=1e-5)
 
     assert Perception(Receiver())(completions=replies, **columns) == [4.0, 0.0, 0.0]
@@ -209,7 +231,19 @@ def test_a_judge_computes_as_it_was_trained(monkeypatch):
     one = agent(lm_amp=True)
     monkeypatch.setattr(rewards, 'create_agent_from_model_file', lambda *_: one)
     coherence = Coherence.load('somewhere')
-    assert coherence.amp and len(coherence(prompts=['hello .'], completions=['yes'], persona=[['i like tea .']])) == 1
+    assert len(coherence(prompts=['hello .'], completions=['yes'], persona=[['i like tea .']])) == 1
+
+
+@pytest.mark.parametrize('reads_personas', [True, False])
+def test_a_judge_judges_each_reply_by_itself(tmp_path, reads_personas):
+    """It comes from a file in training mode, in which the head standardises the states of a batch."""
+    coherence = Coherence.load(transmitter(lm_persona=reads_personas))
+    replies, prompt, persona = ['i am a lawyer .', 'yes', 'hi .'], 'hello .', ['i like tea .']
+    alone = [coherence(prompts=[prompt], completions=[reply], persona=[persona])[0] for reply in replies]
+    together = coherence(prompts=[prompt] * 3, completions=replies, persona=[persona] * 3)
+    assert together == pytest.approx(alone, abs=1e-5)
+    unknown = coherence(prompts=[prompt] * 3, completions=replies, persona=[[]] * 3)
+    assert (unknown == pytest.approx(alone, abs=1e-5)) is not reads_personas
 
 
 def test_coherence_needs_a_head(tmp_path):
@@ -219,6 +253,8 @@ def test_coherence_needs_a_head(tmp_path):
     agent(p2bot_coherence=0, p2bot_distractors=0, model_file=path).save(path)
     with pytest.raises(UserError, match='saw a model of P2botAgent; expected .* --p2bot-distractors 1 or more'):
         Coherence.load(path)
+    with pytest.raises(UserError, match='saw a model of ReceiverAgent; expected'):
+        Coherence.load(tiny_p2bot.receiver(tmp_path / 'receiver'))
 
 
 def test_coherence_in_a_meeting_is_that_of_its_texts():
@@ -229,7 +265,7 @@ def test_coherence_in_a_meeting_is_that_of_its_texts():
     _, odds = one.scored(one.start, tree)
     one.rewards = {}
     found = one.rewarded([], [Action(LEARNER, persona, [], [], [], reply) for reply in replies], odds)
-    apart = Coherence(one.start, one.dict)(prompts=[text] * 2, completions=replies, persona=[persona] * 2)
+    apart = Coherence(one)(prompts=[text] * 2, completions=replies, persona=[persona] * 2)
     assert found['coherence'].flatten().tolist() == pytest.approx(apart, abs=1e-5)
 
 

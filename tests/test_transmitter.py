@@ -107,7 +107,7 @@ def test_label_smoothing_by_hand():
         assert one.compute_loss(batch).item() == pytest.approx(-right.mean().item(), abs=1e-5)
 
 
-def told(one) -> dict:
+def whole_dialogue(one) -> dict:
     turns = dialogues('train:ordered')[0]
     messages = [
         {'text': turn['text'], 'labels': [turn['labels'][0]], 'label_candidates': turn['label_candidates']}
@@ -118,9 +118,9 @@ def told(one) -> dict:
 
 def test_distractors_are_other_replies():
     one = agent('train', p2bot_distractors=2, p2bot_hard=1)
-    dialogue = told(one)
+    dialogue = whole_dialogue(one)
     replies_of = [message['labels'][0] for message in dialogue[fields.MESSAGES]]
-    for turn, message in zip(one.told(dialogue), dialogue[fields.MESSAGES], strict=True):
+    for turn, message in zip(one.turns_to_learn(dialogue), dialogue[fields.MESSAGES], strict=True):
         _, _, others = one.with_others(turn)
         texts = [one.dict.vec2txt(other[:-1]) for other in others]
         assert len(texts) == 3 and message['labels'][0] not in texts
@@ -132,8 +132,8 @@ def test_hard_distractors_need_a_dialogue():
     one = agent('train', p2bot_hard=1)
     with pytest.raises(UserError, match='--p2bot-hard 1 takes replies of the same dialogue; a turn comes alone'):
         one.compute_loss(one.batchify([one.observe(turn)]))
-    one, dialogue = agent('train', p2bot_distractors=0, p2bot_hard=1), told(agent('train'))
-    (turn,) = one.told({**dialogue, fields.MESSAGES: dialogue[fields.MESSAGES][:1]})
+    one, dialogue = agent('train', p2bot_distractors=0, p2bot_hard=1), whole_dialogue(agent('train'))
+    (turn,) = one.turns_to_learn({**dialogue, fields.MESSAGES: dialogue[fields.MESSAGES][:1]})
     with pytest.raises(UserError, match='has no other reply to judge. Ask for --p2bot-distractors 1'):
         one.with_others(turn)
 
@@ -144,7 +144,7 @@ def test_a_persona_is_shown_in_new_orders_in_training_only():
     persona = dialogues('train:ordered')[0][0][fields.PERSONA]
     heads = set()
     for _ in range(20):
-        prompt = one.told(told(one))[0]['text_vec'].tolist()
+        prompt = one.turns_to_learn(whole_dialogue(one))[0]['text_vec'].tolist()
         heads.add(tuple(prompt[: len(one.dict.layout.persona(persona))]))
     assert len(heads) > 1 and len({tuple(sorted(head)) for head in heads}) == 1
     shown = {tuple(agent().observe(changed(dialogues()[0][0]))['text_vec'].tolist()) for _ in range(3)}

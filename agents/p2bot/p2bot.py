@@ -45,7 +45,7 @@ from parlai_persona.models.history import said_lines
 from parlai_persona.models.language_model import LanguageModel
 from parlai_persona.models.precision import autocast, store_frozen
 from parlai_persona.models.trained import merge_adapters, merged_adapters, recompute
-from parlai_persona.models.tree import Tokens, Tree, rows_of
+from parlai_persona.models.tree import Tree, rows_of
 
 SHOWN = 3  # conversations
 LONGEST = 256  # tokens of an utterance without --label-truncate, as in ParlAI's searches
@@ -78,7 +78,9 @@ class SelfPlay:
     perception: float = flag(0.5, 'lambda 3: weight of being perceived (R3, eq. 8)')
     consistency: float = flag(0.0, 'weight of the persona sentences that a reply entails, less those it contradicts')
     gamma: float = flag(0.5, 'discount of the perception of each later utterance, of either speaker', least=0, most=1)
-    scaled: bool = flag(False, "scale perception to 0 … 2 over all utterances of a step (the authors' code)")
+    scaled: bool = flag(
+        False, "scale perception to 0 … 2 over all utterances of a step (the authors' code does so after discounting)"
+    )
     baseline: str = flag(
         'mean',
         'what is subtracted from a reward: the mean of the copies of a meeting (sec. 3.2), of the other copies, or '
@@ -193,7 +195,7 @@ class P2botAgent(TransmitterAgent):
     def observe(self, observation: Message) -> Message:
         if fields.DIALOGUES not in observation:
             return super().observe(observation)
-        meetings = [self.meeting(dialogue) for dialogue in observation[fields.DIALOGUES]]
+        meetings = [self.meeting(one) for one in observation[fields.DIALOGUES] if one[fields.MESSAGES]]
         return self.observe_whole(meetings=meetings, labels=observation['labels'])
 
     def meeting(self, dialogue: dict[str, Any]) -> Meeting:
@@ -205,13 +207,20 @@ class P2botAgent(TransmitterAgent):
             text, own, other = first['labels'][0], other, own
         opener = SPEAKERS[self.game.opens]
         personas = (own, other) if opener == USER else (other, own)
+        if not personas[LEARNER] and (self.game.perception or self.game.consistency):
+            raise UserError(
+                f'dialogue {dialogue.get(fields.DIALOGUE_ID)}: the learner has no persona to be perceived. Expected '
+                f'those of both speakers in each dialogue (fields {fields.PERSONA!r} and {fields.PARTNER_PERSONA!r})'
+            )
         return Meeting(personas, [(opener, text)])
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         meetings = [meeting for obs in obs_batch for meeting in obs.get('meetings', ())]
         if not meetings:
-            return super().batchify(obs_batch, sort)
-        rows = torch.tensor([row for row, obs in enumerate(obs_batch) if 'meetings' in obs])
+            nothing = Message.padding_example()
+            return super().batchify([nothing if 'meetings' in obs else obs for obs in obs_batch], sort)
+        self.refuse_mixture(obs_batch)
+        rows = torch.tensor([row for row, obs in enumerate(obs_batch) if obs.get('meetings')])
         self.owners = None
         return Batch(
             batchsize=len(rows), valid_indices=rows, is_training=True, meetings=meetings, observations=obs_batch
@@ -251,9 +260,6 @@ class P2botAgent(TransmitterAgent):
             for number, net, draw in zip((LEARNER, USER), nets, draws, strict=True)
         )
         return learner, user
-
-    def write(self, persona: Sequence[str], turns: Sequence[tuple[str, str]]) -> Tokens:
-        return self.dict.layout.prompt(persona if self.options.persona else (), turns, self.text_truncate)
 
     # --------------------------------------------------------------------------------------------- rewards
 

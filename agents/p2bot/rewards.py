@@ -85,34 +85,31 @@ class LanguageStyle:
 class Coherence:
     """R2 (eq. 7): log p that the reply is the next one, as a transmitter's head judges it."""
 
-    net: LanguageModel
-    dictionary: Any
-    room: int | None = None  # tokens of a prompt
-    amp: bool = False
+    transmitter: Any
     __name__ = 'coherence'
 
     @classmethod
     def load(cls, model_file: str) -> 'Coherence':
         """Make it from the model file of a transmitter."""
         agent: Any = create_agent_from_model_file(model_file, QUIET)
-        if not hasattr(getattr(agent, 'net', None), 'head'):
+        if not getattr(agent, 'JUDGES', False):
             raise UserError(
                 f'Coherence of {model_file}: saw a model of {type(agent).__name__}; expected the model file of a '
                 'persona:p2bot/transmitter that was trained with --p2bot-distractors 1 or more'
             )
-        return cls(agent.net, agent.dict, agent.text_truncate, agent.amp)
+        agent.model.eval()  # in training the head standardises the states of a batch
+        return cls(agent)
 
     @torch.no_grad()
     def __call__(self, prompts: Chats, completions: Chats, persona: Personas, **columns: Any) -> list[float]:
-        layout = self.dictionary.layout
+        agent, layout = self.transmitter, self.transmitter.dict.layout
         turns: list[tuple[Tokens, Tokens, list[Tokens]]] = [
-            (layout.prompt(own, turns_of(prompt), self.room), [*layout.words(text_of(completion)), layout.end], [])
+            (agent.write(own, turns_of(prompt)), [*layout.words(text_of(completion)), layout.end], [])
             for prompt, completion, own in zip(prompts, completions, persona, strict=True)
         ]
-        tree = plant(rows_of(turns), self.dictionary.tok2ind[self.dictionary.null_token]).to(device_of(self.net))
-        with autocast(self.net, self.amp):
-            odds = self.net.judge(self.net.states(tree)[tree.ends])
-        assert odds is not None, 'this model has no head'
+        tree = agent.tree(rows_of(turns))
+        with autocast(agent.net, agent.amp):
+            odds = agent.net.judge(agent.net.states(tree)[tree.ends])
         return log_next(odds).tolist()
 
 

@@ -71,9 +71,9 @@ class TransmitterAgent(LanguageModelAgent):
     def shown_persona(self, persona: list[str], learns: bool) -> list[str]:
         return random.sample(persona, len(persona)) if learns and self.transmitter.shuffle else persona
 
-    def told(self, dialogue: dict[str, Any]) -> list[Message]:
+    def turns_to_learn(self, dialogue: dict[str, Any]) -> list[Message]:
         persona = self.shown_persona(dialogue[fields.PERSONA], learns=True)
-        turns = super().told({**dialogue, fields.PERSONA: persona})
+        turns = super().turns_to_learn({**dialogue, fields.PERSONA: persona})
         replies = [turn['labels'][0] for turn in dialogue[fields.MESSAGES]]
         for number, turn in enumerate(turns):
             turn.force_set('same_dialogue', replies[:number] + replies[number + 1 :])
@@ -81,7 +81,7 @@ class TransmitterAgent(LanguageModelAgent):
 
     def with_others(self, turn: Message) -> tuple[Tokens, Tokens, list[Tokens]]:
         prompt, reply, _ = super().with_others(turn)
-        label = turn.get('labels_choice', turn.get('eval_labels_choice'))
+        label = turn['labels_choice']
         drawn = drawn_from(turn.get('label_candidates'), self.transmitter.distractors, label)
         if len(drawn) < self.transmitter.distractors:
             raise UserError(

@@ -110,12 +110,12 @@ class PersonaTasks(PersonaGenerator):
 
     def turns(self, dialogue: dict[str, Any]) -> Turns:
         """Return the turns of a dialogue as the generator would see them one by one."""
-        told, persona = dialogue[fields.MESSAGES], self.shown_in(dialogue)
-        key = (*(persona or ()), *((turn['text'], turn['labels'][0]) for turn in told))
+        messages, persona = dialogue[fields.MESSAGES], self.shown_in(dialogue)
+        key = (*(persona or ()), *((turn['text'], turn['labels'][0]) for turn in messages))
         if key not in self.vectors:
             if len(self.vectors) >= KEPT:
                 self.vectors.clear()
-            self.vectors[key] = self.turns_of(told, persona)
+            self.vectors[key] = self.turns_of(messages, persona)
         return self.vectors[key]
 
     def shown_in(self, dialogue: dict[str, Any]) -> list[str] | None:
@@ -126,6 +126,7 @@ class PersonaTasks(PersonaGenerator):
         places = [place for place, observation in enumerate(obs_batch) if 'task' in observation]
         if not places:
             return super().batchify(obs_batch, sort=sort)
+        self.refuse_mixture(obs_batch)
         return Batch(
             batchsize=len(places),
             valid_indices=torch.tensor(places),

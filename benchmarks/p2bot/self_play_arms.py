@@ -21,7 +21,7 @@ from parlai_persona import fields
 from parlai_persona.agents.p2bot import p2bot, self_play
 from parlai_persona.agents.p2bot.rewards import log_next
 from parlai_persona.agents.p2bot.self_play import LEARNER, USER, Draw, Meeting, advantages, log_probabilities
-from parlai_persona.data.other_task import told
+from parlai_persona.data.other_task import whole_dialogue
 from parlai_persona.models.language_model import padded
 
 COPIES, TURNS, WORDS = 6, 1, 16
@@ -44,7 +44,7 @@ def learner_of(datapath: Path) -> tuple[Any, list[Dialogue]]:
     start = {'init_model': 'zoo:persona/p2bot', 'p2bot_perception': 0, 'p2bot_baseline': 'none'}
     opt = options(datapath, 'train', 'persona:p2bot', **start, **sizes)
     agent: Any = create_agent(opt)
-    return agent, [told(turns, number) for number, turns in enumerate(dialogues(opt, 3))]
+    return agent, [whole_dialogue(turns, number) for number, turns in enumerate(dialogues(opt, 3))]
 
 
 def measured(learn: Callable[[list[Dialogue]], float], meetings: list[Dialogue], at_once: int) -> Figures:

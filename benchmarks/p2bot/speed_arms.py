@@ -14,7 +14,7 @@ from parlai.scripts.train_model import TrainModel
 import parlai_persona  # noqa: F401  tells ParlAI about persona:
 from benchmarks.common.arms import Figures, memory
 from parlai_persona import fields
-from parlai_persona.data.other_task import episodes, told
+from parlai_persona.data.other_task import episodes, whole_dialogue
 from parlai_persona.models import lm_agent
 from parlai_persona.models.language_model import padded
 from parlai_persona.models.tree import rows_of
@@ -48,7 +48,7 @@ def timed(work: Callable[[], object], warm: Callable[[], object] | None = None) 
 def train_in_one_pass(datapath: Path) -> Figures:
     opt = options(datapath, 'train')
     agent = create_agent(opt)
-    whole = [{fields.DIALOGUES: [told(turns, 0)], 'labels': ['']} for turns in dialogues(opt, DIALOGUES)]
+    whole = [{fields.DIALOGUES: [whole_dialogue(turns, 0)], 'labels': ['']} for turns in dialogues(opt, DIALOGUES)]
 
     def learn(messages):
         for message in messages:

@@ -81,7 +81,7 @@ def from_all_workers(dialogues: list) -> list:
     return [dialogue for row in zip_longest(*shares) for dialogue in row if dialogue is not None]
 
 
-def told(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
+def whole_dialogue(messages: list[dict[str, Any]], number: int) -> dict[str, Any]:
     """Return an episode in the form of `fields.DIALOGUES`, without turns that nobody replies to."""
     first = messages[0]
     lines = first.get('text', '').split('\n')

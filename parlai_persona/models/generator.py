@@ -127,16 +127,24 @@ class PersonaGenerator(PersonaAgent, TorchGeneratorAgent):
         self.observation = Message({'episode_done': True, WHOLE: True, **content})
         return self.observation
 
+    @staticmethod
+    def refuse_mixture(obs_batch: Iterable[Message]) -> None:
+        """Refuse single turns beside whole dialogues, from which they cannot be learned."""
+        if any('text_vec' in obs for obs in obs_batch):
+            raise UserError(
+                'a batch has whole dialogues and single turns, from several tasks after -t: train on one kind at a time'
+            )
+
     def self_observe(self, self_message: Message) -> None:
         if self.observation is not None and WHOLE in self.observation:
             self.reset()
         else:
             super().self_observe(self_message)
 
-    def turns_of(self, told: Iterable[dict[str, Any]], persona: Iterable[str] | None = None) -> list[Message]:
+    def turns_of(self, messages: Iterable[dict[str, Any]], persona: Iterable[str] | None = None) -> list[Message]:
         """Return the turns of a whole dialogue, vectorised as if they had come one by one."""
         history, turns = self.build_history(), []
-        for turn in told:
+        for turn in messages:
             message = Message({**turn, 'eval_labels': turn['labels'], 'episode_done': False})
             del message['labels']
             if persona is not None:

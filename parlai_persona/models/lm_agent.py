@@ -5,6 +5,7 @@ In evaluation, each row of a batch keeps what it has read of a dialogue, and rea
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 from weakref import WeakSet
 
@@ -85,11 +86,11 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
 
     def check_room(self, config: Any) -> None:
         """Refuse longer texts than the model has positions for."""
-        most, wanted = positions(config), (self.text_truncate or 0) + (self.label_truncate or 0)
-        if most and wanted > most:
+        most, text, label = positions(config), self.text_truncate, self.label_truncate
+        if most and (text is None or text + (label or 0) > most):
             raise UserError(
-                f'--text-truncate {self.text_truncate} and --label-truncate {self.label_truncate}: '
-                f'{self.options.model} has {most} positions for both together'
+                f'--text-truncate {text or -1} and --label-truncate {label or -1}: {self.options.model} has {most} '
+                'positions for both together'
             )
 
     def check_persona(self, persona: Sequence[str], prompt: Tokens) -> None:
@@ -108,43 +109,51 @@ class LanguageModelAgent(SavesTrained, PersonaGenerator):
             seen = super().observe(observation)
             seen.force_set('kept', self.kept)
             return seen
-        turns = [turn for told in observation[fields.DIALOGUES] for turn in self.told(told)]
-        return self.observe_whole(told=turns, labels=observation['labels'])
+        turns = [turn for dialogue in observation[fields.DIALOGUES] for turn in self.turns_to_learn(dialogue)]
+        return self.observe_whole(turns_to_learn=turns, labels=observation['labels'])
 
-    def told(self, dialogue: dict[str, Any]) -> list[Message]:
-        return self.turns_of(dialogue[fields.MESSAGES], dialogue[fields.PERSONA] or None)
+    def turns_to_learn(self, dialogue: dict[str, Any]) -> list[Message]:
+        turns = self.turns_of(dialogue[fields.MESSAGES], dialogue[fields.PERSONA] or None)
+        for turn, name in product(turns, ('labels_vec', 'labels_choice')):  # as those of a turn that comes alone
+            turn.force_set(name, turn[f'eval_{name}'])
+        return turns
 
     def _set_text_vec(self, obs: Message, history: SpokenHistory, truncate: int | None) -> Message:
         if 'text' not in obs:
             return obs
-        persona = self.shown_persona(history.persona, learns='labels' in obs) if self.options.persona else ()
+        persona = self.shown_persona(history.persona, learns='labels' in obs) if self.options.persona else []
         whole = self.dict.layout.prompt(persona, history.turns(), None)
-        prompt = whole
-        if truncate is not None and len(whole) > truncate:
-            prompt = self.dict.layout.prompt(persona, history.turns(), truncate)
-            self.check_persona(persona, prompt)
+        cut = truncate is not None and len(whole) > truncate
+        prompt = self.write(persona, history.turns()) if cut else whole
         obs.force_set('context_original_length', len(whole))
-        obs.force_set('context_truncate_rate', prompt is not whole)
+        obs.force_set('context_truncate_rate', cut)
         obs.force_set('context_truncated_length', len(whole) - len(prompt))
         obs.force_set('full_text_vec', whole)
         obs.force_set('text_vec', torch.tensor(prompt))
         return obs
+
+    def write(self, persona: Sequence[str], turns: Sequence[tuple[str, str]]) -> Tokens:
+        """Return the prompt of a reply. If it is too long, the oldest turns are left out, the persona never."""
+        shown = persona if self.options.persona else ()
+        prompt = self.dict.layout.prompt(shown, turns, self.text_truncate)
+        self.check_persona(shown, prompt)
+        return prompt
 
     def shown_persona(self, persona: list[str], learns: bool) -> list[str]:
         return persona
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         """Return a batch of turns; those of a whole dialogue belong to its place in `obs_batch`."""
-        told = any('told' in obs for obs in obs_batch)
-        owners = [(place, turn) for place, obs in enumerate(obs_batch) for turn in obs.get('told', [obs])]
+        whole = any('turns_to_learn' in obs for obs in obs_batch)
+        owners = [(place, turn) for place, obs in enumerate(obs_batch) for turn in obs.get('turns_to_learn', [obs])]
         batch = super().batchify([turn for _, turn in owners], sort=sort)
         if batch.valid_indices is None:
             return batch
         turns = [owners[number] for number in batch.valid_indices]
-        if told:
+        if whole:
             batch.is_training = True
             batch.valid_indices = torch.tensor(sorted({place for place, _ in turns}))
-        batch['owners'] = self.owners = [place for place, _ in turns] if told else None
+        batch['owners'] = self.owners = [place for place, _ in turns] if whole else None
         batch['turns'] = [turn for _, turn in turns]
         return batch
 
@@ -239,5 +248,6 @@ def reply_of(turn: Message) -> Tokens:
 
 
 def positions(config: Any) -> int | None:
-    """Return how many positions a model has, if they are limited."""
-    return getattr(config, 'max_position_embeddings', None) or getattr(config, 'n_positions', None)
+    """Return how many tokens a model reads at once, if they are limited. All of them see each other here."""
+    limits = (getattr(config, name, None) for name in ('max_position_embeddings', 'n_positions', 'sliding_window'))
+    return min((limit for limit in limits if limit), default=None)

@@ -6,7 +6,7 @@ from parlai.core.message import Message
 from parlai.core.opt import Opt
 
 from parlai_persona import fields
-from parlai_persona.data.other_task import OtherTaskTeacher, episodes, from_all_workers, told
+from parlai_persona.data.other_task import OtherTaskTeacher, episodes, from_all_workers, whole_dialogue
 from parlai_persona.flags import flag
 
 
@@ -46,7 +46,7 @@ class DefaultTeacher(OtherTaskTeacher):
         messages = self.episodes[episode_idx]
         if not self.random:
             return messages[entry_idx].copy()
-        dialogue = told(messages, episode_idx)
+        dialogue = whole_dialogue(messages, episode_idx)
         replies = [reply for turn in dialogue[fields.MESSAGES] for reply in turn['labels']]
         return Message(
             {

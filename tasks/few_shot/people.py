@@ -10,7 +10,7 @@ from parlai.core.teachers import FixedDialogTeacher
 from parlai_persona import fields
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.data.dialogue_file import read_dialogues
-from parlai_persona.data.other_task import episodes, from_all_workers, told
+from parlai_persona.data.other_task import episodes, from_all_workers, whole_dialogue
 from parlai_persona.files import typed_path
 from parlai_persona.tasks.few_shot.groups import join, mapped, numbered, persona, read_map
 
@@ -68,7 +68,7 @@ def keyed_dialogues(other: FixedDialogTeacher, key: str) -> Iterator[tuple[dict[
                 f'{other.id}: its messages have no field {key!r} that says who replies; they have {known}. Choose one '
                 'with --few-shot-by'
             )
-        dialogue = told(messages, number)
+        dialogue = whole_dialogue(messages, number)
         if dialogue[fields.MESSAGES]:
             yield dialogue, first[key]
 
