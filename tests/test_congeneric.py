@@ -447,7 +447,6 @@ def test_the_released_files_by_hand(teacher):
         (1, 'how are you', 'how are', 'line 2: expected the same reply and as many words'),
         (2, '\t2\t', '\t1\t', "line 3: saw label '1' and the sentence 'i sail' of 3"),
         (2, '\t2\t', '\tx\t', "line 3: saw label 'x'"),
-        (1, 'how are you ?\tfine .\tNone\n', '', 'line 2'),
     ],
 )
 def test_released_files_that_are_no_pair(tmp_path, number, old, new, expected):
@@ -459,7 +458,17 @@ def test_released_files_that_are_no_pair(tmp_path, number, old, new, expected):
         paths[-1].write_text(text.replace(old, new) if one == number else text)
     with pytest.raises(DataError, match=expected):
         list(read_released(*paths))
-    paths[1].write_text(paths[1].read_text() + 'more\n')
+
+
+@pytest.mark.parametrize('shorter', [1, 2])
+def test_released_files_of_unequal_length(tmp_path, shorter):
+    paths = []
+    for one in (1, 2):
+        paths.append(tmp_path / f'demo.dev{one}')
+        lines = (FIXTURES / 'pednet' / f'demo.dev{one}').read_text().splitlines(keepends=True)
+        paths[-1].write_text(''.join(lines[:-1] if one == shorter else lines))
+    with pytest.raises(DataError, match=f'demo.dev{shorter} .*ends before'):
+        list(read_released(*paths))
 
 
 def test_released_files_that_are_empty(teacher, tmp_path):

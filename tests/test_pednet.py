@@ -139,7 +139,7 @@ def test_hops_by_hand():
     """Two sentences (1, 0) and (0, 1), z = (ln 3, 0): eq. 7 gives 3/4 and 1/4, so m^2 = (ln 3 + 3/4, 1/4)."""
     net = network(hidden=2, hops=2)
     u = torch.eye(2).double()[None]
-    scores = net.hops(torch.tensor([[math.log(3), 0.0]]).double(), u, torch.ones(1, 2, dtype=torch.bool))
+    scores = net.sentence_scores(torch.tensor([[math.log(3), 0.0]]).double(), u, torch.ones(1, 2, dtype=torch.bool))
     assert scores[0].tolist() == pytest.approx([math.log(3) + 3 / 4, 1 / 4])
 
 

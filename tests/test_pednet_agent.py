@@ -11,6 +11,8 @@ from parlai.scripts.train_model import TrainLoop, TrainModel
 
 from parlai_persona import fields
 from parlai_persona.agents.pednet.model import ContextDominated, PersonaDominated
+from parlai_persona.agents.pednet.pednet import said_and_personas
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.errors import UserError
 from parlai_persona.fields import NO_SENTENCE
 
@@ -93,6 +95,39 @@ def test_sentences_without_words_do_not_move_the_label(none):
     )
     assert batch.sentence_place.tolist() == [1 + none, NO_SENTENCE + none]
     assert texts(one, batch.persona_vec)[0][1 + none] == PERSONA[1]
+
+
+@pytest.mark.parametrize('label', [3, -2])
+def test_a_label_without_a_sentence_is_one_line(label):
+    with pytest.raises(DataError, match=f"'do you have any pets .': saw persona_label {label} beside 3 sentences"):
+        batch_of(agent(), {fields.PERSONA_LABEL: label})
+
+
+def test_a_persona_in_the_text_has_labels_too():
+    """As in ParlAI's own tasks: there is no field with the persona."""
+    one = agent()
+    text = '\n'.join([*(f'your persona: {sentence}' for sentence in PERSONA), EXAMPLE['text']])
+    message = {**EXAMPLE, 'text': text, fields.PERSONA_LABEL: 1, 'labels': [SAID]}
+    del message[fields.PERSONA]
+    assert one.batchify([one.observe(Message(message))]).sentence_place.tolist() == [1]
+
+
+def test_specific_words_are_read_like_other_words():
+    """A word that the dictionary lacks says nothing; one with an apostrophe is several."""
+    batch = batch_of(one := agent(), {fields.SPECIFIC_WORDS: ["dog's", 'zebra', 'pets']})
+    assert texts(one, batch.specific_vec) == ['dog pets']
+
+
+def test_texts_without_a_limit():
+    assert batch_of(agent(text_truncate=-1), {}).contexts.shape[1] == 2
+
+
+def test_counts_know_a_persona_that_a_text_states():
+    first = {'text': 'your persona: i fly .\nhello'}
+    assert [*said_and_personas([first, {'text': 'who are you ?'}])] == [
+        ('hello', ['i fly .']),
+        ('who are you ?', ['i fly .']),
+    ]
 
 
 @pytest.mark.parametrize('gamma, moved', [(0.0, True), (1.0, False)])

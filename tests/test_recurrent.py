@@ -186,6 +186,14 @@ def test_padding_changes_nothing():
     close(net(TEXTS, ys=REPLIES)[0][1:2, :2], net(TEXTS[1:2, :2], ys=REPLIES[1:2, :2])[0])
 
 
+def test_dropout_in_reading_is_for_training_alone():
+    net, same = network(read_dropout=0.5), network()
+    same.load_state_dict(net.state_dict())
+    close(net(TEXTS, ys=REPLIES)[0], same(TEXTS, ys=REPLIES)[0])
+    u, h, _ = net.train().read(net.reader, TEXTS)
+    assert not torch.equal(h, net.read(net.reader, TEXTS)[1])
+
+
 def test_tied_words():
     net = network(tied=True)
     assert net.score.weight is net.embeddings.weight
@@ -229,12 +237,14 @@ def test_a_beam_searches_each_row_as_if_alone(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['seq2seq', 'gpmn', 'postks'])
+@pytest.mark.parametrize('name', ['seq2seq', 'gpmn', 'postks', 'pednet'])
 def test_several_processes(name, parlai, tmp_path):
     """Each parameter has a gradient at each step; torch would stop the training otherwise."""
     options = {**training_options(entry(name), tmp_path, steps=6), 'batchsize': 2, 'distributed_world_size': 2}
     if name == 'postks':
         options['postks_warmup'] = 0.5  # an epoch has 4 steps
+    if name == 'pednet':
+        options['pednet_gamma'] = 0.5
     line = [word for key, value in options.items() for word in (f'--{key.replace("_", "-")}', str(value))]
     done = parlai('multiprocessing_train', *line, '--no-cuda')
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -13,10 +13,20 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import is_initialized
 
 from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.flags import flag
-from parlai_persona.models.recurrent import Encoded, Reader, RecurrentGenerator, Sizes, distinct, one_text, products
+from parlai_persona.models.recurrent import (
+    Encoded,
+    Reader,
+    RecurrentGenerator,
+    Sizes,
+    distinct,
+    idle,
+    one_text,
+    products,
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class PedNet(RecurrentGenerator):
             mean = self.query(q / keywords.sum(1, keepdim=True).clamp(min=1))
             u = u + mean  # for all layers
             z = u[-1]
-        scores = self.hops(z, u_p[-1][places], inputs.is_sentence)
+        scores = self.sentence_scores(z, u_p[-1][places], inputs.is_sentence)
         chosen, share = self.read_sentences(scores, inputs.label)
         memories = (
             self.attend[0].memory(*one_text(h, is_word)),
@@ -101,7 +111,7 @@ class PedNet(RecurrentGenerator):
         )
         return Chosen(u, memories, scores)
 
-    def hops(self, z: Tensor, u: Tensor, is_sentence: Tensor) -> Tensor:
+    def sentence_scores(self, z: Tensor, u: Tensor, is_sentence: Tensor) -> Tensor:
         """Return the scores (B, N) of sentences u (B, N, d) after the last hop."""
         m = z  # m^1
         scores = products(m, u, is_sentence)  # eq. 7
@@ -125,12 +135,13 @@ class PedNet(RecurrentGenerator):
     # --------------------------------------------------------------------------------------------- PDNet
 
     def persona_dominated(self, inputs: PersonaDominated) -> Encoded:
-        batch, most, _ = inputs.contexts.shape
         contexts, places = distinct(inputs.contexts)
         u, h, is_word = self.read(self.context_reader, contexts)  # eq. 13
         is_context = is_word.any(-1)[places].to(u)  # (B, K)
         share = is_context / is_context.sum(1, keepdim=True).clamp(min=1)
         start = torch.einsum('lbkd,bk->lbd', u[:, places], share)  # s_0
+        if is_initialized():
+            start = start + idle(self.query)  # which only CDNet has
         memories = (
             self.attend[0].memory(h, is_word, places, share),  # eqs. 16 and 17
             self.attend[1].memory(*one_text(*self.read(self.persona_reader, inputs.sentence)[1:])),  # eq. 15

@@ -4,7 +4,7 @@ This is the ParlAI side: flags, messages, metrics. The networks are in `model.py
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,8 @@ class PednetAgent(ChoosingAgent):
         """Add the specific words, the labelled sentence and, in training, the congeneric contexts."""
         obs = super().vectorize(obs, history, *args, **kwargs)
         specific = self.specific_words(obs, history)
-        obs.force_set('specific_vec', [self.dict[word] for word in specific])
-        obs.force_set('sentence_place', self.place_of_label(obs))
+        words = [word for text in specific for word in self.sentence_vec(text)]
+        obs.force_set('specific_vec', [word for word in words if word != self.dict[self.dict.unk_token]])
         if self.added:
             obs.force_set('persona_vecs', [self.sentence_vec(NONE), *obs['persona_vecs']])
         if 'labels' in obs and self.learning.gamma:
@@ -110,7 +110,7 @@ class PednetAgent(ChoosingAgent):
         return self.known_words.find(history.get_history_str() or '', history.persona) if self.known_words else ()
 
     def context_vec(self, text: str) -> list[int]:
-        return self.sentence_vec(text)[-self.text_truncate :]
+        return self.sentence_vec(text)[-(self.text_truncate or 0) :]
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         batch = super().batchify(obs_batch, sort=sort)
@@ -118,7 +118,6 @@ class PednetAgent(ChoosingAgent):
             return batch
         valid = [obs_batch[row] for row in batch.valid_indices]
         batch['specific_vec'] = self._pad_tensor([obs['specific_vec'] for obs in valid])[0]
-        batch['sentence_place'] = torch.tensor([obs['sentence_place'] for obs in valid])
         if batch.is_training and self.learning.gamma:
             batch['contexts'], _ = persona_tensors([obs['context_vecs'] for obs in valid], self.NULL_IDX)
         return batch
@@ -148,8 +147,6 @@ class PednetAgent(ChoosingAgent):
         if batch.is_training:
             network = 'cdnet' if isinstance(encoded, Chosen) else 'pdnet'
             self.record_local_metric(f'ppl_{network}', self._local_metrics['ppl'])
-            if is_distributed() and network == 'pdnet':
-                loss = loss + self.net.idle()  # of the query, which only CDNet has
         if isinstance(encoded, Chosen):
             choice = self.measure_choice(encoded, batch)
             if batch.is_training:
@@ -172,11 +169,20 @@ def contexts_and_personas(opt: Opt) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the text and the persona of each message of the training split."""
     for other in teachers({**opt, 'mutators': None}, opt['task'], 'train'):
         pairs = (
-            ('\n'.join(said_lines(message['text'].split('\n'))), message.get(fields.PERSONA) or ())
+            pair
             for messages in tqdm(episodes(other), 'counting words', unit=' dialogues', disable=None)
-            for message in messages
+            for pair in said_and_personas(messages)
         )
         yield from from_all_workers(list(pairs)) if is_distributed() else pairs
+
+
+def said_and_personas(messages: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield what is said in each message of a dialogue, and the persona, which its first text may state."""
+    persona: list[str] = []
+    for message in messages:
+        lines = message['text'].split('\n')
+        persona = fields.stated_persona(message, fields.PERSONA, lines, persona)
+        yield '\n'.join(said_lines(lines)), persona
 
 
 def contexts_of(obs: Message) -> list[str]:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from parlai.core.metrics import AverageMetric
 from parlai.core.opt import Opt
 from parlai.core.params import ParlaiParser
@@ -18,7 +17,7 @@ from parlai_persona.agents.postks.model import Chosen, PostKs, agreement, bow_lo
 from parlai_persona.errors import UserError
 from parlai_persona.flags import add_flags, flag, from_opt
 from parlai_persona.models.choice import ChoosingAgent, record_choice
-from parlai_persona.models.recurrent import Sizes
+from parlai_persona.models.recurrent import Sizes, idle
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,8 @@ class PostksAgent(ChoosingAgent):
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         batch = super().batchify(obs_batch, sort=sort)
-        if batch.valid_indices is not None:
-            labels = [self.place_of_label(obs_batch[row]) for row in batch.valid_indices]
-            batch['sentence_place'] = torch.tensor(labels)
-            if batch.label_vec is not None:
-                batch['reply_vec'] = batch.label_vec.masked_fill(batch.label_vec == self.END_IDX, self.NULL_IDX)
+        if batch.label_vec is not None:
+            batch['reply_vec'] = batch.label_vec.masked_fill(batch.label_vec == self.END_IDX, self.NULL_IDX)
         return batch
 
     def _model_input(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -68,7 +64,7 @@ class PostksAgent(ChoosingAgent):
         nll, output = super().compute_loss(batch, return_output=True)
         chosen = output[2]
         kl, bow = self.measure(chosen, batch)
-        loss = bow + self.net.idle() if self.is_warm_up() else nll + kl + bow
+        loss = bow + idle(self.net) if self.is_warm_up() else nll + kl + bow
         self.weights = chosen.probabilities
         return (loss, output) if return_output else loss
 

@@ -27,7 +27,7 @@ CSV = RESULTS / 'pednet_use.csv'
 OUT = Path('runs/pednet_use')
 EXAMPLES, BATCH = 2048, 64
 MODULE = 'benchmarks.pednet.sentence_use'
-FAR = 7  # places in a batch, so that another example is of another dialogue
+FAR = 32  # places in a batch, so that another example is of another dialogue
 METRICS = ('ppl_word', 'choice_acc', 'choice_chance')
 
 
@@ -60,8 +60,8 @@ class AnotherPersona(PedNet):
 
 
 class AnotherMessage(PedNet):
-    def hops(self, z: Tensor, u: Tensor, is_sentence: Tensor) -> Tensor:
-        return super().hops(z.roll(FAR, 0), u, is_sentence)
+    def sentence_scores(self, z: Tensor, u: Tensor, is_sentence: Tensor) -> Tensor:
+        return super().sentence_scores(z.roll(FAR, 0), u, is_sentence)
 
 
 class LabelledAgent(PednetAgent):
@@ -97,7 +97,8 @@ def job(key: str, model: str, name: str, datapath: str) -> Job:
         f'-bs {BATCH} --num-examples {EXAMPLES} --skip-generation true --report-filename {report}'
     )
     split = f'{split_label(CORPUS, "valid", EXAMPLES)}, {sentence}'
-    return Job(name, TASK, DATA, split, 1, {}, evaluate, report, METRICS, EXAMPLES)
+    metrics = METRICS[:1] if key == 'persona' else METRICS  # labels are of the own persona
+    return Job(name, TASK, DATA, split, 1, {}, evaluate, report, metrics, EXAMPLES)
 
 
 def main() -> None:

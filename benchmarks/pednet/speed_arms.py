@@ -97,7 +97,7 @@ def loop_choice(net: PedNet, inputs: ContextDominated, u: Tensor) -> tuple[Memor
     read = [net.read(net.persona_reader, sentence) for sentence in inputs.persona.unbind(1)]
     q = net.embeddings(inputs.specific).sum(1)
     sentences = torch.stack([u_p[-1] for u_p, _, _ in read], 1)
-    scores = net.hops(net.query(torch.cat([u[-1], q], -1)), sentences, inputs.is_sentence)
+    scores = net.sentence_scores(net.query(torch.cat([u[-1], q], -1)), sentences, inputs.is_sentence)
     rows, place = torch.arange(len(scores)), scores.argmax(-1)
     h, is_word = (torch.stack([one[part] for one in read], 1)[rows, place] for part in (1, 2))
     choice = choice_loss(scores, inputs.label).sum() / (inputs.label != NO_SENTENCE).sum()

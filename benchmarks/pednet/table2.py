@@ -12,7 +12,8 @@ listener hears in a reply, is in results/table.md; the zoo's judges say it, who 
 
 The sweeps over K and γ use the output that is tied to the embeddings, which turned out better. The arms g0-tied to
 g9-tied are PEDNet with K = 15 and γ = 0 to .9; `tied` is that with γ = .5. Figure 2 is drawn at the end, to
-docs/images/pednet_gamma.png (needs matplotlib, extra `plots`).
+docs/images/pednet_gamma.png (needs matplotlib, extra `plots`). The arms k1-glove and k1-all read the vector file in
+<datapath>/models/glove_vectors/; the rows had 8,453 words of glove.6B.50d.
 
 Every step is a stock `parlai` command, and each row names its commands. After Ctrl-C, run the same line again: it skips
 what is finished, and resumes a training from its last checkpoint.
@@ -55,11 +56,18 @@ class Arm(NamedTuple):
 
 UNTIED, TIED = '--pednet-tied false', '--pednet-tied true'
 LABELS, LABELLED = '--congeneric-labels encoder', '--pednet-choice label'
+GLOVE, DROPOUT = '--embedding-type glove', '--pednet-read-dropout 0.3'
 VARIANTS = {  # of K = 1 with a tied output
     'encoder': ('labels by MiniLM', LABELS),
     'label': ('labelled sentence while training', LABELLED),
     'listen': ('labels by MiniLM, labelled sentence while training', f'{LABELS} {LABELLED}'),
     'soft': ('all sentences while training', '--pednet-choice soft'),
+    'glove': ('GloVe vectors', GLOVE),
+    'dropout': ('dropout in reading', DROPOUT),
+    'all': (
+        'labels by MiniLM, labelled sentence while training, GloVe vectors, dropout in reading',
+        f'{LABELS} {LABELLED} {GLOVE} {DROPOUT}',
+    ),
 }
 ARMS = {
     'seq2seq': Arm('Seq2Seq', 'seq2seq'),

@@ -9,6 +9,7 @@ from parlai.core.torch_agent import Batch, Output, TorchAgent
 from torch import Tensor
 
 from parlai_persona import fields
+from parlai_persona.data.dialogue import DataError
 from parlai_persona.fields import NO_SENTENCE
 from parlai_persona.models.recurrent_agent import RecurrentAgent
 
@@ -42,6 +43,13 @@ class ChoosingAgent(RecurrentAgent):
     weights: Tensor
     added = 0  # sentences of its own that an agent puts before those of the persona
 
+    def batchify(self, obs_batch, sort: bool = False) -> Batch:
+        batch = super().batchify(obs_batch, sort=sort)
+        if batch.valid_indices is not None:
+            places = [self.place_of_label(obs_batch[row]) for row in batch.valid_indices]
+            batch['sentence_place'] = torch.tensor(places)
+        return batch
+
     def place_of_label(self, message: Message) -> int:
         """Return the place of the sentence that the reply expresses; NO_SENTENCE if nobody knows.
 
@@ -50,7 +58,12 @@ class ChoosingAgent(RecurrentAgent):
         label = message.get(fields.PERSONA_LABEL)
         if label is None:
             return NO_SENTENCE
-        vecs = [self.sentence_vec(sentence) for sentence in message.get(fields.PERSONA, ())]
+        vecs = [self.sentence_vec(sentence) for sentence in message['persona_read']]
+        if not NO_SENTENCE <= label < len(vecs):
+            raise DataError(
+                f'{message.get("text", "")[:60]!r}: saw {fields.PERSONA_LABEL} {label} beside {len(vecs)} sentences; '
+                f'expected the place of one of them, or {NO_SENTENCE} for none'
+            )
         if label == NO_SENTENCE or not vecs[label]:
             return self.added + NO_SENTENCE
         return self.added + sum(map(bool, vecs[:label]))

@@ -27,6 +27,9 @@ class Sizes:
     layers: int = flag(2, 'layers of the GRUs', least=1)
     embedding: int = flag(300, 'numbers in the embedding of a word', least=1)
     dropout: float = flag(0.2, 'share of numbers to drop between layers and before the output', least=0, most=1)
+    read_dropout: float = flag(
+        0.0, 'share of numbers to drop in the embeddings of words that are read', least=0, most=1
+    )
     bidirectional: bool = flag(False, 'read texts in both directions, each with half of the numbers of a state')
     attention: str = flag(
         'mlp',
@@ -216,7 +219,7 @@ class RecurrentGenerator(TorchGeneratorModel):
         pairs = zip(kinds, widths, strict=True)
         self.attend: Any = nn.ModuleList(Attention(kind, sizes.hidden, width) for kind, width in pairs)
         self.step = (GatedGru if sizes.gated else PlainGru)(sizes, widths)
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.dropout, self.read_dropout = nn.Dropout(sizes.dropout), nn.Dropout(sizes.read_dropout)
         self.project = nn.Linear(sizes.hidden + widths[0], sizes.embedding)
         self.score = nn.Linear(sizes.embedding, words)
         if sizes.tied:
@@ -228,7 +231,7 @@ class RecurrentGenerator(TorchGeneratorModel):
     def read(self, reader: Reader, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return u (L, N, d), h (N, T, d) and where there is a word (N, T) of texts (N, T)."""
         is_word = texts != self.NULL_IDX
-        return *reader(self.embeddings(texts), is_word), is_word
+        return *reader(self.read_dropout(self.embeddings(texts)), is_word), is_word
 
     def decoder(self, words: Tensor, encoded: Encoded, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return [s_t; c_t] of all words (B, T, 2d) and the last state; after the first call, of the last word only."""
@@ -247,18 +250,19 @@ class RecurrentGenerator(TorchGeneratorModel):
         """Return scores of the words (…, V)."""
         return self.score(self.project(self.dropout(latent)))
 
-    def idle(self) -> Tensor:
-        """Return 0, with gradients of 0 for all parameters.
-
-        In several processes each parameter needs a gradient at every step.
-        """
-        return 0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
-
     def reorder_encoder_states(self, encoder_states: Encoded, indices: Any) -> Encoded:
         return encoder_states.rows(torch.as_tensor(indices, device=encoder_states.start.device))
 
     def reorder_decoder_incremental_state(self, incremental_state: Tensor, inds: Any) -> Tensor:
         return incremental_state[:, torch.as_tensor(inds, device=incremental_state.device)]
+
+
+def idle(part: nn.Module) -> Tensor:
+    """Return 0, with gradients of 0 for all parameters of a part that a step does not need.
+
+    With several processes, each parameter needs a gradient at every step.
+    """
+    return 0 * torch.stack([parameter.sum() for parameter in part.parameters()]).sum()
 
 
 def one_text(h: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
