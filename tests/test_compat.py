@@ -881,11 +881,20 @@ def presets_of_trainings(tmp_path):
 
 
 @check
-def presets_are_no_models(tmp_path):
+def untrained_models_do_not_answer(tmp_path):
     from parlai.core.agents import create_agent
 
     opt = {'init_opt': preset_of_a_training(tmp_path), 'model': 'repeat_query', 'datapath': ''}
     assert 'describes a training' in message(create_agent, opt, True)
+    assert 'knows nothing before a training' in message(create_agent, {'model': 'persona:pednet'}, True)
+    assert 'no model: give -mf FILE' in message(create_agent, {'model': None}, True)
+
+
+@check
+def evaluations_name_their_task(tmp_path):
+    from parlai.scripts.eval_model import EvalModel
+
+    assert 'Give -t TASK' in message(lambda: EvalModel.main(model='repeat_label'))
 
 
 @check

@@ -28,6 +28,7 @@ from parlai_persona.chat.conversation import (
     conversation_class,
 )
 from parlai_persona.data.personas import PersonaError
+from parlai_persona.errors import UserError
 from parlai_persona.tasks.few_shot.conversation import PersonConversation
 from parlai_persona.tasks.personalized_babi.conversation import BookingConversation
 
@@ -242,6 +243,11 @@ def test_people_talk_in_the_task_that_another_one_is_made_of(name, tmp_path):
     context = TaskContext({**opt, 'task': task, f'{name}_of': 'persona:sample'})
     assert context.opt['task'] == 'persona:sample' and len([*context.dialogues()]) == 3
     assert not [*tmp_path.iterdir()]
+
+
+def test_nobody_becomes_someone_in_a_self_chat(tmp_path):
+    with pytest.raises(UserError, match='self_chat has no people to become'):
+        SelfChat.main(task='persona:few_shot', model='repeat_query', datapath=str(tmp_path), loglevel='error')
 
 
 def test_a_conversation_without_a_receiver_reads_no_data(tmp_path):

@@ -29,9 +29,14 @@ def test_list(command, zoo, published, monkeypatch):
         f'  retriever@2           {size}  A retriever.',
         f'* retriever@1           {size}  A retriever.',
         '',
-        '* is on this machine. parlai interactive -mf zoo:persona/NAME talks; persona_zoo show NAME says more.',
+        '* is on this machine. parlai interactive -mf zoo:persona/NAME talks.',
+        'persona_zoo show NAME says more.',
     ]
     assert command('persona_zoo', '--datapath', str(zoo)).stdout == done.stdout
+
+
+def test_list_says_who_only_judges(command, tmp_path):
+    assert ' talks (nli and p2bot_receiver judge).\n' in command('persona_zoo', '--datapath', str(tmp_path)).stdout
 
 
 def test_show(command, zoo):

@@ -59,6 +59,7 @@ class DialogueHistory(TextHistory, ContextHistory):
 class MemnetAgent(SavesWords, ListsCandidates):
     """Encodes the context with its persona and the responses; dot products rank the responses."""
 
+    NEEDS_TRAINING = True
     OPTIONS: tuple[type, type] = (Shape, WordReading)
     shape: Any
     reading: Any

@@ -43,6 +43,7 @@ class WordPieces(EncoderDictionary):
 class PretrainedAgent(SavesTrained, MemnetAgent):
     """Encodes contexts, persona sentences and responses by one pretrained encoder."""
 
+    NEEDS_TRAINING = False
     BASE_FLAG, HEAD = FLAG, 'lexical.'
     NAME, SAVED = 'persona:memnet/pretrained', ('model', 'shape', 'base')
     OPTIONS = (MemoryShape, Reading)

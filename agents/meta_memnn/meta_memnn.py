@@ -91,6 +91,7 @@ class MetaMemnnAgent(TorchAgent):
     of the two memory networks override `build_dialog_model` or `build_weight_model`.
     """
 
+    NEEDS_TRAINING = True
     TALKS_IN = 'persona:sample:persona_side=none:persona=none'  # a chat without data and without a persona
 
     @classmethod

@@ -22,6 +22,7 @@ from parlai_persona.models.tree import rows_of
 class LmAgent(PersonaTasks, LanguageModelAgent):
     """A loss reads each dialogue of a person once. The model is not shown a persona, unless asked to."""
 
+    NEEDS_TRAINING = False
     MERGES = False  # a conversation adapts, too
 
     def __init__(self, opt: Opt, shared=None):

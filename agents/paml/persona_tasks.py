@@ -47,6 +47,7 @@ class PersonaTasks(PersonaGenerator):
     """
 
     PREFIX = 'paml'
+    NEEDS_TRAINING = True
     TALKS_IN = 'persona:few_shot'  # the task of a chat with a model that names none
 
     @classmethod

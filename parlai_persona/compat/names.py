@@ -82,9 +82,8 @@ def misspelt_zoo_models(module: Any) -> bool:
             zoo, _, name = path.partition(':')
             folder, _, model = name.partition('/')
             similar = nearest(f'{folder}/{model.split("/")[0]}', known_names('zoo'))
-            raise UserError(
-                f'{path!r}: there is no such model in the zoo{similar or ". parl.ai/docs/zoo.html lists them"}'
-            ) from error
+            other_lists = ". parl.ai/docs/zoo.html lists ParlAI's, and parlai persona_zoo list ours (zoo:persona/NAME)"
+            raise UserError(f'{path!r}: there is no such model in the zoo{similar or other_lists}') from error
 
     replace_everywhere(path_of, path_or_explain)
     return True

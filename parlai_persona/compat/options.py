@@ -104,23 +104,52 @@ def presets_of_trainings(module: Any) -> bool:
 
 
 @fixes('parlai.core.agents')
-def presets_are_no_models(module: Any) -> bool:
-    """With a preset of a training and without a model file, other commands answer with an untrained model.
+def untrained_models_do_not_answer(module: Any) -> bool:
+    """Without a model file, commands that need one answer with an untrained model.
 
-    ParlAI 1.7.2 does this on every stack; see `presets_of_trainings`. It is now an error.
+    ParlAI 1.7.2 does this on every stack, also with a preset of a training (see `presets_of_trainings`). It is now an
+    error for such a preset, and for those of our agents that know nothing before a training (`NEEDS_TRAINING`).
     """
     create = module.create_agent
 
     @functools.wraps(create)
     def create_trained(opt, requireModelExists=False):
-        if requireModelExists and not opt.get('model_file') and opt.get('init_opt') and is_of_a_training(opt):
-            raise UserError(
-                f'-o {opt["init_opt"]} describes a training: train a model with it (parlai train_model), or name the '
-                'trained model with --model-file'
-            )
+        if requireModelExists and not opt.get('model_file'):
+            refuse_untrained(opt)
         return create(opt, requireModelExists)
 
     replace_everywhere(create, create_trained)
+    return True
+
+
+def refuse_untrained(opt: Any) -> None:
+    from parlai.core.loader import load_agent_module
+
+    todo = 'train a model with it (parlai train_model), or name a trained model with --model-file'
+    if opt.get('init_opt') and is_of_a_training(opt):
+        raise UserError(f'-o {opt["init_opt"]} describes a training: {todo}')
+    model = opt.get('model')
+    if not model:
+        raise UserError('no model: give -mf FILE, -mf zoo:persona/NAME (a model of the zoo) or -m NAME (an agent)')
+    if getattr(load_agent_module(model), 'NEEDS_TRAINING', False):
+        raise UserError(f'-m {model} knows nothing before a training: {todo}')
+
+
+@fixes('parlai.scripts.eval_model')
+def evaluations_name_their_task(module: Any) -> bool:
+    """`eval_model` without `-t` ends in a traceback.
+
+    ParlAI 1.7.2 does this on every stack. It now says what is missing.
+    """
+    evaluate = module.eval_model
+
+    @functools.wraps(evaluate)
+    def evaluate_task(opt):
+        if not opt.get('task'):
+            raise UserError('eval_model: no task. Give -t TASK, such as -t persona:personachat')
+        return evaluate(opt)
+
+    module.eval_model = evaluate_task
     return True
 
 

@@ -15,6 +15,8 @@ class RecurrentAgent(PersonaGenerator):
     Write `network`. Word vectors from a file come by ParlAI's `--embedding-type`.
     """
 
+    NEEDS_TRAINING = True
+
     @classmethod
     def add_cmdline_args(cls, parser: ParlaiParser, partial_opt: Opt | None = None) -> ParlaiParser:
         super().add_cmdline_args(parser, partial_opt)

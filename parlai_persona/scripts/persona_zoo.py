@@ -60,6 +60,7 @@ class PersonaZoo(ParlaiScript):
         return said
 
     def list(self) -> str:
+        from parlai_persona.zoo.card import JUDGES
         from parlai_persona.zoo.registry import entries
         from parlai_persona.zoo.sources import readable
         from parlai_persona.zoo.store import is_here
@@ -69,8 +70,9 @@ class PersonaZoo(ParlaiScript):
             f'{readable(entry.bytes):>9}  {entry.about.title}'
             for entry in entries()
         ]
-        use = '* is on this machine. parlai interactive -mf zoo:persona/NAME talks; persona_zoo show NAME says more.'
-        return '\n'.join([*lines, '', use])
+        judges = ' and '.join(dict.fromkeys(entry.name for entry in entries() if entry.about.agent in JUDGES))
+        chat = 'parlai interactive -mf zoo:persona/NAME talks' + (f' ({judges} judge)' if judges else '')
+        return '\n'.join([*lines, '', f'* is on this machine. {chat}.', 'persona_zoo show NAME says more.'])
 
     def show(self, name: str) -> str:
         from parlai_persona.zoo.card import card, usage
