@@ -66,7 +66,7 @@ FORESEEN = {'method': 'sentence .*'}
 NOT_FORESEEN = {'method': '(?!sentence ).*'}
 CHECKPOINT = {'task': 'persona:congeneric', 'split': 'valid(, .*, (?P<checkpoint>best epoch of each metric))?'}
 PEDNETS = (
-    *('Seq2Seq', 'GPMN', 'PostKS', 'PEDNet (K = 1)', 'PEDNet (K = 15)'),
+    *('PEDNet (K = 15)', f'Seq2Seq{AS_TIED}', 'GPMN', f'PostKS{AS_TIED}', f'PEDNet, γ = .0{AS_TIED}'),
     *(f'PEDNet (K = {k}){AS_TIED}' for k in (1, 5, 10, 15, 20)),
 )
 RECEIVERS = (

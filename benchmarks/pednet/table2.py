@@ -108,13 +108,14 @@ def job(key: str, seed: int, datapath: str) -> Job:
     report = model.with_name('valid.json')
     arm = ARMS[key]
     agent = f'-m fixed_response --fixed-response {shlex.quote(arm.reply)}' if arm.reply else f'-mf {model}'
+    labels = LABELS if LABELS in arm.flags else ''  # an evaluation has those of its own command
     evaluate = (
-        f'parlai eval_model {agent} -t {TASK} --datapath {shlex.quote(datapath)} -dt valid -bs 64 '
-        f'{f"{JUDGES} " if arm.reply else ""}--report-filename {report}'
+        f'parlai eval_model {agent} -t {TASK} {labels} --datapath {shlex.quote(datapath)} -dt valid -bs 64 '
+        f'{JUDGES if arm.reply else ""} --report-filename {report}'
     )
     split = split_label(CORPUS, 'valid', EXAMPLES)
     trained = {} if arm.reply else {train: Path(f'{model}.valid')}
-    return Job(arm.name, TASK, DATA, split, seed, trained, evaluate, report, METRICS, EXAMPLES)
+    return Job(arm.name, TASK, DATA, split, seed, trained, ' '.join(evaluate.split()), report, METRICS, EXAMPLES)
 
 
 def best_epochs(key: str, seed: int, datapath: str) -> list[Row]:
