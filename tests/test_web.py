@@ -19,6 +19,7 @@ from parlai.core.agents import Agent, create_agent
 from parlai.core.message import Message
 from parlai.scripts.interactive import Interactive
 from parlai.utils.conversations import Conversations
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from test_conversation import Parrot
 
@@ -35,6 +36,7 @@ from parlai_persona.web.sessions import Sessions
 FLY, PATIENCE = ['i fly.', 'i fish.'], 600
 OPTIONS = {'task': 'persona:sample', 'model': 'repeat_query', 'persona': '|'.join(FLY), 'loglevel': 'error'}
 HOST = 'localhost:8080'
+HELLO = [{'role': 'user', 'content': 'hello'}]
 
 
 class Scripted(Parrot):
@@ -422,6 +424,10 @@ def test_numbers_sizes_and_rates_are_limited(serve):
     assert status(visitor.ask('persona', {'speaker': 1, 'sentences': ['a'] * 3})) == 400
     assert status(visitor.ask('persona', {'speaker': 1, 'sentences': ['x' * 11]})) == 413
     assert visitor.ask('dialogues', b'x' * 3000).status_code == 413
+    asked = {'model': 'model 0', 'messages': [{'role': 'system', 'content': 'a\nb\nc'}]}
+    assert status(client.post('/v1/chat/completions', json=asked | {'messages': asked['messages'] + HELLO})) == 400
+    long = [{'role': 'user', 'content': 'x' * 6}] * 2
+    assert status(client.post('/v1/chat/completions', json=asked | {'messages': long})) == 413
     answers = [visitor.ask('say', {'text': 'hello'}).status_code for _ in range(5)]
     assert answers == [200] * 4 + [429]  # a new conversation counts too
 
@@ -467,6 +473,27 @@ def test_elsewhere_than_on_loopback_a_token_is_needed(serve):
     bearer = {'Authorization': f'Bearer {guard.token}'}
     assert client.get('/api/state', headers={**bearer, 'Host': '192.168.0.7:8080'}).status_code == 200
     assert status(client.get('/api/state', headers={**bearer, 'Host': 'evil.example'})) == 421
+
+
+def test_a_host_that_looks_like_a_free_path_frees_nothing():
+    """Some versions of Starlette make the address of a request from its header Host."""
+    guard = Guard.of('0.0.0.0')
+    scope = {'type': 'http', 'path': '/api/state', 'query_string': b'', 'scheme': 'http', 'server': None}
+    for host in (b'127.0.0.1/page.js?', b'localhost/page.css?x='):
+        refusal = guard.refusal(HTTPConnection({**scope, 'headers': [(b'host', host)]}))
+        assert refusal and refusal[0] in (401, 421)
+
+
+@pytest.mark.parametrize('scores', [[float('nan'), 1.0], [None, 1.0]])
+def test_odd_scores_end_no_conversation(serve, opt, monkeypatch, scores):
+    """NaN, as of a model that has diverged, is no JSON; a score that is no number is an error of the agent."""
+    act = Scripted.act
+    monkeypatch.setattr(Scripted, 'act', lambda agent: Message({**act(agent), 'sorted_scores': scores}))
+    _, client = serve()
+    visitor = Visitor(client)
+    kinds = [event['kind'] for event in visitor.say('hello')]
+    assert ('error' in kinds) is (scores[0] is None)
+    assert visitor.shown['panes'] and visitor.post('reset', {})
 
 
 def test_behind_a_server_with_tls(serve):

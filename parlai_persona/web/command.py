@@ -41,7 +41,11 @@ def serve(opt: Opt, parser: Callable[[], ParlaiParser]) -> None:
         print(f'  {url(address, port.getsockname()[1], guard.token)}', flush=True)
         print('Ctrl-C ends it.', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(server.app, log_level='warning', access_log=False)).run(sockets=[port])
+            # Only a server in front says truly who asks: others can write that header themselves.
+            config = uvicorn.Config(
+                server.app, log_level='warning', access_log=False, proxy_headers=bool(address.public_name)
+            )
+            uvicorn.Server(config).run(sockets=[port])
 
 
 def url(address: Address, port: int, token: str) -> str:

@@ -74,7 +74,7 @@ class Guard:
         origin = request.headers.get('origin')
         if origin is not None and origin.lower().partition('://')[2] != asked:
             return 403, f'requests of pages of {origin[:80]!r} are refused'
-        if self.token and request.url.path not in FREE and not self.knows_token(request):
+        if self.token and request.scope['path'] not in FREE and not self.knows_token(request):
             return 401, 'the token is missing or wrong. Open the whole address that the command printed'
         return None
 

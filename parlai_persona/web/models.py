@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import parlai.utils.logging as logging
 from parlai.core.agents import Agent
 from parlai.core.message import Message
@@ -172,11 +173,11 @@ class Pane:
         self.heard = heard
         start = time.monotonic()
         try:
-            events = await model.run(work)
+            events = self.note(await model.run(work))
         except Exception as error:  # noqa: BLE001  an agent may fail in any way, and the visitor is told
             tell({'kind': 'error', 'text': f'{model.name} did not answer: {told(error)}. You can go on.'})
             return False
-        for event in self.note(events):
+        for event in events:
             tell({**event, 'seconds': round(time.monotonic() - start, 2)})
         return True
 
@@ -265,15 +266,20 @@ def as_json(event: Said | Note) -> dict[str, Any]:
     scores = act.get('sorted_scores')
     if scores is not None:
         pairs = zip(act.get('text_candidates', ()), scores, strict=False)
-        shown['candidates'] = [[printable(text), float(score)] for text, score in list(pairs)[:SHOWN]]
+        shown['candidates'] = [[printable(text), number(score)] for text, score in list(pairs)[:SHOWN]]
     if fields.PERCEPTION in act:
-        shown['perception'] = [float(act[fields.PERCEPTION]), printable(act[fields.PERCEIVED])]
+        shown['perception'] = [number(act[fields.PERCEPTION]), printable(act[fields.PERCEIVED])]
     return shown
 
 
 def bars(act: Message) -> list[list[Any]]:
     """Return the sentences of the persona with their weights, as JSON."""
-    return [[printable(sentence), float(weight)] for sentence, weight in weighted_sentences(act)]
+    return [[printable(sentence), number(weight)] for sentence, weight in weighted_sentences(act)]
+
+
+def number(value: Any) -> float:
+    """Return a number that JSON can have: of a model that has diverged, the largest or the smallest, or 0."""
+    return float(np.nan_to_num(float(value)))
 
 
 def told(error: Exception) -> str:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from parlai_persona import fields
 from parlai_persona.chat.conversation import MODEL, PERSON, Conversation, Said
 from parlai_persona.chat.typed import words_of
-from parlai_persona.data.personas import Persona, sentences
+from parlai_persona.data.personas import Persona
 from parlai_persona.web.models import Model, told
 
 ROLES = {'user': PERSON, 'assistant': MODEL}
@@ -33,15 +33,17 @@ def model_list(models: list[Model]) -> Response:
     return JSONResponse({'object': 'list', 'data': described})
 
 
-async def completion(models: list[Model], asked: dict[str, Any], short: Callable[[Any], str]) -> Response:
-    """Answer `/v1/chat/completions`; `short` refuses texts that are too long."""
+async def completion(
+    models: list[Model], asked: dict[str, Any], short: Callable[[Any], str], few: Callable[[Any], Persona | None]
+) -> Response:
+    """Answer `/v1/chat/completions`; `short` refuses texts that are too long, `few` too many sentences."""
     name = asked.get('model')
     model = next((one for one in models if one.name == name and one.state == 'ready'), None)
     if model is None:
         raise HTTPException(404, f'there is no model {str(name)[:80]!r}; /v1/models lists them')
     if asked.get('n') not in (None, 1) or asked.get('tools'):
         raise HTTPException(400, 'expected one choice (n: 1) and no tools')
-    persona, spoken = read(asked.get('messages'), short)
+    persona, spoken = read(asked.get('messages'), short, few)
     about = {'id': f'chatcmpl-{secrets.token_hex(12)}', 'created': int(time.time()), 'model': model.name}
     if asked.get('stream'):
         return StreamingResponse(chunks(model, persona, spoken, about), media_type='text/event-stream')
@@ -53,7 +55,7 @@ async def completion(models: list[Model], asked: dict[str, Any], short: Callable
     return JSONResponse({**about, 'object': 'chat.completion', 'choices': [choice]})
 
 
-def read(messages: Any, short: Callable[[Any], str]) -> tuple[Persona, Spoken]:
+def read(messages: Any, short: Callable[[Any], str], few: Callable[[Any], Persona | None]) -> tuple[Persona, Spoken]:
     """Return the persona and what was said. Several messages of one speaker in a row are one message."""
     persona: list[str] = []
     spoken: Spoken = []
@@ -66,14 +68,14 @@ def read(messages: Any, short: Callable[[Any], str]) -> tuple[Persona, Spoken]:
         elif role not in ROLES:
             raise HTTPException(400, f'a role is system, user or assistant, saw {role[:80]!r}')
         elif spoken and spoken[-1][0] == ROLES[role]:
-            spoken[-1] = (ROLES[role], f'{spoken[-1][1]} {text}')
+            spoken[-1] = (ROLES[role], short(f'{spoken[-1][1]} {text}'))
         else:
             spoken.append((ROLES[role], text))
     if not spoken or spoken[-1][0] != PERSON or not words_of(spoken[-1][1]):
         raise HTTPException(400, 'expected a message of the user at the end, with words in it')
     if spoken[0][0] == MODEL:
         spoken.insert(0, (PERSON, ''))
-    return sentences(persona, 'the system message') if persona else (), spoken
+    return few(persona) or (), spoken
 
 
 def content(given: Any) -> Any:

@@ -137,6 +137,8 @@ class Server:
         speaker, persona = asked.get('speaker'), self.sentences(asked.get('sentences'))
         if type(speaker) is not int or speaker not in (0, 1):
             raise HTTPException(400, f'the speaker is 0 or 1, saw {speaker!r}')
+        if not session.panes:
+            raise HTTPException(400, 'there is nobody to give a persona: this conversation is for votes')
         with session.turn():
             first, *others = session.readers or session.panes
             await first.give(speaker, persona)
@@ -201,7 +203,7 @@ class Server:
 
     async def openai_completion(self, request: Request) -> Response:
         self.sessions.count(address(request))
-        return await openai_api.completion(self.models, await self.content(request), self.short)
+        return await openai_api.completion(self.models, await self.content(request), self.short, self.sentences)
 
     def streamed(self, session: Session, works: list[Callable[[Tell], Awaitable[None]]]) -> Response:
         """Do work for each pane, even if the page goes away meanwhile; answer with the events, as they come."""
@@ -213,9 +215,11 @@ class Server:
             return lambda event: queue.put_nowait({**event, 'pane': place})
 
         async def run() -> None:
-            with turn:
-                await asyncio.gather(*(work(tell(place)) for place, work in enumerate(works)))
-            queue.put_nowait(None)
+            try:
+                with turn:
+                    await asyncio.gather(*(work(tell(place)) for place, work in enumerate(works)))
+            finally:
+                queue.put_nowait(None)
 
         async def lines() -> AsyncIterator[str]:
             while (event := await queue.get()) is not None:
