@@ -259,6 +259,15 @@ def test_the_next_command_goes_on(zoo, published, small_model, monkeypatch):
     assert asked == [f'bytes={whole_blocks(size // 2)}-'] and reply(file) == reply(small_model)
 
 
+def test_a_bad_start_of_a_download_is_thrown_away(zoo, published, small_model, monkeypatch):
+    weights = registry.find(NAME).files['model.safetensors']
+    part = zoo / 'models' / 'persona' / '.downloads' / weights.sha256
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b'?' * 100)
+    file, asked = get(zoo, published, monkeypatch)
+    assert asked == ['bytes=100-', None] and reply(file) == reply(small_model)
+
+
 def test_a_redirect_to_another_server_is_followed(zoo, published, small_model, monkeypatch):
     """Releases and hubs send their clients to other machines; the hash says whether the right bytes came."""
     with zoo_server.serving(published, []) as (url, _):

@@ -92,6 +92,15 @@ def test_nothing_private_is_published(tmp_path):
     assert sorted(os.listdir(tmp_path / 'published')) == ['README.md', 'config.json', 'model.safetensors', 'state.json']
 
 
+def test_folders_with_the_names_of_values_change_nothing(tmp_path, monkeypatch):
+    for name in ('sgd', 'bow', 'fixed'):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = {'optimizer': 'sgd', 'memnet_encoder': 'bow', 'lr_scheduler': 'fixed'}
+    _, opt = round_trip(saved(tmp_path / 'run', {}, **options), tmp_path)
+    assert {name: opt[name] for name in options} == options
+
+
 def test_a_path_in_the_name_of_a_task_loses_its_folder(tmp_path):
     related = 'persona:own:own_file=/home/me/mine.txt,persona:sample:x=1'
     model = saved(tmp_path / 'run', {}, model='persona:meta_memnn', meta_memnn_related=related)

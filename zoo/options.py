@@ -27,7 +27,9 @@ def to_publish(opt: Mapping[str, Any]) -> tuple[Options, list[str]]:
     """Return the agent's own options, and the flags of those that are left out because they name files."""
     known = declared(opt['model'], opt)
     own = {name: without_paths(value) for name, value in sorted(opt.items()) if name in known and name not in MACHINE}
-    left_out = [name for name, value in own.items() if is_path(value, known[name].metavar)]
+    left_out = [
+        name for name, value in own.items() if is_path(value, known[name].metavar) or is_here(value, known[name])
+    ]
     flags = [f'--{name.replace("_", "-")}' for name in left_out]
     return {name: value for name, value in own.items() if name not in left_out}, flags
 
@@ -104,7 +106,12 @@ def without_paths(value: Any) -> Any:
 def is_path(value: Any, metavar: Any = None) -> bool:
     if not isinstance(value, str) or not value or value.startswith('zoo:'):
         return False
-    return metavar == 'FILE' or '/' in value or '\\' in value or os.path.exists(value)
+    return metavar == 'FILE' or '/' in value or '\\' in value
+
+
+def is_here(value: Any, action: Action) -> bool:
+    """Tell whether a value is that of a file or folder in the current one."""
+    return isinstance(value, str) and bool(value) and not action.choices and os.path.exists(value)
 
 
 # ----------------------------------------------------------------------------------------------------- the base

@@ -112,10 +112,13 @@ def verified(source: Source, entry: Entry, name: str, cache: Path) -> Path:
     """Return one file, after comparing its hash with that of the registry."""
     file = entry.files[name]
     kept = cache / file.sha256
+    had = kept.exists()
     path = source.get(entry, name, kept)
     if sha256(path) != file.sha256:
         if path == kept:
             path.unlink()
+            if had:  # perhaps a part of it was wrong before
+                return verified(source, entry, name, cache)
         raise NotThere(f'{name} has another SHA-256 than the registry says')
     return path
 
