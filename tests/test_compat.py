@@ -704,6 +704,14 @@ def self_chats_in_the_task_of_the_model(tmp_path):
     assert (opt['task'], opt['partner_persona']) == ('persona:sample', 'i fly.')
 
 
+def raised_by(action, *arguments) -> BaseException | None:
+    try:
+        action(*arguments)
+    except BaseException as error:  # noqa: BLE001  whatever it is
+        return error
+    return None
+
+
 @check
 def downloads_fail_fast(tmp_path):
     from parlai.core import build_data
@@ -711,6 +719,10 @@ def downloads_fail_fast(tmp_path):
     with mock.patch('time.sleep', side_effect=AssertionError('it waits')):
         said = message(build_data.download, 'http://127.0.0.1:9/x.tgz', str(tmp_path), 'x.tgz')
     assert f'saw no file {tmp_path / "x.tgz"}, and no connection to 127.0.0.1' in said
+    slow = mock.Mock(side_effect=build_data.requests.exceptions.ReadTimeout)
+    with mock.patch.object(build_data.requests.Session, 'get', slow), mock.patch('time.sleep'):
+        said = str(raised_by(build_data.download, 'http://127.0.0.1:9/x.tgz', str(tmp_path), 'x.tgz'))
+    assert slow.call_count > 2 and 'no connection' not in said
 
 
 @check
@@ -753,7 +765,8 @@ def typed_text_is_words(tmp_path):
     from parlai.agents.local_human.local_human import LocalHumanAgent
 
     with mock.patch('builtins.input', return_value=TYPED):
-        assert LocalHumanAgent({}).act()['text'] == WORDS
+        assert LocalHumanAgent({'task': 'persona:sample'}).act()['text'] == WORDS
+        assert LocalHumanAgent({'task': 'interactive'}).act()['text'] == TYPED.replace('\\n', '\n')
 
 
 @check
@@ -761,7 +774,8 @@ def safely_typed_text_is_words(tmp_path):
     from parlai.agents.safe_local_human.safe_local_human import SafeLocalHumanAgent
 
     human = object.__new__(SafeLocalHumanAgent)
-    human.id, human.opt, human.fixedCands_txt, human.check_offensive = 'x', {}, None, lambda text: False
+    human.id, human.fixedCands_txt, human.check_offensive = 'x', None, lambda text: False
+    human.opt = {'task': 'persona:sample'}
     with mock.patch('builtins.input', return_value=TYPED):
         assert human.act()['text'] == WORDS
 
@@ -772,7 +786,7 @@ def text_of_a_page_is_words(tmp_path):
 
     agent = mock.Mock()
     with mock.patch.dict(interactive_web.SHARED, agent=agent):
-        interactive_web.MyHandler._interactive_running(None, {}, TYPED.replace('\\n', '\n'))
+        interactive_web.MyHandler._interactive_running(None, {'model': 'persona:memnet'}, TYPED.replace('\\n', '\n'))
     assert agent.observe.call_args[0][0]['text'] == WORDS
 
 

@@ -39,6 +39,8 @@ def _check_connection(module: Any, url: str, file: str) -> None:
     try:
         with module.get_http_session() as session:
             session.get(url, stream=True, timeout=5).close()
+    except module.requests.exceptions.ReadTimeout:
+        return  # a slow server is asked again
     except module.requests.exceptions.RequestException as error:
         raise UserError(
             f'saw no file {file}, and no connection to {urlsplit(url).hostname} to fetch it ({type(error).__name__}): '

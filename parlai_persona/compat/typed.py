@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 from parlai_persona.compat.hooks import fixes, replace_everywhere
+from parlai_persona.compat.progress import ours
 from parlai_persona.errors import printable
 
 
@@ -12,7 +13,8 @@ def typed_text_is_words(module: Any) -> bool:
     r"""In `parlai interactive`, a typed `\n` begins a new line, and "your persona: …" there becomes its persona.
 
     ParlAI 1.7.2 does this on every stack, and special tokens such as `__end__` are tokens when a person types them. A
-    typed message is now one line of words. The chats of this package do the same after they have looked for a command.
+    typed message is now one line of words, in a chat with one of our tasks or agents. The chats of this package do the
+    same after they have looked for a command.
     """
     return _words_only(module.LocalHumanAgent)
 
@@ -30,16 +32,17 @@ def text_of_a_page_is_words(module: Any) -> bool:
 
     @functools.wraps(running)
     def with_words(self, opt, reply_text):
-        return running(self, opt, _words(reply_text))
+        return running(self, opt, _words(reply_text, opt))
 
     module.MyHandler._interactive_running = with_words
     return True
 
 
-def _words(text: str) -> str:
+def _words(text: str, opt: dict) -> str:
+    """Return a text as words, in a chat with one of our tasks or agents."""
     from parlai_persona.chat.typed import words_of
 
-    return words_of(text)
+    return words_of(text) if ours(opt) else text
 
 
 def _words_only(human: Any) -> bool:
@@ -49,7 +52,7 @@ def _words_only(human: Any) -> bool:
     def act_in_words(self):
         reply = act(self)
         if reply.get('text') and not getattr(self, 'as_typed', False):
-            reply.force_set('text', _words(reply['text']))
+            reply.force_set('text', _words(reply['text'], self.opt))
         return reply
 
     human.act = act_in_words
