@@ -6,6 +6,7 @@ import pickle
 import pytest
 from parlai.core.agents import create_agent_from_model_file
 from parlai.core.message import Message
+from parlai.core.metrics import aggregate_named_reports
 from parlai.core.params import ParlaiParser
 from parlai.core.teachers import create_task_agent_from_taskname
 from parlai.scripts.train_model import TrainModel
@@ -442,6 +443,16 @@ def test_the_metric_averages_within_groups_first_and_asks_once():
     assert Judge.asked == 0
     assert total.value() == pytest.approx((0.5 - 2 - 2 - 2) / 4) and Judge.asked == 1
     assert one.value() == 0.5 and (one + None).value() == 0.5
+
+
+def test_tasks_count_alike():
+    judge = Judge('by hand')
+    few = {'consistency': ConsistencyMetric([[('dogs', PERSONA)]], judge)}
+    many = {'consistency': ConsistencyMetric([[('not me', PERSONA)]] * 3, judge)}
+    both = {'few': few, 'many': many}
+    assert aggregate_named_reports(both)['consistency'].value() == pytest.approx((1 - 2) / 2)
+    micro = aggregate_named_reports(both, micro_average=True)
+    assert micro['consistency'].value() == pytest.approx((1 - 2 * 3) / 4)
 
 
 def test_it_is_reported_for_any_agent(tiny):

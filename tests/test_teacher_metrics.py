@@ -246,6 +246,16 @@ def test_repetition_counts_within_a_dialogue():
     assert report['reply_words'].value() == pytest.approx((7 + 5 + 3 + 5 + 1) / 5)
 
 
+def test_a_reset_forgets_the_dialogue():
+    """As between two validations of which the first ends within a dialogue."""
+    one = teacher(TwoDialogues)
+    same = [{'text': 'a b c d'}] * 1
+    answer(one, same)
+    one.reset()
+    one.reset_metrics()
+    assert answer(one, same)['repetition'].value() == 0
+
+
 def test_an_agents_own_mrr_is_left_alone():
     own = {'text_candidates': REPLIES, 'metrics': {'mrr': AverageMetric(0.125)}}
     assert answer(teacher(), [own] * 5)['mrr'].value() == 0.125

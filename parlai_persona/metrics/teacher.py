@@ -173,6 +173,10 @@ class PersonaMetrics(FixedDialogTeacher):
             if not shared:
                 self.perception = perception.from_options(opt, self.personas)
 
+    def reset(self) -> None:
+        super().reset()
+        self.earlier = []
+
     def share(self) -> dict[str, Any]:
         return {**super().share(), 'word_rarity': self.word_rarity, 'nli': self.nli, 'perception': self.perception}
 

@@ -101,7 +101,7 @@ class ConsistencyMetric(Metric):
     """
 
     __slots__ = ('_parts', '_nli')
-    macro_average = False
+    macro_average = True
 
     def __init__(self, groups: Sequence[Sequence[tuple[str, Sequence[str]]]], nli: Nli):
         self._parts: tuple = (groups,)  # groups, or tuples of parts: a rope, so that adding copies nothing

@@ -162,5 +162,8 @@ class DefaultTeacher(OtherTaskTeacher):
 def turns(dialogue: dict[str, Any]) -> list[Message]:
     """Return the turns of a dialogue as Messages that each know which dialogue they are of, and whose."""
     told = dialogue[fields.MESSAGES]
-    places = ({fields.TURN: number, fields.TURNS: len(told)} for number in range(len(told)))
+    places = (
+        {fields.TURN: number, fields.TURNS: len(told), 'episode_done': number == len(told) - 1}
+        for number in range(len(told))
+    )
     return [Message({**turn, **dialogue, **place}) for turn, place in zip(told, places, strict=True)]
