@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from parlai.scripts.train_model import TrainModel
 
 from parlai_persona.agents.meta_memnn import weights
 from parlai_persona.agents.meta_memnn.learner import MODES, ONE_HEAD
+from parlai_persona.agents.meta_memnn.meta_memnn import MetaMemnnAgent
 from parlai_persona.agents.meta_memnn.task_examples import profile_lines, task_examples
 from parlai_persona.errors import UserError
 from parlai_persona.files import draft
@@ -69,6 +71,26 @@ def test_held_out_examples_judge(tmp_path):
     assert len(judge.members) > 0 and judge.table is not agent.learner.primary.table
     assert agent.learner.draw(judge).table is judge.table
     assert any(word.startswith('#-') for word in agent.corpus.vocabulary.words) and valid['accuracy'] >= 0
+
+
+def test_held_out_examples_that_cannot_judge(tmp_path, monkeypatch):
+    """None of their replies is among the candidates."""
+    read = MetaMemnnAgent.read_task
+
+    def unknown_replies(agent, task, own=False, fold='train'):
+        found = read(agent, task, own, fold)
+        if fold == 'train':
+            return found
+        return [replace(one, example=replace(one.example, reply='who knows ?')) for one in found]
+
+    monkeypatch.setattr(MetaMemnnAgent, 'read_task', unknown_replies)
+    with pytest.raises(UserError, match='--meta-memnn-judge valid: none of the .* replies of the valid split is among'):
+        train(tmp_path, meta_memnn_judge='valid')
+
+
+def test_steps_are_not_put_together(tmp_path):
+    with pytest.raises(UserError, match='--update-freq 2: an iteration takes a step after each of its batches'):
+        train(tmp_path, update_freq=2)
 
 
 def test_two_related_tasks(tmp_path):

@@ -18,7 +18,7 @@ TINY = {'batch': 4, 'updates': 2, 'steps': 2, 'beta': 0.1, 'gamma': 0.05, 'pretr
 SHAPE = Shape(embedding=3, hops=2)
 
 
-def learner(mode: str, tasks=1, shape=SHAPE, **options) -> Learner:
+def learner(mode: str, tasks=1, shape=SHAPE, seed=1, **options) -> Learner:
     """Two kinds of synthetic stories; the related ones use the first 8 of 12 words."""
     heads = ['primary'] * tasks if mode in ONE_HEAD else [f'related{n}' for n in range(tasks)]
     bags = {'primary': candidates()} | {head: candidates(4, 8) for head in heads if head != 'primary'}
@@ -32,7 +32,9 @@ def learner(mode: str, tasks=1, shape=SHAPE, **options) -> Learner:
     related = [pool(table(20, n + 5, head, 8, 4), 10 + n) for n, head in enumerate(heads)]
     recipe = Recipe(mode=mode, **{**TINY, **options})
     adam = torch.optim.Adam(theta.values(), lr=ALPHA)
-    one = Learner(recipe, model, weigher, theta, eta, pool(table(12), 0), related, 1, lambda loss: descend(adam, loss))
+    one = Learner(
+        recipe, model, weigher, theta, eta, pool(table(12), 0), related, seed, lambda loss: descend(adam, loss)
+    )
     one.theta_optimizer = adam  # for what resumes
     return one
 
@@ -44,7 +46,7 @@ def numbers(learner: Learner) -> list[Tensor]:
 @pytest.mark.parametrize('mode', MODES)
 def test_resuming_changes_nothing(mode):
     """The state can be saved and read without unpickling."""
-    whole, first, second = (learner(mode) for _ in range(3))
+    whole, first, second = learner(mode), learner(mode), learner(mode, seed=2)
     for _ in range(4):
         whole.iterate()
     for _ in range(2):
@@ -61,6 +63,24 @@ def test_resuming_changes_nothing(mode):
     assert second.iteration == 4
     for one, other in zip(numbers(whole), numbers(second), strict=True):
         assert torch.equal(one, other)
+
+
+def test_losses_are_means_whatever_the_size_of_the_first_batch():
+    """The primary batch may have another size than the others."""
+    for count in (1, 4, 7):
+        one = learner('primary')
+        batch = one.primary.draw(count)
+        expected = one.model.losses(one.theta, batch).mean().item()
+        assert one.iterate(batch)['primary_loss'] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_joint_batch_is_full_although_the_first_one_is_small(monkeypatch):
+    one, sizes = learner('joint'), []
+    update = one.update
+    monkeypatch.setattr(one, 'update', lambda losses: (sizes.append(len(losses)), update(losses))[1])
+    for _ in range(20):
+        one.iterate(one.primary.draw(1))
+    assert sizes == [TINY['batch']] * 20
 
 
 @pytest.mark.parametrize('shared', [False, True])

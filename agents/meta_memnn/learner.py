@@ -105,7 +105,7 @@ class Learner:
         batch = batch or self.draw(self.primary)
         if mode == 'joint':
             return {'joint_loss': self.update_joint(batch) / size}
-        seen = {'primary_loss': self.update(self.model.losses(self.theta, batch)) / size}  # step 1, eqs. 1 and 2
+        seen = {'primary_loss': self.update(self.model.losses(self.theta, batch)) / len(batch.index)}  # 1, eqs. 1, 2
         if mode not in ('primary', 'pretrain'):
             seen['related_loss'] = self.update_related() / size  # step 2
         if mode == 'learned':
@@ -128,10 +128,12 @@ class Learner:
 
     def update_joint(self, batch: Batch) -> float:
         """Learn from a batch of all data sets shuffled together: each task has its share of it."""
-        batches, size = [batch, *self.draw_related()], self.recipe.batch
+        related = self.draw_related()
         sizes = np.array([len(pool.members) for pool in (self.primary, *self.related)])
-        counts = self.rng.multinomial(size, sizes / sizes.sum())
-        losses = [self.model.losses(self.theta, batch)[:count] for batch, count in zip(batches, counts, strict=True)]
+        counts = self.rng.multinomial(self.recipe.batch, sizes / sizes.sum())
+        own = batch if len(batch.index) >= counts[0] else self.draw(self.primary)
+        drawn = zip([own, *related], counts, strict=True)
+        losses = [self.model.losses(self.theta, batch)[:count] for batch, count in drawn]
         return self.update(torch.cat(losses))
 
     def update_weights(self) -> float:
@@ -218,6 +220,7 @@ class Learner:
             'touched': sorted(self.touched) if self.touched else None,
             'rng': self.rng.bit_generator.state,
             'pools': [pool.state_dict() for pool in self.pools()],
+            'fixed': {head: torch.from_numpy(weights) for head, weights in self.fixed.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -228,3 +231,4 @@ class Learner:
         self.rng.bit_generator.state = state['rng']
         for pool, kept in zip(self.pools(), state['pools'], strict=True):
             pool.load_state_dict(kept)
+        self.fixed |= {head: weights.numpy() for head, weights in state.get('fixed', {}).items()}

@@ -119,7 +119,7 @@ class MetaMemnnAgent(TorchAgent):
                 setattr(self, name, shared[name])
             return
         training = self._should_initialize_optimizer() and not opt.get('interactive_mode')
-        self.check_options(training or bool(init_model))
+        self.check_options(training, bool(init_model))
         self.learner: Learner | None = None
         self.histograms: list[dict[str, Any]] = []  # of the weights, in training
         states = checkpoint.load(init_model, self.recipe.mode) if init_model else {}
@@ -138,18 +138,23 @@ class MetaMemnnAgent(TorchAgent):
             self.prepare_training({} if is_finetune else states)
             self.examples.pop(PRIMARY)  # those of the related tasks are for `parlai persona_weights`
 
-    def check_options(self, has_model: bool) -> None:
+    def check_options(self, training: bool, has_model: bool) -> None:
         if self.recipe.mode != 'primary' and not self.data.tasks():
             raise UserError(
                 f'--meta-memnn-mode {self.recipe.mode} learns from related tasks: name one with '
                 '--meta-memnn-related, or choose --meta-memnn-mode primary'
             )
-        if is_distributed():
+        if training and is_distributed():
             raise UserError(
                 'persona:meta_memnn trains in one process: its batches are small, and the simulated steps follow each '
                 'other. Use train_model instead of multiprocessing_train.'
             )
-        if not has_model:
+        if training and self.opt.get('update_freq', 1) > 1:
+            raise UserError(
+                f'--update-freq {self.opt["update_freq"]}: an iteration takes a step after each of its batches. Leave '
+                'it out; for larger batches give --batchsize and --meta-memnn-batch'
+            )
+        if not (training or has_model):
             raise UserError(
                 'persona:meta_memnn has learned nothing yet: saw no model file, expected one. Train it first '
                 '(parlai train_model), then name it with -mf'
@@ -215,6 +220,11 @@ class MetaMemnnAgent(TorchAgent):
         if self.data.judge == 'valid':
             judge = self.build_pool(PRIMARY, self.read_task(self.opt['task'], True, 'valid'), seeds[-1].spawn(1)[0])
             judge.members = judge.members[np.array(judge.table.targets) >= 0]
+            if not len(judge.members):
+                raise UserError(
+                    f'--meta-memnn-judge valid: none of the {len(judge.table)} replies of the valid split is among the '
+                    f'{len(self.corpus.candidates[PRIMARY])} candidates of the training. Leave it out'
+                )
         theta, eta = (dict(self.model[group].named_parameters()) for group in ('theta', 'eta'))
         networks, seed = (self.dialog_model, self.weight_model), int(seeds[-1].generate_state(1)[0])
         self.learner = Learner(
