@@ -135,6 +135,9 @@ def test_candidates_that_are_no_text_are_named(trained, tmp_path):
     fixed.write_bytes(b'hello\n\xff\n')
     with pytest.raises(UserError, match=r'fixed\.txt, line 2: byte 1 .* is not UTF-8'):
         load(trained, eval_candidates='fixed', fixed_candidates_path=str(fixed))
+    fixed.write_text('\n')
+    with pytest.raises(UserError, match='fixed.*: there is no reply to choose from; expected one a line'):
+        load(trained, eval_candidates='fixed', fixed_candidates_path=str(fixed))
 
 
 def test_a_self_chat_builds_the_list_of_candidates(trained, capsys):

@@ -133,6 +133,12 @@ def test_ways_to_learn(tmp_path, inner):
     assert report['ppl'] < 60 and report['exs'] == 2 * len(paml_tasks.PEOPLE)
 
 
+def test_people_are_not_gathered_over_batches(trained):
+    agent = load(trained, datatype='train', update_freq=2)
+    with pytest.raises(UserError, match='--update-freq 2: the people of a step come in one batch'):
+        agent.batch_act([agent.observe(paml_tasks.message(paml_tasks.teacher('train')))])
+
+
 def test_people_are_not_mixed_with_single_turns(trained):
     agent = load(trained, datatype='train')
     person = agent.observe(paml_tasks.message(paml_tasks.teacher('train')))
@@ -181,6 +187,9 @@ def test_a_delta_is_someone(trained, tmp_path, monkeypatch, capsys):
     assert f'The change is in {path}.' in said
     weights = sum(p.nbytes for p in load(trained).theta().values())
     assert path.stat().st_size < 0.6 * weights + 40_000
+    with pytest.raises(UserError, match='--paml-delta is for chats'):
+        learning = load(trained, paml_delta=str(path), datatype='train')
+        learning.batch_act([learning.observe(paml_tasks.message(paml_tasks.teacher('train')))])
     agent = load(trained, paml_delta=str(path))
     agent.observe(Message({'text': 'i am old . do you have a pet ?', 'episode_done': False}))
     assert f'[Paml]: {agent.act()["text"]}' in said

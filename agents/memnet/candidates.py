@@ -103,6 +103,8 @@ class ListsCandidates(TorchRankerAgent):
     def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
         """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
         labels = [example.label for example in batch.examples]
+        if source == 'batch' and not any(labels):
+            raise UserError('--eval-candidates batch: no message has a label to choose. Choose fixed or inline')
         if source == 'batch':
             return ListedCandidates.of_all([label for label in labels if label is not None], labels)
         if source != 'fixed' and not all(batch.candidates):
@@ -166,5 +168,7 @@ class ListsCandidates(TorchRankerAgent):
             path = self.fixed_candidates_path or self.get_task_candidates_path()
             with open_text(Path(path)) as file:
                 self.fixed_candidates = list(dict.fromkeys(line.strip() for line in file if line.strip()))
+            if not self.fixed_candidates:
+                raise UserError(f'{path}: there is no reply to choose from; expected one a line')
             self.num_fixed_candidates = len(self.fixed_candidates)
             logging.info(f'{self.num_fixed_candidates} candidates in {path}')

@@ -147,8 +147,15 @@ class PersonaTasks(PersonaGenerator):
 
     def train_step(self, batch: Batch):
         """Take Algorithm 1, lines 4 to 9, for the people of a batch. Memory is that of one person at a time."""
+        if self.person:
+            raise UserError('--paml-delta is for chats, and for evaluations on turns: a training has to leave it out')
         if not batch.get('tasks'):
             return super().train_step(batch)
+        if self.opt.get('update_freq', 1) > 1:
+            raise UserError(
+                f'--update-freq {self.opt["update_freq"]}: the people of a step come in one batch. Leave it out, and '
+                'give a larger --batchsize; the memory is that of one person'
+            )
         if self.fp16:
             raise UserError('--fp16 stores weights in 16 bits, too few for inner steps: use --paml-amp')
         self.zero_grad()

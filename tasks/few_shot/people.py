@@ -39,8 +39,8 @@ def people(other: FixedDialogTeacher, by: str, least: int) -> list[Person]:
     if not enough:
         most = max(map(len, groups.values()))
         raise DataError(
-            f'{other.id}: none of {len(groups)} people has {least} dialogues, the most are {most}: lower '
-            '--few-shot-least, or group in another way (--few-shot-by)'
+            f'{other.id}: none of {len(groups)} people has {least} dialogues, the most are {most}: '
+            f'{"lower --few-shot-least, or " if least > 2 else ""}group in another way (--few-shot-by)'
         )
     return enough
 

@@ -88,6 +88,9 @@ class DefaultTeacher(DialogTeacher):
 
     def pairs(self, split: str) -> list[Pair]:
         utterances, sentences = (self.facts(name, split) for name in FILES)
+        if not sentences:
+            where = self.options.folder or 'the data'
+            raise DataError(f'{where}: no persona sentence is in the {split} split; expected some')
         count = self.options.pairs if split == 'train' else SIZES[split]
         chat = [text for text in self.chat if fold(text) == split]
         return list(pairs(utterances + sentences, sentences, count, self.options.seed, chat))

@@ -147,8 +147,8 @@ def pairs(
 
 
 class PairSampler:
-    """Draws a premise, then a hypothesis. Half of the neutral pairs share the relation, so that words do not give the
-    label away."""
+    """Draws a premise, then a hypothesis. Half of the neutral pairs without chat share the relation, so that words do
+    not give the label away."""
 
     def __init__(self, premises: list[Fact], hypotheses: list[Fact], rng: random.Random, chat: list[str]):
         self.rng, self.chat = rng, chat

@@ -40,6 +40,8 @@ def personalize(plain: Dialogue, knowledge: Knowledge, rng: random.Random) -> Di
     """Draw a profile of the user; return the dialogue with this user."""
     bases = restaurants_told(plain)
     chooses = any(turn.kind == 'option' for turn in plain.turns)
+    if chooses and not bases:
+        raise DataError(f'dialogue {plain.id}: saw a suggestion of a restaurant, expected facts about some before it')
     shown = show(bases, chooses, rng)
     profile = draw_profile(shown if chooses else [], knowledge, rng)
     told = [line for name in shown for line in write_facts(name, knowledge.facts[name])]
