@@ -105,7 +105,8 @@ class Learner:
         batch = batch or self.draw(self.primary)
         if mode == 'joint':
             return {'joint_loss': self.update_joint(batch) / size}
-        seen = {'primary_loss': self.update(self.model.losses(self.theta, batch)) / len(batch.index)}  # 1, eqs. 1, 2
+        losses = self.model.losses(self.theta, batch)
+        seen = {'primary_loss': self.update(losses) / len(losses)}  # step 1, eqs. 1 and 2
         if mode not in ('primary', 'pretrain'):
             seen['related_loss'] = self.update_related() / size  # step 2
         if mode == 'learned':
