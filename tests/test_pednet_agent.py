@@ -130,6 +130,18 @@ def test_counts_know_a_persona_that_a_text_states():
     ]
 
 
+def test_counts_are_those_of_the_training_split(tmp_path):
+    """With --init-model it is another one, whose words are counted anew; a resumed training keeps its counts."""
+    first = agent(model_file=str(tmp_path / 'first'), persona_sample_dialogues=3)
+    first.save(str(tmp_path / 'first'))
+    start = {'init_model': str(tmp_path / 'first'), 'persona_sample_dialogues': 9}
+    second = agent(model_file=str(tmp_path / 'second'), **start)
+    assert second.known_words.examples == 3 * first.known_words.examples
+    second.save(str(tmp_path / 'second'))
+    again = agent(model_file=str(tmp_path / 'second'), **{**start, 'persona_sample_dialogues': 2})
+    assert again.known_words.examples == second.known_words.examples
+
+
 @pytest.mark.parametrize('gamma, moved', [(0.0, True), (1.0, False)])
 def test_the_log_has_the_perplexity_of_each_network(gamma, moved):
     one = agent(pednet_gamma=gamma)

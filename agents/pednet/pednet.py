@@ -64,7 +64,8 @@ class PednetAgent(ChoosingAgent):
         self.added = int(self.learning.none)
         self.known_words: SpecificWords | None = shared['known_words'] if shared else None
         super().__init__(opt, shared)
-        if self.known_words is None and self._should_initialize_optimizer():
+        _, is_new = self._get_init_model(opt, shared)  # with --init-model: of another training split
+        if (is_new or self.known_words is None) and not shared and self._should_initialize_optimizer():
             options = from_opt(SpecificOptions, opt, self.PREFIX)
             self.known_words = SpecificWords.count(contexts_and_personas(opt), options)
 
