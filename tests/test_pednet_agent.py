@@ -97,6 +97,13 @@ def test_sentences_without_words_do_not_move_the_label(none):
     assert texts(one, batch.persona_vec)[0][1 + none] == PERSONA[1]
 
 
+def test_a_sentence_without_words_has_no_weight():
+    """The weights stand beside all sentences of the persona, as a chat shows them."""
+    (reply,) = replies(agent('valid'), [[Message({**EXAMPLE, fields.PERSONA: [PERSONA[0], ' ', PERSONA[1]]})]])
+    first, nothing, last = reply[fields.PERSONA_WEIGHTS]
+    assert nothing == 0 and min(first, last) > 0 and first + last == pytest.approx(1)
+
+
 @pytest.mark.parametrize('label', [3, -2])
 def test_a_label_without_a_sentence_is_one_line(label):
     with pytest.raises(DataError, match=f"'do you have any pets .': saw persona_label {label} beside 3 sentences"):

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from parlai_persona import fields
 from parlai_persona.agents.gpmn.model import Gpmn, start_weights
-from parlai_persona.models.choice import weights_by_sentence
 from parlai_persona.models.recurrent import Sizes
 from parlai_persona.models.recurrent_agent import RecurrentAgent
 
@@ -45,5 +44,5 @@ class GpmnAgent(RecurrentAgent):
         """Reply, and say how much each sentence of the persona weighs in the reply."""
         output = super().eval_step(batch)
         if output is not None and not self.skip_generation:
-            output[fields.PERSONA_WEIGHTS] = weights_by_sentence(self.weights, batch.persona_mask)
+            output[fields.PERSONA_WEIGHTS] = self.by_sentence(self.weights, batch)
         return output

@@ -6,6 +6,7 @@ from parlai.core.message import Message
 from parlai.core.opt import Opt
 from parlai.core.torch_agent import Batch, TorchAgent
 from parlai.utils.io import PathManager
+from torch import Tensor
 
 from parlai_persona.data.dialogue import DataError
 from parlai_persona.models.batches import persona_tensors
@@ -97,6 +98,11 @@ class PersonaAgent(TorchAgent):
                 self.sentence_vecs.clear()
             self.sentence_vecs[sentence] = self.dict.txt2vec(sentence)
         return self.sentence_vecs[sentence]
+
+    def by_sentence(self, weights: Tensor, batch: Batch) -> list[list[float]]:
+        """Return the weights (B, N) of what was read for each sentence of the personas; 0 for one without words."""
+        rows = zip(map(iter, weights.tolist()), batch.personas, strict=True)
+        return [[next(row) if self.sentence_vec(sentence) else 0.0 for sentence in persona] for row, persona in rows]
 
     def batchify(self, obs_batch, sort: bool = False) -> Batch:
         batch = super().batchify(obs_batch, sort=sort)

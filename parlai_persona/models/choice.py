@@ -1,7 +1,5 @@
 """What agents that choose a sentence of the persona report: how good the choice is, and what the reply draws on."""
 
-from collections.abc import Iterable
-
 import torch
 from parlai.core.message import Message
 from parlai.core.metrics import AverageMetric
@@ -26,12 +24,6 @@ def record_choice(agent: TorchAgent, scores: Tensor, label: Tensor, is_sentence:
     if any(counted):
         agent.record_local_metric('choice_acc', AverageMetric.many(right.float().tolist(), counted))
         agent.record_local_metric('choice_chance', AverageMetric.many(chance.tolist(), counted))
-
-
-def weights_by_sentence(weights: Tensor, is_sentence: Tensor) -> list[list[float]]:
-    """Return the weights (B, N) of the sentences that there are: what `fields.PERSONA_WEIGHTS` holds."""
-    rows: Iterable[tuple[list[float], int]] = zip(weights.tolist(), is_sentence.sum(1).tolist(), strict=True)
-    return [row[:count] for row, count in rows]
 
 
 class ChoosingAgent(RecurrentAgent):
@@ -72,10 +64,7 @@ class ChoosingAgent(RecurrentAgent):
         output = super().eval_step(batch)
         if output is not None:
             weights = self.weights if batch.label_vec is not None else self.weights_of(batch)
-            sentences = slice(self.added, None)
-            output[fields.PERSONA_WEIGHTS] = weights_by_sentence(
-                weights[:, sentences], batch.persona_mask[:, sentences]
-            )
+            output[fields.PERSONA_WEIGHTS] = self.by_sentence(weights[:, self.added :], batch)
         return output
 
     @torch.no_grad()
