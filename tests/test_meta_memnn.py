@@ -64,6 +64,25 @@ def test_every_mode_trains_and_evaluates(mode, tmp_path):
     assert ('eta.H' in dict(agent.model.named_parameters())) == (mode == 'learned')
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'meta_memnn_inner': 'adam'},
+        {'meta_memnn_split_memory': True},
+        {'meta_memnn_shared_candidates': True},
+        {'meta_memnn_candidates': 'labels'},
+    ],
+)
+def test_options_that_change_the_model_or_its_learning(tmp_path, options):
+    """A model that is saved, loaded and trained further is one that was trained without a pause."""
+    whole, _ = train(tmp_path / 'whole', max_train_steps=4, **options)
+    paused, _ = train(tmp_path / 'paused', max_train_steps=2, **options)
+    train(tmp_path / 'paused', max_train_steps=4, load_from_checkpoint=True, **options)
+    weights = [dict(create_agent_from_model_file(path).model.named_parameters()) for path in (whole, paused)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(p, weights[1][name]) for name, p in weights[0].items())
+
+
 def test_held_out_examples_judge(tmp_path):
     path, (valid, _) = train(tmp_path, meta_memnn_judge='valid', meta_memnn_time='back')
     agent = create_agent_from_model_file(path, {'datatype': 'train'})

@@ -157,6 +157,18 @@ def test_only_what_should_adapt_does(trained):
         load(trained, paml_adapt='adapter').answer(task)
 
 
+def test_a_prior_makes_steps_smaller(trained):
+    """A step is divided by the number of its tokens plus the prior."""
+    lengths = {}
+    for prior in (0, 50, 500):
+        agent = load(trained, paml_prior=prior, paml_inner_batch=0, paml_eval_steps=1)
+        task = agent.observe(paml_tasks.message(paml_tasks.teacher()))['task']
+        theta = next(agent.people(task))
+        lengths[prior] = sum((theta[name] - p).square().sum() for name, p in agent.theta().items()).sqrt().item()
+    tokens = 50 * lengths[50] / (lengths[0] - lengths[50])
+    assert lengths[500] == pytest.approx(lengths[0] * tokens / (tokens + 500), rel=1e-3) and 20 < tokens < 200
+
+
 def test_learned_rates_are_saved_and_differ(tmp_path):
     train(tmp_path, 5, paml_learn_rates=True, paml_inner_lr=0.3)
     agent = load(str(tmp_path / 'model'))
