@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from unittest import mock
 
 import contract
 import paml_tasks
@@ -202,6 +203,46 @@ def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(kind, tmp_path, 
     assert part == whole[:6]
     rest = train(tmp_path / 'part', 9, options, start='tomorrow')
     assert rest == whole[4:]
+    mine, theirs = weights(tmp_path / 'whole'), weights(tmp_path / 'part')
+    assert differences(mine, theirs) == {}
+
+
+def test_data_in_pieces_have_no_place_in_dynamic_batches(comments, tmp_path, monkeypatch, caplog):
+    """Rows wait with examples that were read, and others with none: nobody knows which are over."""
+    monkeypatch.setattr(DynamicBatchWorld, '__init__', with_small_buffer(DynamicBatchWorld.__init__))
+    options = {**GENERATOR, **comments, 'task': 'persona:reddit', 'dynamic_batching': 'batchsort'}
+    train(tmp_path, 6, options, save_at=3, stop_at=4)
+    assert not [*tmp_path.glob('*.place')] and (tmp_path / 'model.checkpoint').exists()
+
+
+def test_a_validation_that_saves_is_over_for_a_resumption(tmp_path):
+    """Validations come after the same steps, whether the training was stopped between them or not."""
+    options = {**KINDS['memnet'], 'validation_every_n_steps': 3, 'save_after_valid': True, 'validation_max_exs': 4}
+    validated: list[int] = []
+
+    def steps(folder, **more) -> list[int]:
+        validated.clear()
+        with mock.patch.object(TrainLoop, '_run_eval', autospec=True, side_effect=noted):
+            train(folder, 8, options, **more)
+        return [*validated]
+
+    run_eval = TrainLoop._run_eval
+
+    def noted(loop, *args, **kwargs):
+        validated.append(loop._train_steps)
+        return run_eval(loop, *args, **kwargs)
+
+    assert steps(tmp_path / 'whole') == [3, 6]
+    assert steps(tmp_path / 'part', stop_at=5) == [3] and steps(tmp_path / 'part') == [6]
+
+
+def test_a_save_waits_for_the_end_of_an_update(tmp_path):
+    """Three batches make an update. Gradients of the first two would be lost, so they are not saved."""
+    options = {**GENERATOR, **SAMPLE, 'update_freq': 3}
+    train(tmp_path / 'whole', 9, options)
+    train(tmp_path / 'part', 9, {**options, 'save_every_n_secs': 1e-9}, stop_at=8)
+    assert json.loads((tmp_path / 'part' / 'model.checkpoint.trainstats').read_text())['parleys'] == 7 * 3
+    train(tmp_path / 'part', 9, options)
     mine, theirs = weights(tmp_path / 'whole'), weights(tmp_path / 'part')
     assert differences(mine, theirs) == {}
 

@@ -80,7 +80,7 @@ def singles(row: Any) -> list[Any]:
 
 def shared_teachers(world: Any) -> Iterator[Any]:
     """Yield the teachers of all tasks; the rows of a batch share their counters."""
-    from parlai.core.teachers import FixedDialogTeacher
+    from parlai.core.teachers import ChunkTeacher, FixedDialogTeacher
     from parlai.core.worlds import BackgroundDriverWorld
 
     if isinstance(world, BackgroundDriverWorld):
@@ -91,6 +91,8 @@ def shared_teachers(world: Any) -> Iterator[Any]:
             raise NoPlace(f'the teacher {teacher.id} has no numbered episodes')
         if getattr(teacher, 'stream', False):
             raise NoPlace(f'the teacher {teacher.id} streams its data (-dt train:stream)')
+        if isinstance(teacher, ChunkTeacher) and (is_dynamic(world) or not hasattr(teacher, 'go_to')):
+            raise NoPlace(f'the teacher {teacher.id} reads its data in pieces')
         yield teacher
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from parlai_persona.compat.hooks import fixes
+from parlai_persona.compat.saving import within_update
 
 
 @fixes('parlai.scripts.train_model')
@@ -106,7 +107,7 @@ def interrupted_training_can_go_on(module: Any) -> bool:
     @functools.wraps(get_time)
     def stoppable_get_time(self, world):
         times = get_time(self, world)
-        if getattr(self, 'stop_after_step', False):
+        if getattr(self, 'stop_after_step', False) and not within_update(self):
             raise BetweenSteps
         return times
 

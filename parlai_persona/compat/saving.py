@@ -138,8 +138,9 @@ def resumed_training_goes_on_in_its_data(module: Any) -> bool:
 
     ParlAI 1.7.2 saves no place in the data, on every stack. A save now has a file `.place` with the place of each
     process in its data and the states of its random generators, and a resumed training goes there. A training that was
-    killed and resumed ends with the same weights as one that was not. It cannot be done with `--num-workers`, or for
-    streamed data (`-dt train:stream`): the log says so.
+    killed and resumed ends with the same weights as one that was not. It cannot be done with `--num-workers`, for
+    streamed data (`-dt train:stream`), or for data in pieces with dynamic batches: the log says so. With
+    `--update-freq`, a save waits for the end of an update.
     """
     _save_places(module)
     _go_to_places(module)
@@ -159,6 +160,8 @@ def _save_places(module: Any) -> None:
     @functools.wraps(get_time)
     def at_the_same_time(self, world):
         times = get_time(self, world)
+        if within_update(self):
+            times = (*times[:3], 0.0)  # time since the last save: it is too early for the next
         return sync_object(times) if is_distributed() else times
 
     @functools.wraps(save)
@@ -228,13 +231,22 @@ def _go_to_places(module: Any) -> None:
     @functools.wraps(validate)
     def validate_apart(self):
         """Leave the random generators alone: the first validation after a resumption draws more than the others."""
-        state = random_state()
+        state, before = random_state(), self._last_valid_steps
+        self._last_valid_steps = self._train_steps  # ParlAI says so after the validation, which may save
         try:
             return validate(self)
+        except BaseException:
+            self._last_valid_steps = before
+            raise
         finally:
             set_random_state(state)
 
     loop.__init__, loop.train_steps, loop.validate = resumed, with_the_same_draws, validate_apart
+
+
+def within_update(loop: Any) -> bool:
+    """Tell whether gradients wait for those of further batches (--update-freq). No save would hold them."""
+    return bool(getattr(loop.agent, '_number_grad_accum', 0))
 
 
 def read_place(file: str, workers: int) -> Any:
@@ -244,7 +256,8 @@ def read_place(file: str, workers: int) -> Any:
     path = Path(f'{file}{PLACE}')
     if not path.exists():
         raise NoPlace(
-            f'there is no {path}. Older trainings have none, and those with -dt train:stream or --num-workers'
+            f'there is no {path}. Older trainings have none, and those with -dt train:stream, --num-workers or, for '
+            'data in pieces, dynamic batches'
         )
     kept = read_json(path)
     if not isinstance(kept, dict) or not isinstance(kept.get('workers'), list):
