@@ -283,10 +283,14 @@ def test_a_kill_while_publishing_leaves_no_key_and_is_finished_by_the_same_comma
     with pytest.raises(KeyboardInterrupt):
         build.build([str(source)], output, FEW, ONE, {}, KEY)
     assert not (tmp_path / 'data.building' / 'key').exists()
+    if place != 'rmtree':
+        killed_shard = next((tmp_path / 'data.building').glob('*/manifest.json')).with_name('.shard.parquet.1.part')
+        killed_shard.write_text('half')
     monkeypatch.setattr(build, 'publish', real)
     build.build([str(source)], output, FEW, ONE, {})
     assert counts(output)['pairs'] > 100 and not (tmp_path / 'data.building').exists()
     assert (tmp_path / 'data.broken').read_text() == '{"broken\n'
+    assert not [*output.glob('.*')]
 
 
 def test_what_was_finished_is_not_done_again(tmp_path, monkeypatch):

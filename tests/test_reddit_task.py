@@ -165,6 +165,12 @@ def test_json_lines(data, tmp_path):
 JSON_LINE = '{"persona": [], "context": "a", "response": "b"}'
 
 
+def test_nothing_to_learn_from_is_said(tmp_path):
+    (tmp_path / 'train.jsonl').touch()
+    with pytest.raises(DataError, match='saw 0 examples in the training split, expected some'):
+        messages(tmp_path, datatype='train')
+
+
 @pytest.mark.parametrize(
     'wrong',
     [

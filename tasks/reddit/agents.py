@@ -111,6 +111,8 @@ class DefaultTeacher(DialogueMessages, PersonaMetrics, ChunkTeacher):
     def get_num_samples(self, opt: Opt) -> tuple[int, int]:
         self.pieces = self.split(DatatypeHelper.fold(opt['datatype']))
         count = sum(piece.count for piece in self.pieces)
+        if not count and DatatypeHelper.is_training(opt['datatype']):
+            raise DataError(f'{self._get_data_folder()}: saw 0 examples in the training split, expected some')
         return count, count
 
     def get_fold_chunks(self, opt: Opt) -> list[int]:

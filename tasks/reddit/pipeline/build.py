@@ -197,5 +197,7 @@ def publish(folders: Folders, output: Path) -> None:
             'then remove them',
             file=sys.stderr,
         )
+    for part in folders.data.glob('.*.part'):  # of a build that was killed
+        part.unlink()
     folders.data.rename(output)
     shutil.rmtree(folders.work)

@@ -35,7 +35,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how to build. Only the number of files of the result depends on it."""
+    """Where and how to build. The result depends on it in the number of files alone, and in what `random-dataset`
+    draws."""
 
     engine: str = flag('duckdb', 'duckdb: this machine; spark: a cluster', choices=ENGINES)
     workers: int = flag(2, 'processes', least=1)
