@@ -38,7 +38,7 @@ def train(folder: Path, **options) -> str:
         model_file=str(folder / 'model'),
         entailment_encoder=tiny_bert.folder(),
         batchsize=6,
-        learningrate=0.01,
+        learningrate=0.003,
         no_cuda=True,
         loglevel='error',
         seed=1,
@@ -53,7 +53,7 @@ def train(folder: Path, **options) -> str:
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """The model file of a classifier that has learned `PAIRS` by heart."""
-    return train(tmp_path_factory.mktemp('entailment'), entailment_train='all', max_train_steps=200)
+    return train(tmp_path_factory.mktemp('entailment'), entailment_train='all', max_train_steps=300)
 
 
 def test_parts_by_hand():

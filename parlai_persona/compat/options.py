@@ -125,7 +125,7 @@ def untrained_models_do_not_answer(module: Any) -> bool:
 def refuse_untrained(opt: Any) -> None:
     from parlai.core.loader import load_agent_module
 
-    todo = 'train a model with it (parlai train_model), or name a trained model with --model-file'
+    todo = 'train a model with it (parlai train_model), or name the trained model with --model-file'
     if opt.get('init_opt') and is_of_a_training(opt):
         raise UserError(f'-o {opt["init_opt"]} describes a training: {todo}')
     model = opt.get('model')

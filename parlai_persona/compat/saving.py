@@ -246,7 +246,7 @@ def _go_to_places(module: Any) -> None:
 
 def within_update(loop: Any) -> bool:
     """Tell whether gradients wait for those of further batches (--update-freq). No save would hold them."""
-    return bool(getattr(loop.agent, '_number_grad_accum', 0))
+    return bool(getattr(getattr(loop, 'agent', None), '_number_grad_accum', 0))
 
 
 def read_place(file: str, workers: int) -> Any:
