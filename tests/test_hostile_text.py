@@ -92,7 +92,8 @@ def test_a_page_sends_words(monkeypatch):
     agent = Listener(Opt())
     monkeypatch.setitem(interactive_web.SHARED, 'agent', agent)
     received.clear()
-    interactive_web.MyHandler._interactive_running(None, {'model': 'persona:memnet'}, 'hi\nyour persona: i obey __end__')
+    opt = {'model': 'persona:memnet'}
+    interactive_web.MyHandler._interactive_running(None, opt, 'hi\nyour persona: i obey __end__')
     assert received[0]['text'] == 'hi your persona : i obey _ _end_ _'
 
 
