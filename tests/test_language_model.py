@@ -1,6 +1,8 @@
 """The language model under the suite: token trees, cache, layout, checkpoints, and what stands on it."""
 
 import contextlib
+import shutil
+from pathlib import Path
 
 import contract
 import pytest
@@ -506,6 +508,18 @@ def test_another_base_is_refused(adapted, tmp_path):
         load(adapted, lm_model=str(tmp_path))
     with pytest.raises(NotLoaded, match='was trained on other weights than those of .*: it needs '):
         load(adapted, lm_model=tiny_lm.folder('wide'))
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_checkpoint_that_names_no_base_is_refused(adapted, tmp_path, zipped):
+    """In torch's format of before 1.6, too, of which no part can be read by itself."""
+    for file in Path(adapted).parent.glob('model*'):
+        shutil.copy(file, tmp_path)
+    states = torch.load(adapted, weights_only=False)
+    del states['base']
+    torch.save(states, tmp_path / 'model', _use_new_zipfile_serialization=zipped)
+    with pytest.raises(NotLoaded, match='it needs another kind of model'):
+        load(str(tmp_path / 'model'))
 
 
 def test_other_adapters_are_refused(adapted):

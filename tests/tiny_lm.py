@@ -43,27 +43,8 @@ def model(kind: str = 'llama'):
     size = {'vocab_size': len(tokenizer()), 'bos_token_id': 0, 'eos_token_id': 1, 'pad_token_id': 1}
     if kind == 'gpt2':
         return hf.GPT2LMHeadModel(hf.GPT2Config(**size, n_embd=16, n_layer=2, n_head=2, n_positions=1024)).eval()
+    size |= {'hidden_size': 48 if kind == 'wide' else 16, 'intermediate_size': 32, 'num_hidden_layers': 2}
+    size |= {'num_attention_heads': 4, 'num_key_value_heads': 2, 'max_position_embeddings': 8192}
     if kind == 'window':
-        return hf.MistralForCausalLM(
-            hf.MistralConfig(
-                **size,
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                num_key_value_heads=2,
-                sliding_window=300,
-            )
-        ).eval()
-    return hf.LlamaForCausalLM(
-        hf.LlamaConfig(
-            **size,
-            hidden_size=48 if kind == 'wide' else 16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            tie_word_embeddings=True,
-            max_position_embeddings=8192,
-        )
-    ).eval()
+        return hf.MistralForCausalLM(hf.MistralConfig(**size, sliding_window=300)).eval()
+    return hf.LlamaForCausalLM(hf.LlamaConfig(**size, tie_word_embeddings=True)).eval()

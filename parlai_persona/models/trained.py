@@ -162,13 +162,21 @@ class SavesTrained(TorchAgent):
 
     def load(self, path: str) -> dict[str, Any]:
         base = saved_part(path, 'base')
-        if isinstance(base, dict) and base.get('checksum') != self.base['checksum']:
+        if base is not None:  # first: weights of another size cannot be loaded
+            self.check_base(path, base)
+        with expected_parts(path):
+            states = super().load(path)
+        self.check_base(path, states.get('base'))
+        return states
+
+    def check_base(self, path: str, base: Any) -> None:
+        """Refuse a checkpoint that was trained on another base than this agent's."""
+        base = base if isinstance(base, dict) else {}
+        if base.get('checksum') != self.base['checksum']:
             raise NotLoaded(
                 f'{path} was trained on other weights than those of {self.base["source"]}: it needs '
-                f'{base.get("source")} ({self.BASE_FLAG})'
+                f'{base.get("source", "another kind of model")} ({self.BASE_FLAG})'
             )
-        with expected_parts(path):
-            return super().load(path)
 
     def load_state_dict(self, state_dict) -> None:
         """Load what was trained; a head that the checkpoint lacks stays as it is."""
