@@ -103,10 +103,11 @@ class ListsCandidates(TorchRankerAgent):
     def listed_candidates(self, batch: Batch, source: str) -> ListedCandidates:
         """Return the candidates of each example, from a source that has a name of ParlAI's: batch, inline, fixed, …"""
         labels = [example.label for example in batch.examples]
-        if source == 'batch' and not any(labels):
-            raise UserError('--eval-candidates batch: no message has a label to choose. Choose fixed or inline')
         if source == 'batch':
-            return ListedCandidates.of_all([label for label in labels if label is not None], labels)
+            known = [label for label in labels if label is not None]
+            if not known:
+                raise UserError('--eval-candidates batch: no message has a label to choose. Choose fixed or inline')
+            return ListedCandidates.of_all(known, labels)
         if source != 'fixed' and not all(batch.candidates):
             raise UserError(
                 f'--{"eval-" * (not batch.is_training)}candidates is {source}, and a message has no label_candidates: '

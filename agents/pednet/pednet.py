@@ -97,8 +97,8 @@ class PednetAgent(ChoosingAgent):
         """Add the specific words, the labelled sentence and, in training, the congeneric contexts."""
         obs = super().vectorize(obs, history, *args, **kwargs)
         specific = self.specific_words(obs, history)
-        words = [word for text in specific for word in self.sentence_vec(text)]
-        obs.force_set('specific_vec', [word for word in words if word != self.dict[self.dict.unk_token]])
+        words, unknown = (word for text in specific for word in self.sentence_vec(text)), self.dict[self.dict.unk_token]
+        obs.force_set('specific_vec', [word for word in words if word != unknown])
         if self.added:
             obs.force_set('persona_vecs', [self.sentence_vec(NONE), *obs['persona_vecs']])
         if 'labels' in obs and self.learning.gamma:
